@@ -1,0 +1,76 @@
+//! Connections and fragment trains: state that outlives a generation.
+
+use crate::facts::Address;
+
+/// A connection as its initiator sends. ICMP queries carry the identifier as source port and 0 as
+/// destination port in both directions; protocols without ports carry 0.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ConnKey {
+    /// The initiator.
+    pub source: Address,
+    /// The responder.
+    pub destination: Address,
+    /// Port of the initiator, or ICMP identifier.
+    pub source_port: u16,
+    /// Port of the responder.
+    pub destination_port: u16,
+    /// IP protocol.
+    pub protocol: u8,
+    /// Address family, see [`crate::facts`].
+    pub family: u8,
+    /// Explicit padding.
+    pub padding: u16,
+}
+
+/// What is known of a connection.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConnValue {
+    /// Time of the last packet in either direction, `CLOCK_BOOTTIME` nanoseconds.
+    pub seen_ns: u64,
+    /// Time of the first packet.
+    pub born_ns: u64,
+    /// Generation that last found the initiator's direction allowed.
+    pub generation: u32,
+    /// One of [`state`].
+    pub state: u8,
+    /// Explicit padding.
+    pub padding: [u8; 3],
+}
+
+/// States of a connection.
+pub mod state {
+    /// The initiator has sent; nothing came back.
+    pub const OPENING: u8 = 1;
+    /// Both sides have sent.
+    pub const ESTABLISHED: u8 = 2;
+    /// The initiator's FIN was seen.
+    pub const CLOSING_INITIATOR: u8 = 3;
+    /// The responder's FIN was seen.
+    pub const CLOSING_RESPONDER: u8 = 4;
+    /// Both FINs or a RST were seen: only stragglers pass, and a new SYN starts over.
+    pub const CLOSED: u8 = 5;
+}
+
+/// A datagram of which the first fragment was allowed.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct FragmentKey {
+    /// Sender of the datagram.
+    pub source: Address,
+    /// Receiver of the datagram.
+    pub destination: Address,
+    /// Identification.
+    pub id: u32,
+    /// IP protocol.
+    pub protocol: u8,
+    /// Address family.
+    pub family: u8,
+    /// Explicit padding.
+    pub padding: u16,
+}
+
+const _: () = assert!(core::mem::size_of::<ConnKey>() == 40);
+const _: () = assert!(core::mem::size_of::<ConnValue>() == 24);
+const _: () = assert!(core::mem::size_of::<FragmentKey>() == 40);

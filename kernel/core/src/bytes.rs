@@ -1,0 +1,43 @@
+//! Where packet bytes come from.
+
+/// Packet bytes behind a bounds check. Offsets count from the first byte that the hook sees.
+pub trait Bytes {
+    /// Length of the packet in bytes, as far as it can be read.
+    fn len(&self) -> usize;
+
+    /// `N` bytes from `offset`, or nothing when they are not all there.
+    fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
+
+    /// Whether there is nothing to read.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// One byte.
+    #[inline(always)]
+    fn u8(&self, offset: usize) -> Option<u8> {
+        self.read::<1>(offset).map(|b| b[0])
+    }
+
+    /// A 16-bit value in network order.
+    #[inline(always)]
+    fn u16(&self, offset: usize) -> Option<u16> {
+        self.read::<2>(offset).map(u16::from_be_bytes)
+    }
+
+    /// A 32-bit value in network order.
+    #[inline(always)]
+    fn u32(&self, offset: usize) -> Option<u32> {
+        self.read::<4>(offset).map(u32::from_be_bytes)
+    }
+}
+
+impl Bytes for &[u8] {
+    fn len(&self) -> usize {
+        <[u8]>::len(self)
+    }
+
+    fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        self.get(offset..)?.first_chunk::<N>().copied()
+    }
+}

@@ -1,0 +1,12 @@
+//! Packet → facts → verdict.
+//!
+//! The same code runs in the kernel over packet memory and BPF maps, and on the host over byte
+//! slices and vectors; it never allocates, never panics and never touches a pointer. Start with
+//! [`bytes::Bytes`] (where packet bytes come from), then [`parse`] (facts), [`classify`] (classes
+//! and the entry that matches), [`judge`] (verdict, with state).
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+pub mod bytes;
+pub mod classify;
