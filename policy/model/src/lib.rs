@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod carry;
 pub mod inventory;
 pub mod range;
 pub mod rule;

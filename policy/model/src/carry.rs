@@ -1,0 +1,295 @@
+//! Which ends carry which subjects: the implementations of [`Subject`].
+
+use std::collections::BTreeMap;
+
+use ipnet::IpNet;
+
+use crate::inventory::{Entry, Inventory, NAMESPACE_NAME_LABEL};
+use crate::subject::{
+    Any, AnySubject, Cidr, End, Extent, InterfaceName, LabelSelector, LabelTest, Labels, Mac, Namespaces,
+    ServiceAccount, SpiffeMatch, SpiffePath, Subject,
+};
+
+impl Entry {
+    /// Whether an end of a packet is this entry; see [`Entry`].
+    #[must_use]
+    pub fn is(&self, end: &End<'_>) -> bool {
+        if let Some(address) = end.address
+            && !self.addresses.is_empty()
+        {
+            return self.addresses.contains(&address);
+        }
+        if !self.macs.is_empty() {
+            return end.mac.is_some_and(|mac| self.macs.contains(&mac));
+        }
+        self.addresses.is_empty() && end.interface.is_some_and(|name| self.interfaces.iter().any(|i| i == name))
+    }
+
+    /// What the entry covers, in terms of packets.
+    #[must_use]
+    pub fn extent(&self) -> Extent {
+        let mut extent =
+            Extent { addresses: self.addresses.iter().map(|&a| IpNet::from(a)).collect(), ..Extent::default() };
+        if self.addresses.is_empty() {
+            extent.macs.clone_from(&self.macs);
+        } else {
+            extent.macs_off_ip.clone_from(&self.macs);
+        }
+        if self.addresses.is_empty() && self.macs.is_empty() {
+            extent.interfaces.clone_from(&self.interfaces);
+        }
+        extent
+    }
+}
+
+impl LabelSelector {
+    /// Whether labels pass all tests.
+    #[must_use]
+    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+        self.match_labels.iter().all(|(key, value)| labels.get(key) == Some(value))
+            && self.match_expressions.iter().all(|test| match test {
+                LabelTest::In(key, values) => labels.get(key).is_some_and(|v| values.contains(v)),
+                LabelTest::NotIn(key, values) => labels.get(key).is_none_or(|v| !values.contains(v)),
+                LabelTest::Exists(key) => labels.contains_key(key),
+                LabelTest::DoesNotExist(key) => !labels.contains_key(key),
+            })
+    }
+
+    fn describe(&self) -> String {
+        let labels = self.match_labels.iter().map(|(key, value)| format!("{key}={value}"));
+        let tests = self.match_expressions.iter().map(|test| match test {
+            LabelTest::In(key, values) => format!("{key} in ({})", values.join(", ")),
+            LabelTest::NotIn(key, values) => format!("{key} not in ({})", values.join(", ")),
+            LabelTest::Exists(key) => format!("{key} exists"),
+            LabelTest::DoesNotExist(key) => format!("{key} does not exist"),
+        });
+        labels.chain(tests).collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl Namespaces {
+    /// Whether a namespace is searched.
+    #[must_use]
+    pub fn cover(&self, namespace: &str, inventory: &Inventory) -> bool {
+        match self {
+            Self::All => true,
+            Self::Named(name) => name == namespace,
+            Self::Matching(selector) => {
+                let mut labels = inventory.namespaces.get(namespace).cloned().unwrap_or_default();
+                labels.insert(NAMESPACE_NAME_LABEL.to_owned(), namespace.to_owned());
+                selector.matches(&labels)
+            }
+        }
+    }
+}
+
+/// A subject that is a property of inventory entries.
+trait EntrySubject {
+    fn holds(&self, entry: &Entry, inventory: &Inventory) -> bool;
+
+    fn holders<'i>(&self, inventory: &'i Inventory) -> Vec<&'i Entry> {
+        inventory.entries.iter().filter(|entry| self.holds(entry, inventory)).collect()
+    }
+}
+
+impl EntrySubject for Labels {
+    fn holds(&self, entry: &Entry, inventory: &Inventory) -> bool {
+        self.selector.matches(&entry.labels) && self.namespaces.cover(&entry.namespace, inventory)
+    }
+
+    fn holders<'i>(&self, inventory: &'i Inventory) -> Vec<&'i Entry> {
+        let mut covered = BTreeMap::new();
+        inventory
+            .entries
+            .iter()
+            .filter(|entry| {
+                *covered.entry(&entry.namespace).or_insert_with(|| self.namespaces.cover(&entry.namespace, inventory))
+                    && self.selector.matches(&entry.labels)
+            })
+            .collect()
+    }
+}
+
+impl EntrySubject for ServiceAccount {
+    fn holds(&self, entry: &Entry, _: &Inventory) -> bool {
+        entry.service_account.as_ref() == Some(&self.name)
+            && self.namespace.as_ref().is_none_or(|namespace| *namespace == entry.namespace)
+    }
+}
+
+impl SpiffeMatch {
+    /// Whether a SPIFFE ID is meant.
+    #[must_use]
+    pub fn matches(&self, id: &str) -> bool {
+        let Some(rest) = id.strip_prefix("spiffe://") else { return false };
+        let (domain, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        domain == self.trust_domain
+            && match &self.path {
+                SpiffePath::Any => true,
+                SpiffePath::Exact(exact) => path == exact,
+                SpiffePath::Prefix(prefix) => {
+                    path.strip_prefix(prefix.as_str()).is_some_and(|below| below.is_empty() || below.starts_with('/'))
+                }
+            }
+    }
+}
+
+impl EntrySubject for SpiffeMatch {
+    fn holds(&self, entry: &Entry, _: &Inventory) -> bool {
+        entry.spiffe_id.as_deref().is_some_and(|id| self.matches(id))
+    }
+}
+
+macro_rules! subject_of_entries {
+    ($kind:ty, |$subject:ident| $describe:expr) => {
+        impl Subject for $kind {
+            fn carried_by(&self, end: &End<'_>, inventory: &Inventory) -> bool {
+                inventory.entries.iter().any(|entry| entry.is(end) && self.holds(entry, inventory))
+            }
+
+            fn extents(&self, inventory: &Inventory) -> Vec<Extent> {
+                self.holders(inventory).into_iter().map(Entry::extent).collect()
+            }
+
+            fn entries<'i>(&self, inventory: &'i Inventory) -> Vec<&'i Entry> {
+                self.holders(inventory)
+            }
+
+            fn describe(&self) -> String {
+                let $subject = self;
+                $describe
+            }
+        }
+    };
+}
+
+subject_of_entries!(Labels, |labels| {
+    let namespaces = match &labels.namespaces {
+        Namespaces::All => String::new(),
+        Namespaces::Named(name) => format!(" in namespace {name}"),
+        Namespaces::Matching(selector) => format!(" in namespaces {{{}}}", selector.describe()),
+    };
+    format!("labels {{{}}}{namespaces}", labels.selector.describe())
+});
+subject_of_entries!(ServiceAccount, |account| match &account.namespace {
+    Some(namespace) => format!("service account {namespace}/{}", account.name),
+    None => format!("service account {}", account.name),
+});
+subject_of_entries!(SpiffeMatch, |spiffe| match &spiffe.path {
+    SpiffePath::Any => format!("spiffe://{}/*", spiffe.trust_domain),
+    SpiffePath::Exact(path) => format!("spiffe://{}{path}", spiffe.trust_domain),
+    SpiffePath::Prefix(path) => format!("spiffe://{}{path}/*", spiffe.trust_domain),
+});
+
+impl Subject for Any {
+    fn carried_by(&self, _: &End<'_>, _: &Inventory) -> bool {
+        true
+    }
+
+    fn extents(&self, _: &Inventory) -> Vec<Extent> {
+        vec![Extent { any: true, ..Extent::default() }]
+    }
+
+    fn entries<'i>(&self, inventory: &'i Inventory) -> Vec<&'i Entry> {
+        inventory.entries.iter().collect()
+    }
+
+    fn describe(&self) -> String {
+        "any".to_owned()
+    }
+}
+
+impl Subject for Cidr {
+    fn carried_by(&self, end: &End<'_>, _: &Inventory) -> bool {
+        end.address.is_some_and(|address| {
+            self.block.contains(&address) && !self.except.iter().any(|except| except.contains(&address))
+        })
+    }
+
+    fn extents(&self, _: &Inventory) -> Vec<Extent> {
+        vec![Extent { addresses: vec![self.block], except: self.except.clone(), ..Extent::default() }]
+    }
+
+    fn entries<'i>(&self, inventory: &'i Inventory) -> Vec<&'i Entry> {
+        let carries = |entry: &&Entry| {
+            entry.addresses.iter().any(|&a| self.carried_by(&End { address: Some(a), ..End::default() }, inventory))
+        };
+        inventory.entries.iter().filter(carries).collect()
+    }
+
+    fn describe(&self) -> String {
+        if self.except.is_empty() {
+            return self.block.to_string();
+        }
+        let except: Vec<_> = self.except.iter().map(IpNet::to_string).collect();
+        format!("{} except {}", self.block, except.join(", "))
+    }
+}
+
+impl Subject for Mac {
+    fn carried_by(&self, end: &End<'_>, _: &Inventory) -> bool {
+        end.mac == Some(*self)
+    }
+
+    fn extents(&self, _: &Inventory) -> Vec<Extent> {
+        vec![Extent { macs: vec![*self], ..Extent::default() }]
+    }
+
+    fn entries<'i>(&self, inventory: &'i Inventory) -> Vec<&'i Entry> {
+        inventory.entries.iter().filter(|entry| entry.macs.contains(self)).collect()
+    }
+
+    fn describe(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Subject for InterfaceName {
+    fn carried_by(&self, end: &End<'_>, _: &Inventory) -> bool {
+        end.interface == Some(self.0.as_str())
+    }
+
+    fn extents(&self, _: &Inventory) -> Vec<Extent> {
+        vec![Extent { interfaces: vec![self.0.clone()], ..Extent::default() }]
+    }
+
+    fn entries<'i>(&self, inventory: &'i Inventory) -> Vec<&'i Entry> {
+        inventory.entries.iter().filter(|entry| entry.interfaces.contains(&self.0)).collect()
+    }
+
+    fn describe(&self) -> String {
+        format!("interface {}", self.0)
+    }
+}
+
+macro_rules! delegate {
+    ($self:ident, $subject:ident => $call:expr) => {
+        match $self {
+            AnySubject::Any($subject) => $call,
+            AnySubject::Labels($subject) => $call,
+            AnySubject::ServiceAccount($subject) => $call,
+            AnySubject::Spiffe($subject) => $call,
+            AnySubject::Cidr($subject) => $call,
+            AnySubject::Mac($subject) => $call,
+            AnySubject::Interface($subject) => $call,
+        }
+    };
+}
+
+impl Subject for AnySubject {
+    fn carried_by(&self, end: &End<'_>, inventory: &Inventory) -> bool {
+        delegate!(self, subject => subject.carried_by(end, inventory))
+    }
+
+    fn extents(&self, inventory: &Inventory) -> Vec<Extent> {
+        delegate!(self, subject => subject.extents(inventory))
+    }
+
+    fn entries<'i>(&self, inventory: &'i Inventory) -> Vec<&'i Entry> {
+        delegate!(self, subject => subject.entries(inventory))
+    }
+
+    fn describe(&self) -> String {
+        delegate!(self, subject => subject.describe())
+    }
+}
