@@ -23,20 +23,51 @@ pub struct ConnKey {
     pub padding: u16,
 }
 
-/// What is known of a connection.
+/// What is known of a connection. Beside the key it holds all that policy asked about when it let the
+/// initiator's packet go, so that another generation can be asked the same question again.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ConnValue {
-    /// Time of the last packet in either direction, `CLOCK_BOOTTIME` nanoseconds.
+    /// Time of the last packet in either direction, `CLOCK_BOOTTIME` nanoseconds; exact to a second.
     pub seen_ns: u64,
     /// Time of the first packet.
     pub born_ns: u64,
+    /// Source MAC of the initiator's packet where it was judged.
+    pub source_mac: u64,
+    /// Destination MAC of that packet.
+    pub destination_mac: u64,
     /// Generation that last found the initiator's direction allowed.
     pub generation: u32,
+    /// ifindex that packet arrived on; 0 when the node itself sent it.
+    pub source_ifindex: u32,
+    /// ifindex it was about to leave by; 0 when it was judged on arrival.
+    pub destination_ifindex: u32,
+    /// Outer VID of that packet.
+    pub vlan_outer: u16,
+    /// Inner VID of that packet.
+    pub vlan_inner: u16,
     /// One of [`state`].
     pub state: u8,
+    /// Bits of [`asked`].
+    pub asked: u8,
+    /// TCP flags of that packet.
+    pub tcp_flags: u8,
+    /// ICMP type of that packet.
+    pub icmp_type: u8,
+    /// ICMP code of that packet.
+    pub icmp_code: u8,
+    /// Fragment state of that packet.
+    pub fragment: u8,
     /// Explicit padding.
-    pub padding: [u8; 3],
+    pub padding: [u8; 2],
+}
+
+/// Whose policy was asked about the initiator's packet.
+pub mod asked {
+    /// The source's egress.
+    pub const EGRESS: u8 = 1;
+    /// The destination's ingress.
+    pub const INGRESS: u8 = 2;
 }
 
 /// States of a connection.
@@ -72,5 +103,5 @@ pub struct FragmentKey {
 }
 
 const _: () = assert!(core::mem::size_of::<ConnKey>() == 40);
-const _: () = assert!(core::mem::size_of::<ConnValue>() == 24);
+const _: () = assert!(core::mem::size_of::<ConnValue>() == 56);
 const _: () = assert!(core::mem::size_of::<FragmentKey>() == 40);

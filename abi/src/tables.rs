@@ -19,7 +19,7 @@ pub mod end {
     pub const V6_ROOT: usize = 2;
     /// Address class of IPv6 packets when the root is absent.
     pub const V6_CLASS: usize = 3;
-    /// Address class of packets without IP addresses.
+    /// Address class of packets without IP addresses whose MAC is not in the off-IP hash.
     pub const NONE_CLASS: usize = 4;
     /// First word of the MAC hash, 0 when no rule tells MACs apart.
     pub const MAC_BASE: usize = 5;
@@ -35,8 +35,15 @@ pub mod end {
     pub const CLASS_BASE: usize = 10;
     /// Columns of that combination; 0 when the link does not matter.
     pub const CLASS_COLUMNS: usize = 11;
+    /// First word of the hash of MACs whose owners are known by address too: packets without an IP
+    /// header take their address class from it. 0 when there is none.
+    pub const OFF_IP_BASE: usize = 12;
+    /// Number of its buckets minus one.
+    pub const OFF_IP_MASK: usize = 13;
+    /// Its seed.
+    pub const OFF_IP_SEED: usize = 14;
     /// Parameters of one end.
-    pub const COUNT: usize = 12;
+    pub const COUNT: usize = 15;
 }
 
 /// Parameters of the source end.
@@ -49,31 +56,31 @@ pub const DESTINATION: usize = SOURCE + end::COUNT;
 /// class does not matter).
 pub mod service {
     /// By EtherType.
-    pub const ETHERTYPE: usize = 24;
+    pub const ETHERTYPE: usize = 30;
     /// By outer VID, 4096 for none.
-    pub const VLAN_OUTER: usize = 25;
+    pub const VLAN_OUTER: usize = 31;
     /// By inner VID, 4096 for none.
-    pub const VLAN_INNER: usize = 26;
+    pub const VLAN_INNER: usize = 32;
     /// By kind (see [`super::kind`]).
-    pub const KIND: usize = 27;
+    pub const KIND: usize = 33;
     /// By detail (see [`super::detail`]).
-    pub const DETAIL: usize = 28;
+    pub const DETAIL: usize = 34;
     /// By source port, [`super::PORT_NONE`] for none.
-    pub const SOURCE_PORT: usize = 29;
+    pub const SOURCE_PORT: usize = 35;
     /// By TCP flags byte, [`super::FLAGS_NONE`] for none.
-    pub const FLAGS: usize = 30;
+    pub const FLAGS: usize = 36;
     /// Kind × detail.
-    pub const KIND_DETAIL: usize = 31;
+    pub const KIND_DETAIL: usize = 37;
     /// (Kind × detail) × source port.
-    pub const PORTS: usize = 33;
+    pub const PORTS: usize = 39;
     /// (...) × flags.
-    pub const TRANSPORT: usize = 35;
+    pub const TRANSPORT: usize = 41;
     /// Outer × inner VLAN.
-    pub const VLANS: usize = 37;
+    pub const VLANS: usize = 43;
     /// EtherType × VLANs.
-    pub const LINK: usize = 39;
+    pub const LINK: usize = 45;
     /// Transport × link: the service class.
-    pub const SERVICE: usize = 41;
+    pub const SERVICE: usize = 47;
 }
 
 /// Index spaces of the kind array.
@@ -150,7 +157,7 @@ pub mod group {
 }
 
 /// Parameters of the egress direction (what the source may send).
-pub const EGRESS: usize = 44;
+pub const EGRESS: usize = 50;
 /// Parameters of the ingress direction (what the destination may receive).
 pub const INGRESS: usize = EGRESS + direction::COUNT;
 
@@ -164,8 +171,8 @@ pub const TRIE_FANOUT: u32 = 256;
 /// Rank that no entry has.
 pub const RANK_NONE: u32 = u32::MAX;
 
-/// Slots of one hash bucket. A bucket of the MAC hash is [`BUCKET_SLOTS`] words, each the MAC in the
-/// upper and the class in the lower 16 bits. A bucket of a pair hash is `2 × BUCKET_SLOTS` words:
+/// Slots of one hash bucket. A bucket of a MAC hash is `2 × BUCKET_SLOTS` words:
+/// the MACs (plus [`PAIR_PRESENT`]), then the classes. A bucket of a pair hash is `2 × BUCKET_SLOTS` words:
 /// the keys (source class << 32 | destination class, plus [`PAIR_PRESENT`]), then the rows.
 pub const BUCKET_SLOTS: u32 = 4;
 /// Set in the key of a pair slot that is taken.

@@ -23,6 +23,27 @@ pub struct Entries {
     pub ingress: u64,
 }
 
+/// Tables in host memory.
+#[derive(Clone, Copy, Debug)]
+pub struct SliceTables<'a> {
+    /// Parameters.
+    pub params: &'a [u32],
+    /// Words.
+    pub words: &'a [u64],
+}
+
+impl Tables for SliceTables<'_> {
+    #[inline(always)]
+    fn param(&self, index: usize) -> u32 {
+        self.params.get(index).copied().unwrap_or(0)
+    }
+
+    #[inline(always)]
+    fn word(&self, index: u32) -> u64 {
+        self.words.get(index as usize).copied().unwrap_or(0)
+    }
+}
+
 #[inline(always)]
 fn half<T: Tables>(tables: &T, base: u32, index: u32) -> u32 {
     (tables.word(base.wrapping_add(index >> 1)) >> ((index & 1) * 32)) as u32
@@ -80,21 +101,31 @@ fn v6_class<T: Tables>(tables: &T, root: u32, address: &facts::Address) -> u32 {
     0
 }
 
+/// Value of a key in a static hash; 0 when it is not there.
 #[inline(always)]
-fn mac_class<T: Tables>(tables: &T, at: usize, mac: u64) -> u32 {
-    let base = tables.param(at + end::MAC_BASE);
-    if base == 0 {
-        return 0;
-    }
-    let bucket = t::spread(mac, tables.param(at + end::MAC_SEED)) & tables.param(at + end::MAC_MASK);
-    let first = base.wrapping_add(bucket * BUCKET_SLOTS);
+fn hashed<T: Tables>(tables: &T, base: u32, mask: u32, seed: u32, key: u64) -> u32 {
+    let key = key | PAIR_PRESENT;
+    let first = base.wrapping_add((t::spread(key, seed) & mask).wrapping_mul(2 * BUCKET_SLOTS));
     for slot in 0..BUCKET_SLOTS {
-        let word = tables.word(first.wrapping_add(slot));
-        if word >> 16 == mac && word != 0 {
-            return word as u32 & 0xffff;
+        if tables.word(first.wrapping_add(slot)) == key {
+            return tables.word(first.wrapping_add(BUCKET_SLOTS + slot)) as u32;
         }
     }
     0
+}
+
+/// Class of a MAC by the hash whose parameters start at `at`; `absent` when the hash is not there
+/// or does not hold it. Hashes hold class + 1.
+#[inline(always)]
+fn mac_class<T: Tables>(tables: &T, at: usize, mac: u64, absent: u32) -> u32 {
+    let base = tables.param(at);
+    if base == 0 || mac == 0 {
+        return absent;
+    }
+    match hashed(tables, base, tables.param(at + 1), tables.param(at + 2), mac) {
+        0 => absent,
+        class => class - 1,
+    }
 }
 
 #[inline(always)]
@@ -108,12 +139,12 @@ fn end_class<T: Tables>(tables: &T, at: usize, family: u8, address: &facts::Addr
             0 => tables.param(at + end::V6_CLASS),
             root => v6_class(tables, root, address),
         },
-        _ => tables.param(at + end::NONE_CLASS),
+        _ => mac_class(tables, at + end::OFF_IP_BASE, mac, tables.param(at + end::NONE_CLASS)),
     };
     if tables.param(at + end::CLASS_COLUMNS) == 0 {
         return by_address;
     }
-    let by_link = combine(tables, at + end::LINK_BASE, mac_class(tables, at, mac), interface);
+    let by_link = combine(tables, at + end::LINK_BASE, mac_class(tables, at + end::MAC_BASE, mac, 0), interface);
     let columns = tables.param(at + end::CLASS_COLUMNS);
     half(tables, tables.param(at + end::CLASS_BASE), by_address.wrapping_mul(columns).wrapping_add(by_link))
 }
@@ -200,15 +231,8 @@ fn pair_row<T: Tables>(tables: &T, at: usize, source: u32, destination: u32) -> 
     if columns != 0 {
         return half(tables, base, source.wrapping_mul(columns).wrapping_add(destination));
     }
-    let key = (source as u64) << 32 | destination as u64 | PAIR_PRESENT;
-    let bucket = t::spread(key, tables.param(at + group::PAIR_SEED)) & tables.param(at + group::PAIR_MASK);
-    let first = base.wrapping_add(bucket * (2 * BUCKET_SLOTS));
-    for slot in 0..BUCKET_SLOTS {
-        if tables.word(first.wrapping_add(slot)) == key {
-            return tables.word(first.wrapping_add(BUCKET_SLOTS + slot)) as u32;
-        }
-    }
-    0
+    let key = (source as u64) << 32 | destination as u64;
+    hashed(tables, base, tables.param(at + group::PAIR_MASK), tables.param(at + group::PAIR_SEED), key)
 }
 
 #[inline(always)]
