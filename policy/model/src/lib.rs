@@ -9,6 +9,7 @@
 
 mod carry;
 pub mod inventory;
+pub mod oracle;
 pub mod range;
 pub mod rule;
 pub mod service;
