@@ -1,0 +1,80 @@
+//! `./x bench` and `./x fuzz`: both list what there is, and run what is named.
+
+use crate::{Outcome, cargo, exit_code, machine, root, workspace};
+
+/// One benchmark: a `[[bench]]` of any member, or a binary of a crate under `bench/`.
+struct Benchmark {
+    name: String,
+    package: String,
+    binary: bool,
+}
+
+fn benchmarks() -> Result<Vec<Benchmark>, String> {
+    let mut found = Vec::new();
+    for member in workspace::members()? {
+        let in_room = member.folder.starts_with(root().join("bench"));
+        for (names, binary) in [(&member.benches, false), (&member.binaries, true)] {
+            if binary && !in_room {
+                continue;
+            }
+            found.extend(names.iter().map(|name| Benchmark {
+                name: name.clone(),
+                package: member.name.clone(),
+                binary,
+            }));
+        }
+    }
+    Ok(found)
+}
+
+/// `./x bench [NAME] [ARGUMENT]…`.
+pub fn bench(arguments: &[String]) -> Outcome {
+    let benchmarks = benchmarks()?;
+    let Some((name, rest)) = arguments.split_first() else {
+        for benchmark in &benchmarks {
+            println!("{:<24} {}", benchmark.name, benchmark.package);
+        }
+        if benchmarks.is_empty() {
+            println!("x: this checkout has no benchmark");
+        }
+        return Ok(std::process::ExitCode::SUCCESS);
+    };
+    let benchmark = benchmarks
+        .iter()
+        .find(|benchmark| benchmark.name == *name)
+        .ok_or_else(|| format!("there is no benchmark {name}; `./x bench` lists them"))?;
+    let mut command = cargo();
+    if benchmark.binary {
+        command.args(["run", "--release", "--quiet", "--package", &benchmark.package, "--bin", name, "--"]);
+    } else {
+        command.args(["bench", "--quiet", "--package", &benchmark.package, "--bench", name, "--"]);
+    }
+    Ok(exit_code(command.args(rest).status().map_err(|error| format!("cargo: {error}"))?))
+}
+
+/// `./x fuzz [NAME] [ARGUMENT]…`.
+pub fn fuzz(arguments: &[String]) -> Outcome {
+    let folder = root().join("fuzz/fuzz_targets");
+    let mut targets: Vec<String> = std::fs::read_dir(&folder)
+        .map(|entries| entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
+        .unwrap_or_default();
+    targets.retain(|name| name.ends_with(".rs"));
+    targets.sort();
+    let Some((name, rest)) = arguments.split_first() else {
+        for target in &targets {
+            println!("{}", target.trim_end_matches(".rs"));
+        }
+        if targets.is_empty() {
+            println!("x: this checkout has no fuzz target");
+        }
+        return Ok(std::process::ExitCode::SUCCESS);
+    };
+    if !targets.contains(&format!("{name}.rs")) {
+        return Err(format!("there is no fuzz target {name}; `./x fuzz` lists them"));
+    }
+    if !machine::has_cargo_command("fuzz") {
+        return Err("no cargo-fuzz: cargo install cargo-fuzz (and rustup toolchain install nightly)".to_owned());
+    }
+    let status = cargo().args(["+nightly", "fuzz", "run", name]).args(rest).status();
+    Ok(exit_code(status.map_err(|error| format!("cargo fuzz: {error}"))?))
+}
