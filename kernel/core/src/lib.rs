@@ -10,3 +10,5 @@
 
 pub mod bytes;
 pub mod classify;
+pub mod key;
+pub mod parse;

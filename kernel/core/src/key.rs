@@ -1,0 +1,156 @@
+//! Which connection a packet belongs to, and which one an ICMP error speaks about.
+
+use gabion_abi::conn::ConnKey;
+use gabion_abi::facts::{
+    Address, EXTENSION_LIMIT, FAMILY_NONE, FAMILY_V4, FAMILY_V6, FRAGMENT_LATER, Facts, TRANSPORT_ICMP,
+    TRANSPORT_PORTS, protocol, unparsed,
+};
+
+use crate::bytes::Bytes;
+use crate::parse::{has_ports, ipv4, ipv6, is_icmp};
+
+/// Quoted packets that start further in are not looked at. The transport header is within 16,500
+/// octets by construction; the compare is what lets the verifier know.
+const QUOTE_LIMIT: usize = 0x5000;
+/// Octets of an ICMP error before the packet that it quotes.
+const ERROR_HEADER: usize = 8;
+
+/// Whether the ICMP or ICMPv6 message is a query or its answer and carries an identifier: echo,
+/// timestamp, address mask (RFC 792, RFC 950, RFC 4443).
+#[must_use]
+#[inline(always)]
+pub const fn is_icmp_query(family: u8, icmp_type: u8) -> bool {
+    match family {
+        FAMILY_V4 => matches!(icmp_type, 0 | 8 | 13 | 14 | 17 | 18),
+        FAMILY_V6 => matches!(icmp_type, 128 | 129),
+        _ => false,
+    }
+}
+
+/// Whether the ICMP or ICMPv6 message quotes the packet that it is about.
+#[must_use]
+#[inline(always)]
+pub const fn is_icmp_error(family: u8, icmp_type: u8) -> bool {
+    match family {
+        FAMILY_V4 => matches!(icmp_type, 3 | 4 | 5 | 11 | 12),
+        FAMILY_V6 => matches!(icmp_type, 1..=4),
+        _ => false,
+    }
+}
+
+/// The key of the packet, as if its sender were the initiator. None for what has no connection: no IP,
+/// unparsed, later fragments, ICMP that is not a query.
+#[must_use]
+#[inline(always)]
+pub fn conn_key(facts: &Facts) -> Option<ConnKey> {
+    if facts.unparsed != unparsed::NONE || facts.family == FAMILY_NONE || facts.fragment == FRAGMENT_LATER {
+        return None;
+    }
+    let (source_port, destination_port) = match facts.transport {
+        TRANSPORT_PORTS => (facts.source_port, facts.destination_port),
+        TRANSPORT_ICMP if is_icmp_query(facts.family, facts.icmp_type) => (facts.icmp_id, 0),
+        TRANSPORT_ICMP => return None,
+        _ => (0, 0),
+    };
+    Some(ConnKey {
+        source: facts.source,
+        destination: facts.destination,
+        source_port,
+        destination_port,
+        protocol: facts.protocol,
+        family: facts.family,
+        padding: 0,
+    })
+}
+
+/// The key of the same connection seen from the other end.
+#[must_use]
+#[inline(always)]
+pub fn reversed(key: &ConnKey) -> ConnKey {
+    let mut other = *key;
+    other.source = key.destination;
+    other.destination = key.source;
+    if !is_icmp(key.family, key.protocol) {
+        other.source_port = key.destination_port;
+        other.destination_port = key.source_port;
+    }
+    other
+}
+
+/// The key of the packet that an ICMP or ICMPv6 error quotes, as that packet was sent: its source is the
+/// receiver of the error. None when the packet is no error, when the quote holds no ports, or when the
+/// quoted source is somebody else, who would not have been told.
+#[must_use]
+#[inline(always)]
+pub fn quoted<B: Bytes>(bytes: &B, facts: &Facts) -> Option<ConnKey> {
+    if facts.unparsed != unparsed::NONE
+        || facts.transport != TRANSPORT_ICMP
+        || !is_icmp_error(facts.family, facts.icmp_type)
+    {
+        return None;
+    }
+    let at = facts.transport_offset as usize + ERROR_HEADER;
+    if at > QUOTE_LIMIT {
+        return None;
+    }
+    let mut key = ConnKey { family: facts.family, ..ConnKey::default() };
+    let at = if facts.family == FAMILY_V4 { quoted_v4(bytes, at, &mut key)? } else { quoted_v6(bytes, at, &mut key)? };
+    if key.source != facts.destination {
+        return None;
+    }
+    if has_ports(key.protocol) {
+        let [a, b, c, d] = bytes.read::<4>(at)?;
+        key.source_port = u16::from_be_bytes([a, b]);
+        key.destination_port = u16::from_be_bytes([c, d]);
+    } else if is_icmp(key.family, key.protocol) {
+        let h = bytes.read::<6>(at)?;
+        if !is_icmp_query(key.family, h[0]) {
+            return None;
+        }
+        key.source_port = u16::from_be_bytes([h[4], h[5]]);
+    }
+    Some(key)
+}
+
+/// Reads the quoted IPv4 header; says where its transport header starts. Its total length is that of
+/// the packet that was sent, not of the quote.
+#[inline(always)]
+fn quoted_v4<B: Bytes>(bytes: &B, at: usize, key: &mut ConnKey) -> Option<usize> {
+    let h = bytes.read::<{ ipv4::HEADER }>(at)?;
+    let length = (h[0] & 0xf) as usize * 4;
+    if h[0] >> 4 != 4 || length < ipv4::HEADER || u16::from_be_bytes([h[6], h[7]]) & ipv4::OFFSET != 0 {
+        return None;
+    }
+    key.protocol = h[9];
+    key.source = Address::v4(u32::from_be_bytes([h[12], h[13], h[14], h[15]]));
+    key.destination = Address::v4(u32::from_be_bytes([h[16], h[17], h[18], h[19]]));
+    Some(at + length)
+}
+
+#[inline(always)]
+fn quoted_v6<B: Bytes>(bytes: &B, at: usize, key: &mut ConnKey) -> Option<usize> {
+    let h = bytes.read::<8>(at)?;
+    if h[0] >> 4 != 6 {
+        return None;
+    }
+    key.source = ipv6::address(bytes.read::<16>(at + 8)?);
+    key.destination = ipv6::address(bytes.read::<16>(at + 24)?);
+    let mut at = at + ipv6::HEADER;
+    let mut next = h[6];
+    for _ in 0..EXTENSION_LIMIT {
+        if !ipv6::is_extension(next) {
+            break;
+        }
+        let h = bytes.read::<8>(at)?;
+        if next == protocol::FRAGMENT && u16::from_be_bytes([h[2], h[3]]) & 0xfff8 != 0 {
+            return None;
+        }
+        at += ipv6::extension_length(next, h[1]).ok()?;
+        next = h[0];
+    }
+    if ipv6::is_extension(next) {
+        return None;
+    }
+    key.protocol = next;
+    Some(at)
+}

@@ -1,0 +1,147 @@
+//! IPv6 and its extension headers (RFC 8200, IANA "IPv6 Extension Header Types").
+
+use gabion_abi::facts::{
+    Address, EXTENSION_LIMIT, FAMILY_V6, FRAGMENT_FIRST, FRAGMENT_LATER, FRAGMENT_NONE, Facts, protocol, unparsed,
+};
+
+use super::{Payload, Reason, later_fragment};
+use crate::bytes::Bytes;
+
+/// The fixed header.
+pub(crate) const HEADER: usize = 40;
+/// The smallest extension header.
+pub(super) const EXTENSION_MINIMUM: usize = 8;
+
+/// Whether another header follows by a length that we can read. ESP hides what follows, and
+/// "no next header" says that nothing does.
+#[inline(always)]
+pub(crate) fn is_extension(next: u8) -> bool {
+    matches!(
+        next,
+        protocol::HOP_BY_HOP
+            | protocol::ROUTING
+            | protocol::FRAGMENT
+            | protocol::AH
+            | protocol::DESTINATION_OPTIONS
+            | protocol::MOBILITY
+            | protocol::HIP
+            | protocol::SHIM6
+    )
+}
+
+/// An address as it stands on the wire.
+#[inline(always)]
+pub(crate) fn address(h: [u8; 16]) -> Address {
+    Address {
+        words: [
+            u32::from_be_bytes([h[0], h[1], h[2], h[3]]),
+            u32::from_be_bytes([h[4], h[5], h[6], h[7]]),
+            u32::from_be_bytes([h[8], h[9], h[10], h[11]]),
+            u32::from_be_bytes([h[12], h[13], h[14], h[15]]),
+        ],
+    }
+}
+
+/// The network header with its extensions; what remains is the transport segment or the fragment's data.
+#[inline(always)]
+pub(super) fn header<B: Bytes>(bytes: &B, packet: Payload, facts: &mut Facts) -> Result<Payload, Reason> {
+    // The fixed header in pieces, so that no more than one piece lives on the stack.
+    let h = packet.head::<8, B>(bytes).ok_or(unparsed::NETWORK_TRUNCATED)?;
+    if h[0] >> 4 != 6 {
+        return Err(unparsed::NETWORK_MALFORMED);
+    }
+    if packet.len() < HEADER {
+        return Err(unparsed::NETWORK_TRUNCATED);
+    }
+    let source = bytes.read::<16>(packet.start + 8).ok_or(unparsed::NETWORK_TRUNCATED)?;
+    let destination = bytes.read::<16>(packet.start + 24).ok_or(unparsed::NETWORK_TRUNCATED)?;
+    facts.family = FAMILY_V6;
+    facts.source = address(source);
+    facts.destination = address(destination);
+
+    let available = packet.len() - HEADER;
+    let length = match u16::from_be_bytes([h[4], h[5]]) as usize {
+        // BIG TCP, see the module's description.
+        0 if available > 0xffff => available,
+        length => length,
+    };
+    if length > available {
+        return Err(unparsed::NETWORK_TRUNCATED);
+    }
+    if source[0] == 0xff {
+        return Err(unparsed::ADDRESS_MALFORMED);
+    }
+    let start = packet.start + HEADER;
+    extensions(bytes, h[6], Payload { start, end: start + length }, facts)
+}
+
+/// Follows the extension headers. Sets the protocol and the fragment fields.
+#[inline(always)]
+fn extensions<B: Bytes>(bytes: &B, first: u8, whole: Payload, facts: &mut Facts) -> Result<Payload, Reason> {
+    let mut next = first;
+    let mut rest = whole;
+    let mut fragmented = false;
+    for position in 0..=EXTENSION_LIMIT {
+        if !is_extension(next) {
+            facts.protocol = next;
+            return Ok(rest);
+        }
+        if position == EXTENSION_LIMIT {
+            break;
+        }
+        let h = rest.head::<EXTENSION_MINIMUM, B>(bytes).ok_or(unparsed::EXTENSION_MALFORMED)?;
+        let length = extension_length(next, h[1])?;
+        if length > rest.len() || (next == protocol::HOP_BY_HOP && position != 0) {
+            return Err(unparsed::EXTENSION_MALFORMED);
+        }
+        rest.start += length;
+        if next == protocol::FRAGMENT {
+            // A second one would need two rounds of reassembly; no sender makes that.
+            if fragmented {
+                return Err(unparsed::EXTENSION_MALFORMED);
+            }
+            fragmented = true;
+            fragment(h, whole, rest, facts)?;
+            if facts.fragment == FRAGMENT_LATER {
+                return Ok(rest);
+            }
+        }
+        next = h[0];
+    }
+    Err(unparsed::EXTENSION_DEPTH)
+}
+
+/// Octets of an extension header, by its type and length field.
+#[inline(always)]
+pub(crate) fn extension_length(kind: u8, length: u8) -> Result<usize, Reason> {
+    match kind {
+        // The length field is reserved: the header is always 8 octets.
+        protocol::FRAGMENT => Ok(8),
+        // In units of 4 octets minus 2, and 12 octets are fixed (RFC 4302 §2).
+        protocol::AH if length == 0 => Err(unparsed::EXTENSION_MALFORMED),
+        protocol::AH => Ok((length as usize + 2) * 4),
+        _ => Ok((length as usize + 1) * 8),
+    }
+}
+
+#[inline(always)]
+fn fragment(h: [u8; 8], whole: Payload, data: Payload, facts: &mut Facts) -> Result<(), Reason> {
+    let field = u16::from_be_bytes([h[2], h[3]]);
+    let offset = (field & 0xfff8) as usize;
+    let more = field & 1 != 0;
+    if offset == 0 && !more {
+        // Atomic: a fragment in form only (RFC 6946).
+        facts.fragment = FRAGMENT_NONE;
+        return Ok(());
+    }
+    facts.fragment_id = u32::from_be_bytes([h[4], h[5], h[6], h[7]]);
+    if offset == 0 {
+        facts.fragment = FRAGMENT_FIRST;
+        return Ok(());
+    }
+    facts.fragment = FRAGMENT_LATER;
+    facts.protocol = h[0];
+    // The reassembled payload length counts the headers before the fragment header, not that one.
+    let before = data.start - whole.start - EXTENSION_MINIMUM;
+    later_fragment(FAMILY_V6, h[0], offset, data.len(), before)
+}
