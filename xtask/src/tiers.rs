@@ -3,7 +3,7 @@
 //! An integration test belongs to the tier that its file name begins with: `tests/verifier_loads.rs` is of the tier
 //! `verifier`. Every other test is of the tier `unit`.
 
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use crate::Outcome;
 use crate::machine;
@@ -147,6 +147,14 @@ fn prepare_guests() -> Result<(), String> {
     if status.success() { Ok(()) } else { Err("the guest kernels could not be prepared (see above)".to_owned()) }
 }
 
+/// The names of all integration tests, each once.
+fn test_names(members: &[Member]) -> Vec<&str> {
+    let mut names: Vec<&str> = members.iter().flat_map(|member| &member.tests).map(String::as_str).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
 fn run_all(members: &[Member], tiers: &[&str], request: &Request, kernel: bool) -> Result<Tests, String> {
     let mut environment = Vec::new();
     if kernel {
@@ -155,55 +163,78 @@ fn run_all(members: &[Member], tiers: &[&str], request: &Request, kernel: bool) 
     if machine::is_root() {
         environment.push(("GABION_REQUIRE_ROOT", "1"));
     }
+    let names = test_names(members);
+    let (privileged, plain): (Vec<&str>, Vec<&str>) = names.into_iter().partition(|name| tier_of(name) != "unit");
+    let wanted: Vec<&str> = privileged.iter().copied().filter(|name| tiers.contains(&tier_of(name))).collect();
+    let unit = tiers.contains(&"unit");
+    let mut tests = Tests { success: true, ..Tests::default() };
+    if unit && request.filters.is_empty() && members.iter().any(|member| member.library) {
+        tests.success = documentation()?;
+    }
     if machine::has_cargo_command("nextest") {
         let mut command = crate::cargo();
-        command.args(["nextest", "run", "--workspace", "--no-fail-fast", "--no-tests", "pass", "-E"]);
-        command.arg(nextest_filter(tiers)).args(&request.filters).envs(environment);
-        let mut tests = run_tests(&mut command)?;
-        if tiers.contains(&"unit") && request.filters.is_empty() && members.iter().any(|member| member.library) {
-            let documentation = run_tests(crate::cargo().args(["test", "--doc", "--workspace", "--quiet"]))?;
-            tests.success &= documentation.success;
+        command.args(["nextest", "run", "--workspace", "--no-fail-fast", "--no-tests", "pass"]);
+        if !privileged.is_empty() {
+            command.arg("--tool-config-file").arg(serial_group(&privileged)?);
+            command.args(["-E", &nextest_filter(unit, &privileged, &wanted)]);
         }
+        tests.merge(run_tests(command.args(&request.filters).envs(environment))?);
         return Ok(tests);
     }
     // Without nextest the privileged tiers run by themselves, one test at a time: they share the machine.
-    let mut tests = Tests { success: true, ..Tests::default() };
-    if tiers.contains(&"unit") {
+    if unit {
         let mut command = crate::cargo();
         command.args(["test", "--workspace", "--no-fail-fast", "--lib", "--bins"]);
-        add_tests(&mut command, members, |test| tier_of(test) == "unit");
+        command.args(plain.iter().flat_map(|name| ["--test", name]));
         tests.merge(run_tests(command.arg("--").args(&request.filters).envs(environment.clone()))?);
-        if request.filters.is_empty() && members.iter().any(|member| member.library) {
-            let documentation = run_tests(crate::cargo().args(["test", "--doc", "--workspace", "--quiet"]))?;
-            tests.success &= documentation.success;
-        }
     }
-    if tiers.iter().any(|tier| *tier != "unit") {
+    if !wanted.is_empty() {
         let mut command = crate::cargo();
         command.args(["test", "--workspace", "--no-fail-fast"]);
-        add_tests(&mut command, members, |test| tier_of(test) != "unit" && tiers.contains(&tier_of(test)));
+        command.args(wanted.iter().flat_map(|name| ["--test", name]));
         command.args(["--", "--test-threads=1"]).args(&request.filters).envs(environment);
         tests.merge(run_tests(&mut command)?);
     }
     Ok(tests)
 }
 
-fn add_tests(command: &mut Command, members: &[Member], belongs: impl Fn(&str) -> bool) {
-    let mut names: Vec<&String> = members.iter().flat_map(|member| &member.tests).collect();
-    names.sort();
-    names.dedup();
-    for name in names.into_iter().filter(|name| belongs(name)) {
-        command.args(["--test", name]);
+/// Examples in the documentation, which nextest does not run. Their output matters only when one is wrong.
+fn documentation() -> Result<bool, String> {
+    let mut command = crate::cargo();
+    command.args(["test", "--doc", "--workspace", "--quiet", "--no-fail-fast"]);
+    let output = command.output().map_err(|error| format!("cargo test --doc: {error}"))?;
+    if !output.status.success() {
+        print!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        println!("x: an example in the documentation is wrong (cargo test --doc --workspace)");
     }
+    Ok(output.status.success())
 }
 
-/// The filter expression that leaves only the tests of these tiers.
-fn nextest_filter(tiers: &[&str]) -> String {
-    let of_tier = |tier: &str| format!("(kind(test) & binary(/^{tier}([_-]|$)/))");
-    let privileged = PRIVILEGED.map(of_tier).join(" | ");
-    let wanted: Vec<String> =
-        tiers.iter().map(|tier| if *tier == "unit" { format!("not ({privileged})") } else { of_tier(tier) }).collect();
-    wanted.join(" | ")
+/// Writes the nextest configuration that lets only one privileged test run at a time, and returns it as an argument.
+/// It is written for each run, because nextest refuses a filter that matches no binary of the checkout.
+fn serial_group(privileged: &[&str]) -> Result<String, String> {
+    let folder = crate::root().join("target/x");
+    let path = folder.join("nextest.toml");
+    let text = format!(
+        "[test-groups.\"@tool:gabion:machine\"]\nmax-threads = 1\n\n[[profile.default.overrides]]\nfilter = '{}'\n\
+         test-group = \"@tool:gabion:machine\"\nslow-timeout = {{ period = \"60s\", terminate-after = 10 }}\n",
+        any_of(privileged)
+    );
+    let written = std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(&path, text));
+    written.map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(format!("gabion:{}", path.display()))
+}
+
+fn any_of(binaries: &[&str]) -> String {
+    let each: Vec<String> = binaries.iter().map(|name| format!("(kind(test) & binary(={name}))")).collect();
+    each.join(" | ")
+}
+
+/// The filter expression for the privileged tests that are wanted, and for all others when `unit` is.
+fn nextest_filter(unit: bool, privileged: &[&str], wanted: &[&str]) -> String {
+    let unit = unit.then(|| format!("not ({})", any_of(privileged)));
+    let wanted = (!wanted.is_empty()).then(|| any_of(wanted));
+    unit.into_iter().chain(wanted).collect::<Vec<_>>().join(" | ")
 }
 
 #[cfg(test)]
