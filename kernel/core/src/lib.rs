@@ -10,5 +10,9 @@
 
 pub mod bytes;
 pub mod classify;
+pub mod conn;
+pub mod judge;
 pub mod key;
+pub mod offload;
 pub mod parse;
+pub mod report;

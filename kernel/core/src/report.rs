@@ -1,0 +1,109 @@
+//! Which verdicts become events: sampling and token buckets, as pure functions.
+
+use gabion_abi::event::{Settings, suppressed};
+use gabion_abi::verdict::{DROP, Verdict, reason};
+
+/// Nanoseconds of one tick of a bucket, as a power of two: no division in the kernel.
+const TICK_SHIFT: u32 = 10;
+/// Credit of one event: ticks a second.
+const EVENT_CREDIT: u64 = 1_000_000_000 >> TICK_SHIFT;
+
+/// One token bucket of one CPU.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bucket {
+    /// Events that may be sent, in units of a tick of a rate of one a second.
+    pub credit: u64,
+    /// Time up to which credit was given, nanoseconds.
+    pub filled_ns: u64,
+    /// Allowed packets since the last one that was sampled.
+    pub skipped: u64,
+}
+
+/// What becomes of a verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// Nobody asks for it.
+    No,
+    /// Sampling left it out.
+    SampledOut,
+    /// It is sent when its bucket has a token.
+    Yes(Limit),
+}
+
+/// How a kind of event is limited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// Events a second.
+    pub rate: u32,
+    /// Events at once.
+    pub burst: u32,
+    /// One of [`suppressed`].
+    pub suppressed: u32,
+}
+
+/// Whether the verdict is, or but for audit would be, a denial.
+#[must_use]
+#[inline(always)]
+pub const fn is_denial(verdict: &Verdict) -> bool {
+    verdict.action == DROP || verdict.reason == reason::AUDIT_RULE || verdict.reason == reason::AUDIT_MODE
+}
+
+/// Which bucket limits it: 0 for denials, 1 for what passes.
+#[must_use]
+#[inline(always)]
+pub const fn bucket_of(verdict: &Verdict) -> u32 {
+    if is_denial(verdict) { 0 } else { 1 }
+}
+
+/// Whether the verdict is to be reported.
+#[inline(always)]
+pub fn report(settings: &Settings, verdict: &Verdict, bucket: &mut Bucket) -> Report {
+    if is_denial(verdict) {
+        return Report::Yes(Limit {
+            rate: settings.denied_rate,
+            burst: settings.denied_burst,
+            suppressed: suppressed::RATE_DENIED,
+        });
+    }
+    // Log is asked for by the entry that decides, and what passes for another reason was not decided by it.
+    let asked = verdict.log != 0 && verdict.reason == reason::RULE;
+    if !asked {
+        if settings.allowed_sample == 0 {
+            return Report::No;
+        }
+        bucket.skipped += 1;
+        if bucket.skipped < settings.allowed_sample as u64 {
+            return Report::SampledOut;
+        }
+        bucket.skipped = 0;
+    }
+    Report::Yes(Limit {
+        rate: settings.allowed_rate,
+        burst: settings.allowed_rate,
+        suppressed: suppressed::RATE_ALLOWED,
+    })
+}
+
+/// Takes a token. A bucket that was never used is full.
+#[inline(always)]
+pub fn take(bucket: &mut Bucket, rate: u32, burst: u32, now_ns: u64) -> bool {
+    let full = burst as u64 * EVENT_CREDIT;
+    let ticks = now_ns.saturating_sub(bucket.filled_ns) >> TICK_SHIFT;
+    if bucket.filled_ns == 0 || ticks > u32::MAX as u64 {
+        bucket.credit = full;
+        bucket.filled_ns = now_ns;
+    } else if ticks > 0 {
+        // Two factors below 2^32: the product fits. Only whole ticks are taken, so that none is lost.
+        bucket.credit = bucket.credit.saturating_add(ticks * rate as u64);
+        bucket.filled_ns += ticks << TICK_SHIFT;
+    }
+    if bucket.credit > full {
+        bucket.credit = full;
+    }
+    if bucket.credit < EVENT_CREDIT {
+        return false;
+    }
+    bucket.credit -= EVENT_CREDIT;
+    true
+}

@@ -1,0 +1,73 @@
+//! Counters and events: what a verdict leaves behind.
+
+use aya_ebpf::maps::PerCpuArray;
+use gabion_abi::event::{Event, suppressed};
+use gabion_abi::facts::Facts;
+use gabion_abi::verdict::{Count, NO_RULE, Verdict, reason};
+use gabion_kernel_core::judge::{Place, World, counted_rules};
+use gabion_kernel_core::report::{Report, bucket_of, report, take};
+
+use crate::maps;
+use crate::world::Maps;
+
+#[inline(always)]
+fn add(counts: &PerCpuArray<Count>, index: u32, bytes: u64) {
+    if let Some(count) = counts.get_ptr_mut(index) {
+        // SAFETY: this CPU's own element, and a program is not interrupted by another on the same map.
+        unsafe {
+            (*count).packets += 1;
+            (*count).bytes += bytes;
+        }
+    }
+}
+
+#[inline(always)]
+fn suppress(why: u32) {
+    if let Some(count) = maps::SUPPRESSED.get_ptr_mut(why) {
+        // SAFETY: as in `add`.
+        unsafe { *count += 1 };
+    }
+}
+
+/// Counts the verdict, and reports it when the settings want it.
+#[inline(always)]
+pub fn count(place: Place, ifindex: u32, length: u32, facts: &Facts, verdict: &Verdict) {
+    add(
+        &maps::REASON_COUNTS,
+        (verdict.action & 1) as u32 * reason::COUNT as u32 + verdict.reason as u32,
+        length as u64,
+    );
+    for rule in counted_rules(verdict) {
+        if rule != NO_RULE {
+            add(&maps::RULE_COUNTS, rule, length as u64);
+        }
+    }
+    let Some(settings) = maps::SETTINGS.get(0) else { return };
+    let bucket = maps::BUCKETS.get_ptr_mut(bucket_of(verdict));
+    let Some(bucket) = bucket else { return };
+    // SAFETY: this CPU's own element, as in `add`; nothing else refers to it while the program runs.
+    let bucket = unsafe { &mut *bucket };
+    let limit = match report(settings, verdict, bucket) {
+        Report::No => return,
+        Report::SampledOut => return suppress(suppressed::SAMPLED_OUT),
+        Report::Yes(limit) => limit,
+    };
+    let time_ns = Maps.now_ns();
+    if !take(bucket, limit.rate, limit.burst, time_ns) {
+        return suppress(limit.suppressed);
+    }
+    let Some(mut entry) = maps::EVENTS.reserve::<Event>(0) else {
+        return suppress(suppressed::RING_FULL);
+    };
+    entry.write(Event {
+        time_ns,
+        facts: *facts,
+        verdict: *verdict,
+        generation: Maps.generation(),
+        ifindex,
+        length,
+        hook: place.hook,
+        padding: [0; 3],
+    });
+    entry.submit(0);
+}

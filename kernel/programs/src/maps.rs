@@ -1,0 +1,85 @@
+//! Maps and read-only globals. Sizes marked "at load" are set by the loader before the kernel sees
+//! them. What the loader pins outlives a generation; the rest is the generation's own.
+
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
+use gabion_abi::conn::{ConnKey, ConnValue, FragmentKey};
+use gabion_abi::event::{Settings, suppressed};
+use gabion_abi::facts::{Address, Facts};
+use gabion_abi::tables::PARAM_COUNT;
+use gabion_abi::verdict::{Count, Interface, reason};
+use gabion_kernel_core::report::Bucket;
+
+/// Parameters of the tables. The loader fills them in before the kernel freezes them.
+#[unsafe(no_mangle)]
+pub static PARAMS: [u32; PARAM_COUNT] = [0; PARAM_COUNT];
+
+/// Number of this generation; filled in likewise.
+#[unsafe(no_mangle)]
+pub static GENERATION: u32 = 0;
+
+/// Words of the tables. Size at load.
+#[map]
+pub static TABLES: Array<u64> = Array::with_max_entries(1, 0);
+
+/// Interfaces by ifindex. Size at load.
+#[map]
+pub static INTERFACES: Array<Interface> = Array::with_max_entries(1, 0);
+
+/// Counts by rule number. Size at load.
+#[map]
+pub static RULE_COUNTS: PerCpuArray<Count> = PerCpuArray::with_max_entries(1, 0);
+
+/// Facts of the packet at the ingress hook: too large for a stack of 512 bytes.
+#[map]
+pub static INGRESS_FACTS: PerCpuArray<Facts> = PerCpuArray::with_max_entries(1, 0);
+
+/// Facts of the packet at the egress hook. Not shared with ingress, so that no nesting of the two matters.
+#[map]
+pub static EGRESS_FACTS: PerCpuArray<Facts> = PerCpuArray::with_max_entries(1, 0);
+
+/// Token buckets for events: denials, then allowed packets.
+#[map]
+pub static BUCKETS: PerCpuArray<Bucket> = PerCpuArray::with_max_entries(2, 0);
+
+/// Totals by action × reason. Pinned.
+#[map]
+pub static REASON_COUNTS: PerCpuArray<Count> = PerCpuArray::with_max_entries(2 * reason::COUNT as u32, 0);
+
+/// Events that were not sent, by reason. Pinned.
+#[map]
+pub static SUPPRESSED: PerCpuArray<u64> = PerCpuArray::with_max_entries(suppressed::COUNT, 0);
+
+/// Settings, one record. Pinned.
+#[map]
+pub static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
+
+/// Key of [`LOCAL`].
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct LocalKey {
+    /// The address.
+    pub address: Address,
+    /// Its family.
+    pub family: u32,
+}
+
+/// The node's own addresses. Pinned.
+#[map]
+pub static LOCAL: HashMap<LocalKey, u8> = HashMap::with_max_entries(4096, 0);
+
+/// Connections that were answered. Pinned; size at load.
+#[map]
+pub static ESTABLISHED: LruHashMap<ConnKey, ConnValue> = LruHashMap::with_max_entries(1, 0);
+
+/// Connections that were not answered yet. Pinned; size at load.
+#[map]
+pub static OPENING: LruHashMap<ConnKey, ConnValue> = LruHashMap::with_max_entries(1, 0);
+
+/// Datagrams of which the first fragment passed, and when. Pinned; size at load.
+#[map]
+pub static FRAGMENTS: LruHashMap<FragmentKey, u64> = LruHashMap::with_max_entries(1, 0);
+
+/// Events to the agent. Pinned; size at load.
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(4096, 0);
