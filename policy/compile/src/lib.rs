@@ -1,15 +1,33 @@
 //! Typed policy and inventory → tables.
 //!
 //! Deterministic: the same input gives byte-identical tables. The result is what
-//! [`gabion_abi::tables`] describes, plus the names that make verdicts readable.
+//! [`gabion_abi::tables`] describes, plus the names that make verdicts readable. The way is
+//! `normal` (tiers, isolation and defaults become two ordered lists), `ends` and `services`
+//! (conditions become classes), `groups` (classes combine to the first match).
 
 #![forbid(unsafe_code)]
 
-use gabion_abi::tables::PARAM_COUNT;
+mod ends;
+mod groups;
+mod intern;
+mod normal;
+mod services;
+mod term;
+mod words;
+
+use std::collections::BTreeSet;
+
+use gabion_abi::tables::{self, PARAM_COUNT};
+use gabion_policy_model::PolicySet;
+use gabion_policy_model::subject::Subject;
 use gabion_policy_model::trace::{Direction, RuleRef};
 
+use crate::intern::Interner;
+use crate::normal::Item;
+use crate::words::Words;
+
 /// A compiled policy: all that a loader needs, and nothing of the text.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Compiled {
     /// Parameters, to become read-only globals.
     pub params: [u32; PARAM_COUNT],
@@ -20,6 +38,8 @@ pub struct Compiled {
     /// Names of interfaces that rules speak of: the interface named by element `i` has class
     /// `i + 1`, every other one class 0.
     pub interfaces: Vec<String>,
+    /// What it took.
+    pub stats: Stats,
 }
 
 /// The meaning of one rule number.
@@ -34,4 +54,153 @@ pub struct RuleInfo {
     pub name: String,
     /// Tier, `policy` for `Policy` documents, `default` for defaults.
     pub tier: String,
+}
+
+/// Sizes of a compiled policy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Classes of sources.
+    pub source_classes: usize,
+    /// Classes of destinations.
+    pub destination_classes: usize,
+    /// Classes of services.
+    pub service_classes: usize,
+    /// What the source may send.
+    pub egress: DirectionStats,
+    /// What the destination may receive.
+    pub ingress: DirectionStats,
+    /// Bytes of all tables.
+    pub bytes: usize,
+}
+
+/// Sizes of one direction.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DirectionStats {
+    /// Length of the ordered list.
+    pub items: usize,
+    /// Groups that are looked up side by side.
+    pub groups: usize,
+    /// Pairs of source and destination classes that some rule speaks of.
+    pub cells: usize,
+    /// Distinct rows.
+    pub rows: usize,
+    /// Bytes of the groups.
+    pub bytes: usize,
+}
+
+/// Limits of the compiler.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Most bytes that the tables may take.
+    pub table_bytes: usize,
+    /// Most entries in each direction's ordered list.
+    pub list_length: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { table_bytes: 256 << 20, list_length: 4_000_000 }
+    }
+}
+
+/// Why a policy cannot be compiled: it is fine as such, but does not fit.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The list of a direction is too long.
+    #[error(
+        "the policy needs more than {limit} plain rules in one direction once tiers and `pass` are resolved; \
+         use fewer `pass` rules before long tiers, or fewer rules"
+    )]
+    TooManyItems {
+        /// The limit.
+        limit: usize,
+    },
+    /// The tables are too large.
+    #[error(
+        "the policy's {what} need at least {need} bytes, the limit is {limit}; \
+         raise the table budget, or narrow rules that combine wide and narrow blocks"
+    )]
+    TooManyBytes {
+        /// Which tables.
+        what: &'static str,
+        /// Bytes needed, as far as they were counted.
+        need: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// More classes than an entry can number.
+    #[error("the policy's {what} need {need} classes, the limit is {limit}; use fewer distinct services")]
+    TooManyClasses {
+        /// Which tables.
+        what: &'static str,
+        /// Classes needed.
+        need: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// Working out the tables would take too long.
+    #[error("the policy's {what} need more than {limit} steps to work out ({need} so far); use fewer distinct conditions")]
+    TooMuchWork {
+        /// Which tables.
+        what: &'static str,
+        /// Steps counted.
+        need: usize,
+        /// The limit.
+        limit: usize,
+    },
+}
+
+/// Compiles a policy.
+///
+/// # Errors
+/// [`Refused`] when it does not fit into `options`.
+pub fn compile<S: Subject>(set: &PolicySet<S>, options: &Options) -> Result<Compiled, Refused> {
+    let normal = normal::flatten(set, options.list_length)?;
+    let mut words = Words::new(options.table_bytes / 8);
+    let mut params = [0; PARAM_COUNT];
+    let interfaces: Vec<String> = normal
+        .unions
+        .values()
+        .iter()
+        .flatten()
+        .flat_map(|extent| extent.interfaces.iter().cloned())
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect();
+    if interfaces.len() >= 0xffff {
+        return Err(Refused::TooManyClasses { what: "interfaces", need: interfaces.len(), limit: 0xfffe });
+    }
+    let both = || normal.egress.iter().chain(&normal.ingress);
+    let sources = both().map(|item| item.from).collect();
+    let destinations = both().map(|item| item.to).collect();
+    let source = ends::lay(&normal, &sources, &interfaces, tables::SOURCE, &mut words, &mut params)?;
+    let destination = ends::lay(&normal, &destinations, &interfaces, tables::DESTINATION, &mut words, &mut params)?;
+    let service = services::lay(&normal, &mut words, &mut params)?;
+    let classes =
+        groups::Classes { source: &source.classes, destination: &destination.classes, service: &service.classes };
+    let mut stats = Stats {
+        source_classes: source.classes.len(),
+        destination_classes: destination.classes.len(),
+        service_classes: service.classes.len(),
+        ..Stats::default()
+    };
+    let mut numbers: Interner<(RuleRef, Direction)> = Interner::default();
+    for (direction, items, at) in
+        [(Direction::Egress, &normal.egress, tables::EGRESS), (Direction::Ingress, &normal.ingress, tables::INGRESS)]
+    {
+        let rules: Vec<u32> = items.iter().map(|item: &Item| numbers.intern((item.reference, direction))).collect();
+        let budget = options.table_bytes.saturating_sub(words.len() * 8);
+        let laid = groups::lay(&normal, items, &rules, &classes, at, &mut words, &mut params, budget)?;
+        match direction {
+            Direction::Egress => stats.egress = laid,
+            Direction::Ingress => stats.ingress = laid,
+        }
+    }
+    stats.bytes = words.len() * 8;
+    let rules = numbers.values().iter().map(|&(reference, direction)| rule_info(set, reference, direction)).collect();
+    Ok(Compiled { params, words: words.finish(), rules, interfaces, stats })
+}
+
+fn rule_info<S: Subject>(set: &PolicySet<S>, reference: RuleRef, direction: Direction) -> RuleInfo {
+    RuleInfo { reference, direction, name: reference.name(set, direction), tier: reference.tier(set).to_owned() }
 }

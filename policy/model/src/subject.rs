@@ -51,7 +51,7 @@ pub struct End<'a> {
 ///
 /// `addresses` cover packets with an IP header, `macs_off_ip` only packets without one, `macs` and
 /// `interfaces` all packets.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Extent {
     /// Everything.
     pub any: bool,

@@ -1,0 +1,437 @@
+//! Policy → two ordered lists of plain rules, one for each direction, where the first match decides.
+//!
+//! Tiers, `pass`, isolation, deny precedence and defaults all disappear here: an [`Item`] is who ×
+//! who × what → action, and its position is its rank. `pass` is replaced by a copy of everything
+//! that follows its tier, narrowed to what the rule matches; a `pass` that nothing follows in its
+//! tier costs nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gabion_abi::tables::entry;
+use gabion_policy_model::PolicySet;
+use gabion_policy_model::inventory::{Entry, NamedPort};
+use gabion_policy_model::range::RangeSet;
+use gabion_policy_model::rule::{Action, Rule, Stage};
+use gabion_policy_model::service::{PortMatch, Service};
+use gabion_policy_model::site::{DefaultAction, Defaults};
+use gabion_policy_model::subject::{Extent, Subject};
+use gabion_policy_model::trace::{Direction, RuleRef};
+
+use crate::Refused;
+use crate::intern::Interner;
+use crate::term::{self, Term};
+
+/// A union of extents, normalised; `None` in `parts` would be everything and is never interned.
+pub(crate) type Union = Vec<Extent>;
+
+/// Who: all of these unions at once; empty for anyone.
+pub(crate) type Who = Vec<u32>;
+
+/// What: any of these terms.
+pub(crate) type What = Vec<u32>;
+
+/// One plain rule.
+#[derive(Clone, Debug)]
+pub(crate) struct Item {
+    /// Interned [`Who`] of the source.
+    pub from: u32,
+    /// Interned [`Who`] of the destination.
+    pub to: u32,
+    /// Interned [`What`].
+    pub what: u32,
+    /// Action and flags of [`entry`].
+    pub action: u64,
+    /// See [`entry`].
+    pub flags: u64,
+    /// Where it comes from.
+    pub reference: RuleRef,
+}
+
+/// Both lists and what their numbers mean.
+#[derive(Debug, Default)]
+pub(crate) struct Normal {
+    pub unions: Interner<Union>,
+    pub whos: Interner<Who>,
+    pub terms: Interner<Term>,
+    pub whats: Interner<What>,
+    /// What the source may send.
+    pub egress: Vec<Item>,
+    /// What the destination may receive.
+    pub ingress: Vec<Item>,
+}
+
+/// Who and what a `pass` left to the tiers behind it.
+#[derive(Clone, Debug)]
+struct Narrow {
+    from: Who,
+    to: Who,
+    what: What,
+}
+
+/// A rule's conditions, interned; several when named ports differ between destinations.
+struct Condition {
+    from: Who,
+    to: Who,
+    what: What,
+}
+
+struct Writer<'s, S: Subject> {
+    set: &'s PolicySet<S>,
+    normal: Normal,
+    items: Vec<Item>,
+    direction: Direction,
+    /// Destination entries by port name.
+    named: BTreeMap<&'s str, Vec<(&'s NamedPort, &'s Entry)>>,
+    limit: usize,
+    /// Interned unions of subject lists, by address of the list, so that a list is expanded once.
+    ordinary: What,
+    link_control: What,
+    unparsed: What,
+    everything: What,
+}
+
+/// Flattens a policy. `limit` bounds the length of each list.
+pub(crate) fn flatten<S: Subject>(set: &PolicySet<S>, limit: usize) -> Result<Normal, Refused> {
+    let mut normal = Normal::default();
+    let mut all = |terms: Vec<Term>| -> What { terms.into_iter().map(|t| normal.terms.intern(t)).collect() };
+    let ordinary = all(term::of_service(&Service::default(), None));
+    let link_control = all(term::link_control());
+    let unparsed = all(vec![term::unparsed()]);
+    let everything = all(vec![Term::default()]);
+    let mut named: BTreeMap<&str, Vec<(&NamedPort, &Entry)>> = BTreeMap::new();
+    for entry in &set.inventory.entries {
+        for port in &entry.ports {
+            named.entry(&port.name).or_default().push((port, entry));
+        }
+    }
+    let mut writer = Writer {
+        set,
+        normal,
+        items: Vec::new(),
+        direction: Direction::Egress,
+        named,
+        limit,
+        ordinary,
+        link_control,
+        unparsed,
+        everything,
+    };
+    writer.direction(Direction::Egress)?;
+    writer.normal.egress = std::mem::take(&mut writer.items);
+    writer.direction(Direction::Ingress)?;
+    writer.normal.ingress = std::mem::take(&mut writer.items);
+    Ok(writer.normal)
+}
+
+impl<S: Subject> Writer<'_, S> {
+    fn direction(&mut self, direction: Direction) -> Result<(), Refused> {
+        self.direction = direction;
+        self.tiers(0, None)
+    }
+
+    /// The tier that starts at policy `from` and all behind it.
+    fn tiers(&mut self, from: usize, narrow: Option<&Narrow>) -> Result<(), Refused> {
+        let set = self.set;
+        let mut at = from;
+        let mut policies_done = set.cluster_policies.get(from.wrapping_sub(1)).is_some_and(|p| p.tier.stage == Stage::Baseline)
+            && from > 0;
+        // A tier is a run of documents with the same tier.
+        while let Some(first) = set.cluster_policies.get(at) {
+            if first.tier.stage == Stage::Baseline && !policies_done {
+                self.policies(narrow)?;
+                policies_done = true;
+            }
+            let end = at + set.cluster_policies[at..].iter().take_while(|p| p.tier == first.tier).count();
+            self.tier(at, end, narrow)?;
+            at = end;
+        }
+        if !policies_done {
+            self.policies(narrow)?;
+        }
+        self.defaults(narrow)
+    }
+
+    fn tier(&mut self, start: usize, end: usize, narrow: Option<&Narrow>) -> Result<(), Refused> {
+        let set = self.set;
+        let rules: Vec<(usize, usize)> = (start..end)
+            .flat_map(|p| {
+                let policy = &set.cluster_policies[p];
+                let count = match self.direction {
+                    Direction::Ingress => policy.ingress.len(),
+                    Direction::Egress => policy.egress.len(),
+                };
+                (0..count).map(move |r| (p, r))
+            })
+            .collect();
+        for (position, &(p, r)) in rules.iter().enumerate() {
+            let policy = &set.cluster_policies[p];
+            let rule = match self.direction {
+                Direction::Ingress => &policy.ingress[r],
+                Direction::Egress => &policy.egress[r],
+            };
+            let reference = RuleRef::Cluster { policy: p as u32, rule: r as u32 };
+            let conditions = self.conditions(&policy.subject, rule);
+            if rule.action != Action::Pass {
+                for condition in conditions {
+                    self.push(narrow, condition, rule, reference)?;
+                }
+                continue;
+            }
+            if position + 1 == rules.len() {
+                continue;
+            }
+            for condition in conditions {
+                if let Some(narrower) = self.narrow(narrow, condition) {
+                    self.tiers(end, Some(&narrower))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The `Policy` layer: denials, audits, allowances, then isolation.
+    fn policies(&mut self, narrow: Option<&Narrow>) -> Result<(), Refused> {
+        let set = self.set;
+        for action in [Action::Deny, Action::Audit, Action::Allow] {
+            for (p, policy) in set.policies.iter().enumerate() {
+                let rules = match self.direction {
+                    Direction::Ingress => &policy.ingress,
+                    Direction::Egress => &policy.egress,
+                };
+                for (r, rule) in rules.iter().flatten().enumerate() {
+                    if rule.action == action {
+                        let reference = RuleRef::Policy { policy: p as u32, rule: r as u32 };
+                        for condition in self.conditions(&policy.subject, rule) {
+                            self.push(narrow, condition, rule, reference)?;
+                        }
+                    }
+                }
+            }
+        }
+        let baseline = set.cluster_policies.iter().any(|p| p.tier.stage == Stage::Baseline);
+        for (p, policy) in set.policies.iter().enumerate() {
+            let speaks = match self.direction {
+                Direction::Ingress => policy.ingress.is_some(),
+                Direction::Egress => policy.egress.is_some(),
+            };
+            if !speaks {
+                continue;
+            }
+            let Some(selected) = self.who(Some(std::slice::from_ref(&policy.subject))) else { continue };
+            let reference = RuleRef::Isolation { policy: p as u32 };
+            self.decide(narrow, &selected, self.ordinary.clone(), entry::DENY, reference)?;
+            if baseline {
+                // An isolated end never reaches the baseline, not even with what isolation leaves alone.
+                self.special(narrow, &selected)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn defaults(&mut self, narrow: Option<&Narrow>) -> Result<(), Refused> {
+        self.special(narrow, &Who::new())?;
+        let fallback = Defaults::<S>::default();
+        let set = self.set;
+        let defaults = set.site.as_ref().map_or(&fallback, |site| &site.defaults);
+        for (index, of_subject) in defaults.subjects.iter().enumerate() {
+            let action = match self.direction {
+                Direction::Ingress => of_subject.ingress,
+                Direction::Egress => of_subject.egress,
+            };
+            let Some(action) = action else { continue };
+            let Some(who) = self.who(Some(std::slice::from_ref(&of_subject.subject))) else { continue };
+            let reference = RuleRef::SubjectDefault { index: index as u32 };
+            self.decide(narrow, &who, self.ordinary.clone(), default_action(action), reference)?;
+        }
+        let action = match self.direction {
+            Direction::Ingress => defaults.ingress,
+            Direction::Egress => defaults.egress,
+        };
+        self.decide(narrow, &Who::new(), self.everything.clone(), default_action(action), RuleRef::Default)
+    }
+
+    /// What becomes of unparsed packets and of link control.
+    fn special(&mut self, narrow: Option<&Narrow>, who: &Who) -> Result<(), Refused> {
+        let fallback = Defaults::<S>::default();
+        let set = self.set;
+        let defaults = set.site.as_ref().map_or(&fallback, |site| &site.defaults);
+        let (unparsed, link) = (default_action(defaults.unparsed), default_action(defaults.link_control));
+        self.decide(narrow, who, self.unparsed.clone(), unparsed, RuleRef::UnparsedDefault)?;
+        self.decide(narrow, who, self.link_control.clone(), link, RuleRef::LinkControlDefault)
+    }
+
+    /// An item about the end that this direction asks.
+    fn decide(
+        &mut self,
+        narrow: Option<&Narrow>,
+        who: &Who,
+        what: What,
+        action: u64,
+        reference: RuleRef,
+    ) -> Result<(), Refused> {
+        let condition = match self.direction {
+            Direction::Ingress => Condition { from: Who::new(), to: who.clone(), what },
+            Direction::Egress => Condition { from: who.clone(), to: Who::new(), what },
+        };
+        self.emit(narrow, condition, action, 0, reference)
+    }
+
+    fn push(
+        &mut self,
+        narrow: Option<&Narrow>,
+        condition: Condition,
+        rule: &Rule<S>,
+        reference: RuleRef,
+    ) -> Result<(), Refused> {
+        let action = match rule.action {
+            Action::Allow | Action::Pass => entry::ALLOW,
+            Action::Deny => entry::DENY,
+            Action::Audit => entry::AUDIT,
+        };
+        let mut flags = 0;
+        if rule.stateless {
+            flags |= entry::STATELESS;
+        }
+        if rule.log {
+            flags |= entry::LOG;
+        }
+        self.emit(narrow, condition, action, flags, reference)
+    }
+
+    fn emit(
+        &mut self,
+        narrow: Option<&Narrow>,
+        condition: Condition,
+        action: u64,
+        flags: u64,
+        reference: RuleRef,
+    ) -> Result<(), Refused> {
+        let Some(Narrow { from, to, what }) = self.narrow(narrow, condition) else { return Ok(()) };
+        if self.items.len() >= self.limit {
+            return Err(Refused::TooManyItems { limit: self.limit });
+        }
+        let from = self.normal.whos.intern(from);
+        let to = self.normal.whos.intern(to);
+        let what = self.normal.whats.intern(what);
+        self.items.push(Item { from, to, what, action, flags, reference });
+        Ok(())
+    }
+
+    /// Both conditions at once; none when no packet can meet both.
+    fn narrow(&mut self, narrow: Option<&Narrow>, condition: Condition) -> Option<Narrow> {
+        let Condition { mut from, mut to, mut what } = condition;
+        if let Some(outer) = narrow {
+            from.extend(&outer.from);
+            to.extend(&outer.to);
+            let mut both = BTreeSet::new();
+            for &a in &what {
+                for &b in &outer.what {
+                    let (a, b) = (self.normal.terms.value(a).clone(), self.normal.terms.value(b));
+                    if let Some(term) = a.intersection(b) {
+                        both.insert(self.normal.terms.intern(term));
+                    }
+                }
+            }
+            what = both.into_iter().collect();
+        }
+        for who in [&mut from, &mut to] {
+            who.sort_unstable();
+            who.dedup();
+        }
+        what.sort_unstable();
+        what.dedup();
+        (!what.is_empty()).then_some(Narrow { from, to, what })
+    }
+
+    fn conditions(&mut self, subject: &S, rule: &Rule<S>) -> Vec<Condition> {
+        let Some(selected) = self.who(Some(std::slice::from_ref(subject))) else { return Vec::new() };
+        let (Some(mut from), Some(mut to)) = (self.who(rule.from.as_deref()), self.who(rule.to.as_deref())) else {
+            return Vec::new();
+        };
+        match self.direction {
+            Direction::Ingress => to.extend(selected),
+            Direction::Egress => from.extend(selected),
+        }
+        let mut conditions = Vec::new();
+        let mut plain = BTreeSet::new();
+        if rule.services.is_empty() {
+            plain.extend(self.ordinary.iter().copied());
+        }
+        for service in &rule.services {
+            let Some(PortMatch::Named(name)) = &service.ports else {
+                plain.extend(term::of_service(service, None).into_iter().map(|t| self.normal.terms.intern(t)));
+                continue;
+            };
+            let mut by_number: BTreeMap<(u8, u16), Union> = BTreeMap::new();
+            for (port, entry) in self.named.get(name.as_str()).into_iter().flatten() {
+                by_number.entry((port.protocol, port.port)).or_default().push(entry.extent());
+            }
+            for ((protocol, port), union) in by_number {
+                let number = RangeSet::from_range(u32::from(port)..=u32::from(port));
+                let terms = term::of_service(service, Some((protocol, number)));
+                let what: What = terms.into_iter().map(|t| self.normal.terms.intern(t)).collect();
+                let mut to = to.clone();
+                to.push(self.normal.unions.intern(normalise(union)));
+                conditions.push(Condition { from: from.clone(), to, what });
+            }
+        }
+        if !plain.is_empty() {
+            conditions.push(Condition { from, to, what: plain.into_iter().collect() });
+        }
+        conditions
+    }
+
+    /// Interns a list of subjects; none when nobody carries any of them.
+    fn who(&mut self, subjects: Option<&[S]>) -> Option<Who> {
+        let Some(subjects) = subjects else { return Some(Who::new()) };
+        let mut union = Union::new();
+        for subject in subjects {
+            union.extend(subject.extents(&self.set.inventory));
+        }
+        if union.iter().any(|extent| extent.any) {
+            return Some(Who::new());
+        }
+        let union = normalise(union);
+        (!union.is_empty()).then(|| vec![self.normal.unions.intern(union)])
+    }
+}
+
+fn default_action(action: DefaultAction) -> u64 {
+    match action {
+        DefaultAction::Allow => entry::ALLOW,
+        DefaultAction::Deny => entry::DENY,
+    }
+}
+
+/// Merges the extents without exceptions into one, so that equal unions intern alike.
+fn normalise(union: Union) -> Union {
+    let mut merged = Extent::default();
+    let mut others = Vec::new();
+    for extent in union {
+        merged.macs.extend(extent.macs);
+        merged.macs_off_ip.extend(extent.macs_off_ip);
+        merged.interfaces.extend(extent.interfaces);
+        if extent.except.is_empty() {
+            merged.addresses.extend(extent.addresses);
+        } else if !extent.addresses.is_empty() {
+            let Extent { mut addresses, mut except, .. } = extent;
+            addresses.sort_unstable();
+            except.sort_unstable();
+            others.push(Extent { addresses, except, ..Extent::default() });
+        }
+    }
+    merged.addresses.sort_unstable();
+    merged.addresses.dedup();
+    merged.macs.sort_unstable();
+    merged.macs.dedup();
+    merged.macs_off_ip.sort_unstable();
+    merged.macs_off_ip.dedup();
+    merged.interfaces.sort_unstable();
+    merged.interfaces.dedup();
+    if merged != Extent::default() {
+        others.push(merged);
+    }
+    others.sort_by(|a, b| (&a.addresses, &a.except).cmp(&(&b.addresses, &b.except)));
+    others.dedup();
+    others
+}

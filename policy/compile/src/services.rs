@@ -1,0 +1,174 @@
+//! What → classes: all packets that no service tells apart, whoever their ends are, share one.
+
+use std::collections::HashMap;
+
+use gabion_abi::tables::{PARAM_COUNT, service};
+use gabion_policy_model::range::RangeSet;
+
+use crate::Refused;
+use crate::normal::Normal;
+use crate::term::{self, FIELDS, SPACES};
+use crate::words::Words;
+
+/// `classes[c]` lists, sorted, the interned [`crate::normal::What`]s that service class `c` meets.
+#[derive(Debug)]
+pub(crate) struct Services {
+    pub classes: Vec<Vec<u32>>,
+}
+
+/// A set of terms, one bit each.
+type Bits = Box<[u64]>;
+
+/// Terms still possible after some fields, by class of those fields.
+struct Partial {
+    classes: Vec<Bits>,
+}
+
+/// Most work, in 64-bit operations, that combining classes may take: a second or two.
+const WORK_LIMIT: usize = 2_000_000_000;
+
+/// Computes the service classes, lays their tables and sets their parameters.
+pub(crate) fn lay(normal: &Normal, words: &mut Words, params: &mut [u32; PARAM_COUNT]) -> Result<Services, Refused> {
+    let array_params = [
+        service::KIND,
+        service::DETAIL,
+        service::SOURCE_PORT,
+        service::FLAGS,
+        service::VLAN_OUTER,
+        service::VLAN_INNER,
+        service::ETHERTYPE,
+    ];
+    let mut partials = Vec::with_capacity(FIELDS);
+    for field in 0..FIELDS {
+        let (array, partial) = field_classes(normal, field)?;
+        if partial.classes.len() > 1 {
+            params[array_params[field]] = words.quarters(&array, "service fields")?;
+        }
+        partials.push(partial);
+    }
+    let mut take = partials.into_iter();
+    let mut next = || take.next().unwrap_or(Partial { classes: Vec::new() });
+    let [kind, detail, source_port, flags, outer, inner, ethertype] = std::array::from_fn(|_| next());
+    let mut combine = |a: &Partial, b: &Partial, at: usize| combine(a, b, at, words, params);
+    let transport = combine(&kind, &detail, service::KIND_DETAIL)?;
+    let transport = combine(&transport, &source_port, service::PORTS)?;
+    let transport = combine(&transport, &flags, service::TRANSPORT)?;
+    let vlans = combine(&outer, &inner, service::VLANS)?;
+    let link = combine(&ethertype, &vlans, service::LINK)?;
+    let all = combine(&transport, &link, service::SERVICE)?;
+
+    let mut of_term: Vec<Vec<u32>> = vec![Vec::new(); normal.terms.values().len()];
+    for (what, terms) in normal.whats.values().iter().enumerate() {
+        for &term in terms {
+            of_term[term as usize].push(what as u32);
+        }
+    }
+    let classes = all.classes.iter().map(|bits| {
+        let mut met: Vec<u32> = ones(bits).flat_map(|term| of_term[term].iter().copied()).collect();
+        met.sort_unstable();
+        met.dedup();
+        met
+    });
+    Ok(Services { classes: classes.collect() })
+}
+
+fn ones(bits: &Bits) -> impl Iterator<Item = usize> + '_ {
+    bits.iter().enumerate().flat_map(|(at, &word)| {
+        let mut rest = word;
+        std::iter::from_fn(move || {
+            let bit = (rest != 0).then(|| rest.trailing_zeros() as usize)?;
+            rest &= rest - 1;
+            Some(at * 64 + bit)
+        })
+    })
+}
+
+/// Splits one index space into classes: the array from index to class, and the terms of each.
+fn field_classes(normal: &Normal, field: usize) -> Result<(Vec<u32>, Partial), Refused> {
+    let terms = normal.terms.values();
+    let width = terms.len().div_ceil(64).max(1);
+    let space = SPACES[field];
+    let mut toggles: Vec<(u32, usize)> = Vec::new();
+    let mut bits: Bits = vec![0; width].into_boxed_slice();
+    let mut by_set: HashMap<&RangeSet, Vec<usize>> = HashMap::new();
+    for (number, term) in terms.iter().enumerate() {
+        match &term.fields[field] {
+            None => bits[number / 64] |= 1 << (number % 64),
+            Some(set) => by_set.entry(set).or_default().push(number),
+        }
+    }
+    let mut sets: Vec<(&RangeSet, Vec<usize>)> = by_set.into_iter().collect();
+    sets.sort_by(|a, b| a.1.cmp(&b.1));
+    for (at, (set, _)) in sets.iter().enumerate() {
+        for (low, high) in set.iter() {
+            toggles.push((low, at));
+            if high < space - 1 {
+                toggles.push((high + 1, at));
+            }
+        }
+    }
+    toggles.sort_unstable();
+    if toggles.len().saturating_mul(width) > WORK_LIMIT {
+        return Err(Refused::TooMuchWork { what: "service fields", need: toggles.len() * width, limit: WORK_LIMIT });
+    }
+    let mut known: HashMap<Bits, u32> = HashMap::new();
+    let mut classes = Vec::new();
+    let mut class_of = |bits: &Bits| {
+        *known.entry(bits.clone()).or_insert_with(|| {
+            classes.push(bits.clone());
+            classes.len() as u32 - 1
+        })
+    };
+    let mut array = Vec::with_capacity(space as usize);
+    let mut at = 0;
+    while array.len() < space as usize {
+        let here = array.len() as u32;
+        while let Some(&(_, set)) = toggles.get(at).filter(|&&(start, _)| start == here) {
+            for &term in &sets[set].1 {
+                bits[term / 64] ^= 1 << (term % 64);
+            }
+            at += 1;
+        }
+        let until = toggles.get(at).map_or(space, |&(start, _)| start.min(space));
+        array.resize(until as usize, class_of(&bits));
+    }
+    Ok((array, Partial { classes }))
+}
+
+fn combine(
+    a: &Partial,
+    b: &Partial,
+    at: usize,
+    words: &mut Words,
+    params: &mut [u32; PARAM_COUNT],
+) -> Result<Partial, Refused> {
+    let width = a.classes.first().map_or(0, |bits| bits.len());
+    let work = a.classes.len() * b.classes.len() * (width + 1);
+    if work > WORK_LIMIT {
+        return Err(Refused::TooMuchWork { what: "service combinations", need: work, limit: WORK_LIMIT });
+    }
+    let mut known: HashMap<Bits, u32> = HashMap::new();
+    let mut classes = Vec::new();
+    let mut table = Vec::with_capacity(a.classes.len() * b.classes.len());
+    for left in &a.classes {
+        for right in &b.classes {
+            let both: Bits = left.iter().zip(right).map(|(l, r)| l & r).collect();
+            let next = classes.len() as u32;
+            table.push(*known.entry(both).or_insert_with_key(|bits| {
+                classes.push(bits.clone());
+                next
+            }));
+        }
+    }
+    if b.classes.len() > 1 {
+        params[at] = words.quarters(&table, "service combinations")?;
+        params[at + 1] = b.classes.len() as u32;
+        return Ok(Partial { classes });
+    }
+    // One column: the first class stands for the combination, whatever its number.
+    let renumbered = table.iter().map(|&class| classes[class as usize].clone()).collect();
+    Ok(Partial { classes: renumbered })
+}
+
+const _: () = assert!(term::KIND == 0 && term::DETAIL == 1 && term::SOURCE_PORT == 2 && term::FLAGS == 3);
+const _: () = assert!(term::VLAN_OUTER == 4 && term::VLAN_INNER == 5 && term::ETHERTYPE == 6);
