@@ -1,0 +1,126 @@
+//! Guest kernels out of Debian's archive.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::Error;
+
+/// The kernel series of the matrix: what Debian 12 boots, and what its backports boot.
+pub const SERIES: [&str; 2] = ["6.1", "6.12"];
+
+/// The modules that guests load, each after those it needs. Debian's cloud kernels have the rest built in. A module that
+/// a kernel does not have is left out: it may be built in there, and whoever needs it will say so.
+const MODULES: [&str; 11] =
+    ["llc", "stp", "garp", "mrp", "8021q", "bridge", "veth", "tun", "dummy", "sch_ingress", "cls_bpf"];
+
+/// A kernel that guests can boot.
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    /// The series, as in [`SERIES`].
+    pub series: String,
+    /// The release, as `uname -r` says it.
+    pub release: String,
+    pub(crate) image: PathBuf,
+    pub(crate) modules: Vec<PathBuf>,
+}
+
+impl Kernel {
+    /// Takes the kernel of a series from `target/vm`, or fetches the newest from Debian's archive with
+    /// `apt-get download`, which needs no root.
+    pub fn fetch(series: &str) -> Result<Self, Error> {
+        let folder = crate::folder().join("kernels").join(series);
+        if let Some(kernel) = Self::open(series, &folder) {
+            return Ok(kernel);
+        }
+        let package = newest(series, &search(series)?).ok_or_else(|| Error::NoKernel(series.to_owned()))?;
+        // Unpacked beside its place and renamed, so that an interrupted download is not taken for a kernel.
+        let unpacking = folder.with_extension(format!("unpacking-{}", std::process::id()));
+        std::fs::create_dir_all(&unpacking).map_err(Error::file(&unpacking))?;
+        output("apt-get", Command::new("apt-get").args(["download", "-qq", &package]).current_dir(&unpacking))?;
+        let archive = entries(&unpacking)?.into_iter().find(|path| path.extension().is_some_and(|kind| kind == "deb"));
+        let archive = archive.ok_or_else(|| Error::NoKernel(series.to_owned()))?;
+        output("dpkg-deb", Command::new("dpkg-deb").arg("-x").arg(&archive).arg(&unpacking))?;
+        std::fs::remove_file(&archive).map_err(Error::file(&archive))?;
+        if std::fs::rename(&unpacking, &folder).is_err() {
+            // Another process was quicker, or a half-removed folder is in the way.
+            let _ = std::fs::remove_dir_all(&unpacking);
+        }
+        Self::open(series, &folder).ok_or_else(|| Error::NoKernel(series.to_owned()))
+    }
+
+    fn open(series: &str, folder: &Path) -> Option<Self> {
+        let image = entries(&folder.join("boot")).ok()?.into_iter().find(|path| release_of(path).is_some())?;
+        let release = release_of(&image)?;
+        let tree = folder.join("lib/modules").join(&release).join("kernel");
+        let mut modules = Vec::new();
+        for name in MODULES {
+            modules.extend(find_module(&tree, name));
+        }
+        Some(Self { series: series.to_owned(), release, image, modules })
+    }
+}
+
+fn release_of(image: &Path) -> Option<String> {
+    image.file_name()?.to_str()?.strip_prefix("vmlinuz-").map(str::to_owned)
+}
+
+fn find_module(folder: &Path, name: &str) -> Option<PathBuf> {
+    for path in entries(folder).ok()? {
+        if path.is_dir() {
+            if let Some(found) = find_module(&path, name) {
+                return Some(found);
+            }
+        } else if let Some(file) = path.file_name().and_then(|file| file.to_str())
+            && file.strip_prefix(name).is_some_and(|kind| matches!(kind, ".ko" | ".ko.xz"))
+        {
+            return Some(path);
+        }
+    }
+    None
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let entries = std::fs::read_dir(folder).map_err(Error::file(folder))?;
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    Ok(paths)
+}
+
+fn search(series: &str) -> Result<String, Error> {
+    let pattern = format!("^linux-image-{}\\.[0-9].*-cloud-amd64$", series.replace('.', "\\."));
+    output("apt-cache", Command::new("apt-cache").args(["search", "--names-only", &pattern]))
+}
+
+/// The package with the highest version: "linux-image-6.1.0-56-cloud-amd64" over "…-6.1.0-9-…".
+fn newest(series: &str, listing: &str) -> Option<String> {
+    let names = listing.lines().filter_map(|line| line.split_whitespace().next());
+    let prefix = format!("linux-image-{series}.");
+    let version = |name: &str| -> Vec<u32> {
+        let numbers = name.strip_prefix(&prefix).unwrap_or_default().split(|letter: char| !letter.is_ascii_digit());
+        numbers.filter_map(|number| number.parse().ok()).collect()
+    };
+    names.filter(|name| name.starts_with(&prefix)).max_by_key(|name| version(name)).map(str::to_owned)
+}
+
+pub(crate) fn output(program: &'static str, command: &mut Command) -> Result<String, Error> {
+    let output = command.output().map_err(|cause| Error::Program { program, detail: cause.to_string() })?;
+    if !output.status.success() {
+        let detail = format!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim());
+        return Err(Error::Program { program, detail });
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_compared_as_numbers_and_series_by_their_dot() {
+        let listing = "linux-image-6.1.0-9-cloud-amd64 - Linux\nlinux-image-6.1.0-56-cloud-amd64 - Linux\n\
+                       linux-image-6.12.117+deb12-cloud-amd64 - Linux\n";
+        assert_eq!(newest("6.1", listing).as_deref(), Some("linux-image-6.1.0-56-cloud-amd64"));
+        assert_eq!(newest("6.12", listing).as_deref(), Some("linux-image-6.12.117+deb12-cloud-amd64"));
+        assert_eq!(newest("6.9", listing), None);
+    }
+}
