@@ -8,6 +8,14 @@ pub trait Bytes {
     /// `N` bytes from `offset`, or nothing when they are not all there.
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
 
+    /// The same value, of which the verifier shall forget how it came about: it follows every way to
+    /// a value as a state of its own, but one that went through map memory has one way only. The
+    /// host has nothing to forget.
+    #[inline(always)]
+    fn forget(&self, value: usize) -> usize {
+        value
+    }
+
     /// Whether there is nothing to read.
     fn is_empty(&self) -> bool {
         self.len() == 0

@@ -7,11 +7,11 @@ use gabion_abi::facts::{
 };
 
 use crate::bytes::Bytes;
-use crate::parse::{has_ports, ipv4, ipv6, is_icmp};
+use crate::parse::{has_ports, ipv4, ipv6, is_icmp, joined};
 
-/// Quoted packets that start further in are not looked at. The transport header is within 16,500
-/// octets by construction; the compare is what lets the verifier know.
-const QUOTE_LIMIT: usize = 0x5000;
+/// Packets quoted further in than this are not looked at: with the longest chain of extension headers
+/// the offset must stay below what [`joined`] keeps. No error has so much before its quote.
+const QUOTE_LIMIT: usize = 0x2000;
 /// Octets of an ICMP error before the packet that it quotes.
 const ERROR_HEADER: usize = 8;
 
@@ -93,6 +93,7 @@ pub fn quoted<B: Bytes>(bytes: &B, facts: &Facts) -> Option<ConnKey> {
     if at > QUOTE_LIMIT {
         return None;
     }
+    let at = joined(bytes, at);
     let mut key = ConnKey { family: facts.family, ..ConnKey::default() };
     let at = if facts.family == FAMILY_V4 { quoted_v4(bytes, at, &mut key)? } else { quoted_v6(bytes, at, &mut key)? };
     if key.source != facts.destination {
@@ -145,7 +146,7 @@ fn quoted_v6<B: Bytes>(bytes: &B, at: usize, key: &mut ConnKey) -> Option<usize>
         if next == protocol::FRAGMENT && u16::from_be_bytes([h[2], h[3]]) & 0xfff8 != 0 {
             return None;
         }
-        at += ipv6::extension_length(next, h[1]).ok()?;
+        at = joined(bytes, at + ipv6::extension_length(next, h[1]).ok()?);
         next = h[0];
     }
     if ipv6::is_extension(next) {

@@ -4,7 +4,7 @@ use gabion_abi::facts::{
     Address, EXTENSION_LIMIT, FAMILY_V6, FRAGMENT_FIRST, FRAGMENT_LATER, FRAGMENT_NONE, Facts, protocol, unparsed,
 };
 
-use super::{Payload, Reason, later_fragment};
+use super::{Payload, Reason, joined, later_fragment};
 use crate::bytes::Bytes;
 
 /// The fixed header.
@@ -94,7 +94,7 @@ fn extensions<B: Bytes>(bytes: &B, first: u8, whole: Payload, facts: &mut Facts)
         if length > rest.len() || (next == protocol::HOP_BY_HOP && position != 0) {
             return Err(unparsed::EXTENSION_MALFORMED);
         }
-        rest.start += length;
+        rest.start = joined(bytes, rest.start + length);
         if next == protocol::FRAGMENT {
             // A second one would need two rounds of reassembly; no sender makes that.
             if fragmented {

@@ -62,10 +62,18 @@ impl Payload {
 #[inline(always)]
 pub fn parse<B: Bytes>(bytes: &B, layer3: bool) -> Facts {
     let mut facts = Facts::UNKNOWN;
-    if let Err(reason) = headers(bytes, layer3, &mut facts) {
+    parse_into(bytes, layer3, &mut facts);
+    facts
+}
+
+/// [`parse`] into a place that is overwritten whole. In the kernel that place is a map value: the verifier
+/// does not follow what is stored there, so that the paths through the parser meet again.
+#[inline(always)]
+pub fn parse_into<B: Bytes>(bytes: &B, layer3: bool, facts: &mut Facts) {
+    *facts = Facts::UNKNOWN;
+    if let Err(reason) = headers(bytes, layer3, facts) {
         facts.unparsed = reason;
     }
-    facts
 }
 
 /// Adds a VLAN tag that travels beside the packet, as network devices and skbs carry the outermost one.
@@ -81,6 +89,7 @@ pub fn offloaded_tag(facts: &mut Facts, vid: u16) {
 #[inline(always)]
 fn headers<B: Bytes>(bytes: &B, layer3: bool, facts: &mut Facts) -> Result<(), Reason> {
     let packet = if layer3 { link::none(bytes, facts)? } else { link::ethernet(bytes, facts)? };
+    let packet = Payload { start: joined(bytes, packet.start), end: packet.end };
     let segment = match facts.ethertype {
         ETHERTYPE_IPV4 => ipv4::header(bytes, packet, facts)?,
         ETHERTYPE_IPV6 => ipv6::header(bytes, packet, facts)?,
@@ -117,6 +126,13 @@ fn transport_minimum(family: u8, protocol: u8) -> usize {
         _ if family == FAMILY_V6 && ipv6::is_extension(protocol) => ipv6::EXTENSION_MINIMUM + transport::TCP_MINIMUM,
         _ => 8,
     }
+}
+
+/// An offset at which ways through the headers meet. The mask changes nothing (the longest chain of headers
+/// ends below 16,500); it is the bound by which the verifier lets the offset into a packet pointer.
+#[inline(always)]
+pub(crate) fn joined<B: Bytes>(bytes: &B, offset: usize) -> usize {
+    bytes.forget(offset) & 0x7fff
 }
 
 /// Whether the protocol is ICMP in IPv4 or ICMPv6 in IPv6.
