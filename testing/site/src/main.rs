@@ -1,0 +1,3 @@
+//! Builds the plant and shows it.
+
+fn main() {}
