@@ -37,7 +37,8 @@ pub(crate) fn lay(
     let mut v6 = sweep(normal, &unions, true, &mut addresses);
     let none = addresses.intern(Members::new());
     let off_ip = by_key(normal, &unions, |extent| extent.macs_off_ip.iter().map(|mac| mac.to_bits()).collect());
-    let mut off_ip: Vec<(u64, u32)> = off_ip.into_iter().map(|(mac, members)| (mac, addresses.intern(members))).collect();
+    let mut off_ip: Vec<(u64, u32)> =
+        off_ip.into_iter().map(|(mac, members)| (mac, addresses.intern(members))).collect();
 
     let macs = by_key(normal, &unions, |extent| extent.macs.iter().map(|mac| mac.to_bits()).collect());
     let mut mac_classes: Interner<Members> = Interner::default();
@@ -81,7 +82,9 @@ pub(crate) fn lay(
             params[at + end::LINK_COLUMNS] = interfaces.len() as u32 + 1;
         }
     }
-    for (mut breaks, bits, root, class) in [(v4, 32, end::V4_ROOT, end::V4_CLASS), (v6, 128, end::V6_ROOT, end::V6_CLASS)] {
+    for (mut breaks, bits, root, class) in
+        [(v4, 32, end::V4_ROOT, end::V4_CLASS), (v6, 128, end::V6_ROOT, end::V6_CLASS)]
+    {
         breaks.dedup_by_key(|&mut (_, class)| class);
         match breaks.as_slice() {
             [(_, only)] => params[at + class] = *only,
@@ -249,7 +252,8 @@ impl<'n> Index<'n> {
     }
 
     fn met(&self, members: &[u32]) -> Vec<u32> {
-        let mut seen: Vec<u32> = members.iter().filter_map(|union| self.by_union.get(union)).flatten().copied().collect();
+        let mut seen: Vec<u32> =
+            members.iter().filter_map(|union| self.by_union.get(union)).flatten().copied().collect();
         seen.sort_unstable();
         let mut met = Vec::new();
         for run in seen.chunk_by(|a, b| a == b) {

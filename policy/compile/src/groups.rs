@@ -206,8 +206,11 @@ impl<'a> Shape<'a> {
         for &rank in ranks {
             by_from.entry(self.items[rank].from).or_default().push(rank);
         }
-        let anyone: Vec<usize> =
-            by_from.iter().filter(|(who, _)| self.everyone(**who)).flat_map(|(_, ranks)| ranks.iter().copied()).collect();
+        let anyone: Vec<usize> = by_from
+            .iter()
+            .filter(|(who, _)| self.everyone(**who))
+            .flat_map(|(_, ranks)| ranks.iter().copied())
+            .collect();
         let mut steps = 0usize;
         let mut lists: Interner<Vec<usize>> = Interner::default();
         let mut cells: Vec<(u64, u32)> = Vec::new();
@@ -300,7 +303,11 @@ impl<'a> Shape<'a> {
                 (Some(&a), None) => a,
                 (None, None) => break,
             };
-            if own.get(i) == Some(&rank) { i += 1 } else { j += 1 }
+            if own.get(i) == Some(&rank) {
+                i += 1
+            } else {
+                j += 1
+            }
             let what = self.items[rank].what;
             if whats.contains(&what) {
                 continue;

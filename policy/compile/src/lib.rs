@@ -139,7 +139,9 @@ pub enum Refused {
         limit: usize,
     },
     /// Working out the tables would take too long.
-    #[error("the policy's {what} need more than {limit} steps to work out ({need} so far); use fewer distinct conditions")]
+    #[error(
+        "the policy's {what} need more than {limit} steps to work out ({need} so far); use fewer distinct conditions"
+    )]
     TooMuchWork {
         /// Which tables.
         what: &'static str,

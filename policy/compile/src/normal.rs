@@ -83,7 +83,6 @@ struct Writer<'s, S: Subject> {
     /// Destination entries by port name.
     named: BTreeMap<&'s str, Vec<(&'s NamedPort, &'s Entry)>>,
     limit: usize,
-    /// Interned unions of subject lists, by address of the list, so that a list is expanded once.
     ordinary: What,
     link_control: What,
     unparsed: What,
@@ -133,8 +132,7 @@ impl<S: Subject> Writer<'_, S> {
     fn tiers(&mut self, from: usize, narrow: Option<&Narrow>) -> Result<(), Refused> {
         let set = self.set;
         let mut at = from;
-        let mut policies_done = set.cluster_policies.get(from.wrapping_sub(1)).is_some_and(|p| p.tier.stage == Stage::Baseline)
-            && from > 0;
+        let mut policies_done = set.cluster_policies[..from].last().is_some_and(|p| p.tier.stage == Stage::Baseline);
         // A tier is a run of documents with the same tier.
         while let Some(first) = set.cluster_policies.get(at) {
             if first.tier.stage == Stage::Baseline && !policies_done {
@@ -208,7 +206,6 @@ impl<S: Subject> Writer<'_, S> {
                 }
             }
         }
-        let baseline = set.cluster_policies.iter().any(|p| p.tier.stage == Stage::Baseline);
         for (p, policy) in set.policies.iter().enumerate() {
             let speaks = match self.direction {
                 Direction::Ingress => policy.ingress.is_some(),
@@ -220,16 +217,12 @@ impl<S: Subject> Writer<'_, S> {
             let Some(selected) = self.who(Some(std::slice::from_ref(&policy.subject))) else { continue };
             let reference = RuleRef::Isolation { policy: p as u32 };
             self.decide(narrow, &selected, self.ordinary.clone(), entry::DENY, reference)?;
-            if baseline {
-                // An isolated end never reaches the baseline, not even with what isolation leaves alone.
-                self.special(narrow, &selected)?;
-            }
         }
         Ok(())
     }
 
     fn defaults(&mut self, narrow: Option<&Narrow>) -> Result<(), Refused> {
-        self.special(narrow, &Who::new())?;
+        self.special(narrow)?;
         let fallback = Defaults::<S>::default();
         let set = self.set;
         let defaults = set.site.as_ref().map_or(&fallback, |site| &site.defaults);
@@ -250,14 +243,14 @@ impl<S: Subject> Writer<'_, S> {
         self.decide(narrow, &Who::new(), self.everything.clone(), default_action(action), RuleRef::Default)
     }
 
-    /// What becomes of unparsed packets and of link control.
-    fn special(&mut self, narrow: Option<&Narrow>, who: &Who) -> Result<(), Refused> {
+    /// What becomes of unparsed packets and of link control that no rule names.
+    fn special(&mut self, narrow: Option<&Narrow>) -> Result<(), Refused> {
         let fallback = Defaults::<S>::default();
         let set = self.set;
         let defaults = set.site.as_ref().map_or(&fallback, |site| &site.defaults);
         let (unparsed, link) = (default_action(defaults.unparsed), default_action(defaults.link_control));
-        self.decide(narrow, who, self.unparsed.clone(), unparsed, RuleRef::UnparsedDefault)?;
-        self.decide(narrow, who, self.link_control.clone(), link, RuleRef::LinkControlDefault)
+        self.decide(narrow, &Who::new(), self.unparsed.clone(), unparsed, RuleRef::UnparsedDefault)?;
+        self.decide(narrow, &Who::new(), self.link_control.clone(), link, RuleRef::LinkControlDefault)
     }
 
     /// An item about the end that this direction asks.

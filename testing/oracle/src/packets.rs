@@ -1,0 +1,188 @@
+//! Random packets of the small world: as facts, and as the frame that carries them.
+
+use std::net::IpAddr;
+
+use fastrand::Rng;
+use gabion_abi::facts::{self, Address, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_LLC, Facts, protocol};
+
+use crate::policies::{INTERFACES, ethertype, llc, mac, port, protocol as any_protocol, v4, v6, vid};
+
+/// A packet and the interfaces on both sides of the node.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    /// What a parser must find out about it.
+    pub facts: Facts,
+    /// Where it arrived.
+    pub source_interface: Option<&'static str>,
+    /// Where it will leave.
+    pub destination_interface: Option<&'static str>,
+}
+
+fn address(address: IpAddr) -> Address {
+    match address {
+        IpAddr::V4(v4) => Address::v4(v4.to_bits()),
+        IpAddr::V6(v6) => Address::v6(v6.to_bits()),
+    }
+}
+
+/// A random packet. All of them but the unparsed ones can be put into a [`frame`].
+#[must_use]
+pub fn packet(rng: &mut Rng) -> Sent {
+    let mut facts = Facts::UNKNOWN;
+    facts.source_mac = mac(rng).to_bits();
+    facts.destination_mac = mac(rng).to_bits();
+    if rng.usize(0..4) == 0 {
+        facts.vlan_outer = vid(rng);
+        if rng.bool() {
+            facts.vlan_inner = vid(rng);
+        }
+    }
+    match rng.usize(0..8) {
+        0 => {
+            facts.ethertype = ethertype(rng);
+            if facts.ethertype == ETHERTYPE_LLC {
+                facts.llc = llc(rng);
+            }
+        }
+        1..=2 => network(rng, &mut facts, true),
+        _ => network(rng, &mut facts, false),
+    }
+    if rng.usize(0..20) == 0 {
+        facts.unparsed = rng.u8(1..facts::unparsed::COUNT);
+    }
+    let interface = |rng: &mut Rng| (rng.usize(0..3) > 0).then(|| INTERFACES[rng.usize(0..4)]);
+    Sent { facts, source_interface: interface(rng), destination_interface: interface(rng) }
+}
+
+fn network(rng: &mut Rng, facts: &mut Facts, v6_packet: bool) {
+    let any = |rng: &mut Rng| if v6_packet { IpAddr::V6(v6(rng)) } else { IpAddr::V4(v4(rng)) };
+    facts.source = address(any(rng));
+    facts.destination = address(any(rng));
+    facts.family = if v6_packet { facts::FAMILY_V6 } else { facts::FAMILY_V4 };
+    facts.ethertype = if v6_packet { ETHERTYPE_IPV6 } else { ETHERTYPE_IPV4 };
+    facts.protocol = any_protocol(rng);
+    if rng.usize(0..8) == 0 {
+        facts.fragment = rng.u8(1..3);
+        facts.fragment_id = rng.u32(1..0xffff);
+    }
+    if facts.fragment == facts::FRAGMENT_LATER {
+        return;
+    }
+    match facts.protocol {
+        protocol::TCP | protocol::UDP | protocol::SCTP | protocol::UDPLITE | protocol::DCCP => {
+            facts.transport = facts::TRANSPORT_PORTS;
+            facts.source_port = port(rng);
+            facts.destination_port = port(rng);
+            if facts.protocol == protocol::TCP {
+                facts.tcp_flags = [0x02, 0x10, 0x12, 0x18, 0x11, 0x04][rng.usize(0..6)];
+            }
+        }
+        protocol::ICMP if !v6_packet => {
+            facts.transport = facts::TRANSPORT_ICMP;
+            facts.icmp_type = [0, 3, 8, 11][rng.usize(0..4)];
+            facts.icmp_code = rng.u8(0..3);
+        }
+        protocol::ICMPV6 if v6_packet => {
+            facts.transport = facts::TRANSPORT_ICMP;
+            facts.icmp_type = [1, 3, 128, 129, 133, 135, 136][rng.usize(0..7)];
+            facts.icmp_code = rng.u8(0..2);
+        }
+        _ => {}
+    }
+}
+
+/// The frame of a packet that can be parsed: what [`gabion_kernel_core`] must turn back into its facts.
+#[must_use]
+pub fn frame(facts: &Facts) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(128);
+    frame.extend_from_slice(&facts.destination_mac.to_be_bytes()[2..]);
+    frame.extend_from_slice(&facts.source_mac.to_be_bytes()[2..]);
+    let tags = [facts.vlan_outer, facts.vlan_inner];
+    let tags: Vec<u16> = tags.into_iter().filter(|&vid| vid != facts::VLAN_NONE).collect();
+    for (at, vid) in tags.iter().enumerate() {
+        let tpid: u16 = if at + 1 < tags.len() { 0x88a8 } else { 0x8100 };
+        frame.extend_from_slice(&tpid.to_be_bytes());
+        frame.extend_from_slice(&vid.to_be_bytes());
+    }
+    match facts.ethertype {
+        ETHERTYPE_LLC => {
+            frame.extend_from_slice(&46u16.to_be_bytes());
+            frame.extend_from_slice(&facts.llc.to_be_bytes());
+            frame.extend_from_slice(&[0x03; 44]);
+        }
+        ETHERTYPE_IPV4 => {
+            frame.extend_from_slice(&ETHERTYPE_IPV4.to_be_bytes());
+            ipv4(facts, &mut frame);
+        }
+        ETHERTYPE_IPV6 => {
+            frame.extend_from_slice(&ETHERTYPE_IPV6.to_be_bytes());
+            ipv6(facts, &mut frame);
+        }
+        other => {
+            frame.extend_from_slice(&other.to_be_bytes());
+            frame.extend_from_slice(&[0; 46]);
+        }
+    }
+    frame.resize(frame.len().max(64), 0);
+    frame
+}
+
+fn ipv4(facts: &Facts, frame: &mut Vec<u8>) {
+    let payload = payload(facts);
+    let length = 20 + payload.len() as u16;
+    frame.extend_from_slice(&[0x45, 0]);
+    frame.extend_from_slice(&length.to_be_bytes());
+    frame.extend_from_slice(&(facts.fragment_id as u16).to_be_bytes());
+    let offset: u16 = match facts.fragment {
+        facts::FRAGMENT_FIRST => 0x2000,
+        facts::FRAGMENT_LATER => 185,
+        _ => 0x4000,
+    };
+    frame.extend_from_slice(&offset.to_be_bytes());
+    frame.extend_from_slice(&[64, facts.protocol, 0, 0]);
+    frame.extend_from_slice(&facts.source.words[0].to_be_bytes());
+    frame.extend_from_slice(&facts.destination.words[0].to_be_bytes());
+    frame.extend_from_slice(&payload);
+}
+
+fn ipv6(facts: &Facts, frame: &mut Vec<u8>) {
+    let mut payload = payload(facts);
+    let mut next = facts.protocol;
+    if facts.fragment != facts::FRAGMENT_NONE {
+        let offset: u16 = if facts.fragment == facts::FRAGMENT_FIRST { 1 } else { 185 << 3 };
+        let mut extension = vec![next, 0];
+        extension.extend_from_slice(&offset.to_be_bytes());
+        extension.extend_from_slice(&facts.fragment_id.to_be_bytes());
+        extension.append(&mut payload);
+        payload = extension;
+        next = protocol::FRAGMENT;
+    }
+    frame.extend_from_slice(&[0x60, 0, 0, 0]);
+    frame.extend_from_slice(&(payload.len() as u16).to_be_bytes());
+    frame.extend_from_slice(&[next, 64]);
+    for word in facts.source.words.into_iter().chain(facts.destination.words) {
+        frame.extend_from_slice(&word.to_be_bytes());
+    }
+    frame.extend_from_slice(&payload);
+}
+
+fn payload(facts: &Facts) -> Vec<u8> {
+    let mut payload = Vec::new();
+    match (facts.transport, facts.protocol) {
+        (facts::TRANSPORT_PORTS, protocol) => {
+            payload.extend_from_slice(&facts.source_port.to_be_bytes());
+            payload.extend_from_slice(&facts.destination_port.to_be_bytes());
+            match protocol {
+                protocol::TCP => {
+                    payload.extend_from_slice(&[0, 0, 0, 1, 0, 0, 0, 1, 0x50, facts.tcp_flags, 1, 0, 0, 0, 0, 0])
+                }
+                protocol::UDP | protocol::UDPLITE => payload.extend_from_slice(&[0, 16, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8]),
+                _ => payload.extend_from_slice(&[0x50, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0]),
+            }
+        }
+        (facts::TRANSPORT_ICMP, _) => payload.extend_from_slice(&[facts.icmp_type, facts.icmp_code, 0, 0, 0, 0, 0, 0]),
+        _ => {}
+    }
+    payload.resize(payload.len().next_multiple_of(8).max(24), 0);
+    payload
+}

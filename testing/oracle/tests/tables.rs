@@ -1,0 +1,70 @@
+//! Oracle = tables, for random policies and packets.
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
+
+use fastrand::Rng;
+use gabion_abi::tables::entry;
+use gabion_kernel_core::classify::{SliceTables, classify};
+use gabion_policy_compile::{Compiled, Options, compile};
+use gabion_policy_model::oracle::{self, Action, Decision};
+use gabion_policy_model::trace::Direction;
+use gabion_testing_oracle::{packet, policy_set};
+
+/// Random decisions in one run; `GABION_DECISIONS` changes it.
+const DECISIONS: usize = 200_000;
+/// Packets for each policy.
+const PACKETS: usize = 250;
+
+fn decoded(compiled: &Compiled, word: u64, direction: Direction) -> Decision {
+    let rule = &compiled.rules[entry::rule(word) as usize];
+    assert_eq!(rule.direction, direction);
+    Decision {
+        action: match entry::action(word) {
+            entry::ALLOW => Action::Allow,
+            entry::DENY => Action::Deny,
+            _ => Action::Audit,
+        },
+        rule: rule.reference,
+        stateless: entry::has(word, entry::STATELESS),
+        log: entry::has(word, entry::LOG),
+    }
+}
+
+fn interface_class(compiled: &Compiled, name: Option<&str>) -> u32 {
+    name.and_then(|name| compiled.interfaces.iter().position(|i| i == name)).map_or(0, |at| at as u32 + 1)
+}
+
+#[test]
+fn tables_decide_as_the_oracle_does() {
+    let first = std::env::var("GABION_SEED").ok().map_or(1, |seed| seed.parse().unwrap());
+    let decisions = std::env::var("GABION_DECISIONS").ok().map_or(DECISIONS, |n| n.parse().unwrap());
+    let mut actions = [0usize; 3];
+    for seed in first..first + (decisions / (2 * PACKETS)) as u64 {
+        let mut rng = Rng::with_seed(seed);
+        let set = policy_set(&mut rng);
+        let compiled = compile(&set, &Options::default()).unwrap();
+        assert_eq!(compiled, compile(&set, &Options::default()).unwrap(), "seed {seed}: not deterministic");
+        let tables = SliceTables { params: &compiled.params, words: &compiled.words };
+        for _ in 0..PACKETS {
+            let sent = packet(&mut rng);
+            let judged = oracle::judge(&set, &sent.facts, sent.source_interface, sent.destination_interface);
+            let found = classify(
+                &tables,
+                &sent.facts,
+                interface_class(&compiled, sent.source_interface),
+                interface_class(&compiled, sent.destination_interface),
+            );
+            for (direction, expected, word) in
+                [(Direction::Egress, judged.egress, found.egress), (Direction::Ingress, judged.ingress, found.ingress)]
+            {
+                actions[expected.action as usize] += 1;
+                assert_eq!(
+                    decoded(&compiled, word, direction),
+                    expected,
+                    "GABION_SEED={seed}: {direction:?} of {sent:#?}\n{set:#?}"
+                );
+            }
+        }
+    }
+    println!("allow, deny, audit: {actions:?}");
+    assert!(actions.iter().all(|&count| count > 0), "{actions:?}: the world does not exercise every action");
+}
