@@ -51,8 +51,6 @@ impl Built {
     }
 }
 
-/// Bytes above which one group for all is not even tried further.
-const SINGLE_BYTES: usize = 4 << 20;
 /// A condition that covers more classes than this is wide; tried in this order.
 const WIDTHS: [usize; 3] = [24, 96, 6];
 /// Bytes below which the first split is good enough.
@@ -69,6 +67,7 @@ pub(crate) fn lay(
     at: usize,
     words: &mut Words,
     params: &mut [u32; PARAM_COUNT],
+    single: usize,
     budget: usize,
 ) -> Result<DirectionStats, Refused> {
     let entries: Vec<u64> =
@@ -78,7 +77,7 @@ pub(crate) fn lay(
     let last = items.len() - 1;
     params[at + direction::LAST_RANK] = last as u32;
     let shape = Shape::new(normal, &items[..last], classes);
-    let groups = shape.choose(budget)?;
+    let groups = shape.choose(single, budget)?;
     let mut stats = DirectionStats { items: items.len(), ..DirectionStats::default() };
     for (number, built) in groups.iter().enumerate() {
         stats.groups += 1;
@@ -144,13 +143,13 @@ impl<'a> Shape<'a> {
         if self.everyone(who) { usize::MAX } else { widths.get(&who).copied().unwrap_or(0) }
     }
 
-    fn choose(&self, budget: usize) -> Result<Vec<Built>, Refused> {
+    fn choose(&self, single: usize, budget: usize) -> Result<Vec<Built>, Refused> {
         let all: Vec<usize> = (0..self.items.len()).collect();
         if all.is_empty() {
             return Ok(Vec::new());
         }
-        if let Ok(single) = self.build(&all, SINGLE_BYTES) {
-            return Ok(vec![single]);
+        if let Ok(group) = self.build(&all, single) {
+            return Ok(vec![group]);
         }
         let mut best: Option<(usize, Vec<Built>)> = None;
         let mut refused = None;

@@ -95,11 +95,14 @@ pub struct Options {
     pub table_bytes: usize,
     /// Most entries in each direction's ordered list.
     pub list_length: usize,
+    /// Bytes up to which a direction's list is kept in one group: one group is the quickest to look
+    /// up, several need less memory when wide and narrow rules meet.
+    pub single_group_bytes: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { table_bytes: 256 << 20, list_length: 4_000_000 }
+        Self { table_bytes: 256 << 20, list_length: 4_000_000, single_group_bytes: 4 << 20 }
     }
 }
 
@@ -192,7 +195,7 @@ pub fn compile<S: Subject>(set: &PolicySet<S>, options: &Options) -> Result<Comp
     {
         let rules: Vec<u32> = items.iter().map(|item: &Item| numbers.intern((item.reference, direction))).collect();
         let budget = options.table_bytes.saturating_sub(words.len() * 8);
-        let laid = groups::lay(&normal, items, &rules, &classes, at, &mut words, &mut params, budget)?;
+        let laid = groups::lay(&normal, items, &rules, &classes, at, &mut words, &mut params, options.single_group_bytes.min(budget), budget)?;
         match direction {
             Direction::Egress => stats.egress = laid,
             Direction::Ingress => stats.ingress = laid,

@@ -10,7 +10,7 @@ use gabion_policy_model::trace::Direction;
 use gabion_testing_oracle::{packet, policy_set};
 
 /// Random decisions in one run; `GABION_DECISIONS` changes it.
-const DECISIONS: usize = 200_000;
+const DECISIONS: usize = 100_000;
 /// Packets for each policy.
 const PACKETS: usize = 250;
 
@@ -35,14 +35,24 @@ fn interface_class(compiled: &Compiled, name: Option<&str>) -> u32 {
 
 #[test]
 fn tables_decide_as_the_oracle_does() {
+    agree(&Options::default());
+}
+
+/// The same with every list split into groups, as large policies are.
+#[test]
+fn split_tables_decide_as_the_oracle_does() {
+    agree(&Options { single_group_bytes: 0, ..Options::default() });
+}
+
+fn agree(options: &Options) {
     let first = std::env::var("GABION_SEED").ok().map_or(1, |seed| seed.parse().unwrap());
     let decisions = std::env::var("GABION_DECISIONS").ok().map_or(DECISIONS, |n| n.parse().unwrap());
     let mut actions = [0usize; 3];
     for seed in first..first + (decisions / (2 * PACKETS)) as u64 {
         let mut rng = Rng::with_seed(seed);
         let set = policy_set(&mut rng);
-        let compiled = compile(&set, &Options::default()).unwrap();
-        assert_eq!(compiled, compile(&set, &Options::default()).unwrap(), "seed {seed}: not deterministic");
+        let compiled = compile(&set, options).unwrap();
+        assert_eq!(compiled, compile(&set, options).unwrap(), "seed {seed}: not deterministic");
         let tables = SliceTables { params: &compiled.params, words: &compiled.words };
         for _ in 0..PACKETS {
             let sent = packet(&mut rng);
