@@ -113,7 +113,11 @@ impl Tests {
             let entry = self.by_binary.entry(binary.clone()).or_default();
             entry.0 += count("passed");
             entry.1 += count("failed");
-            self.closing.push(format!("{binary}: {trimmed}"));
+            // A binary without tests closes too; of those there is nothing to say again.
+            if count("passed") + count("failed") > 0 {
+                self.closing.push(format!("     Running {binary}"));
+                self.closing.push(trimmed.to_owned());
+            }
         } else if trimmed.starts_with("Summary [") || self.nextest_closed() {
             if !trimmed.is_empty() {
                 self.closing.push(line.to_owned());
@@ -199,6 +203,6 @@ mod tests {
         ]);
         assert_eq!(tests.by_binary["gabion_abi"], (7, 0));
         assert_eq!(tests.by_binary["netns_vlan"], (1, 2));
-        assert_eq!(tests.closing.len(), 2);
+        assert_eq!(tests.closing.len(), 4);
     }
 }

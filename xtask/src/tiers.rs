@@ -163,6 +163,9 @@ fn run_all(members: &[Member], tiers: &[&str], request: &Request, kernel: bool) 
     if machine::is_root() {
         environment.push(("GABION_REQUIRE_ROOT", "1"));
     }
+    if tiers.contains(&"vm") {
+        environment.push(("GABION_REQUIRE_VM", "1"));
+    }
     let names = test_names(members);
     let (privileged, plain): (Vec<&str>, Vec<&str>) = names.into_iter().partition(|name| tier_of(name) != "unit");
     let wanted: Vec<&str> = privileged.iter().copied().filter(|name| tiers.contains(&tier_of(name))).collect();

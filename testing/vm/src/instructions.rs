@@ -1,6 +1,6 @@
-//! How much work the verifiers of the kernel matrix have with each program. A change of our code, of the compiler or of a
-//! kernel that makes a program harder to verify is a regression long before it is a refusal, so that the counts are
-//! kept in `testing/vm/instructions.json` and compared.
+//! How much work the verifiers of the kernel matrix have with each program. A change of our code, of the compiler or
+//! of a kernel that makes a program harder to verify is a regression long before it is a refusal, so that the counts
+//! are kept in `testing/vm/instructions.json` and compared.
 //!
 //! A test inside a guest prints one line for each program that it loaded: `verified NAME COUNT`, with the
 //! `verified_insns` of `bpf_prog_info` (kernels from 5.16).

@@ -8,8 +8,8 @@ use crate::Error;
 /// The kernel series of the matrix: what Debian 12 boots, and what its backports boot.
 pub const SERIES: [&str; 2] = ["6.1", "6.12"];
 
-/// The modules that guests load, each after those it needs. Debian's cloud kernels have the rest built in. A module that
-/// a kernel does not have is left out: it may be built in there, and whoever needs it will say so.
+/// The modules that guests load, each after those it needs. Debian's cloud kernels have the rest built in. A module
+/// that a kernel does not have is left out: it may be built in there, and whoever needs it will say so.
 const MODULES: [&str; 11] =
     ["llc", "stp", "garp", "mrp", "8021q", "bridge", "veth", "tun", "dummy", "sch_ingress", "cls_bpf"];
 

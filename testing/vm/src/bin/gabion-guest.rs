@@ -1,5 +1,5 @@
-//! The first and only process of a guest: it mounts what BPF needs, loads the modules that came with it, runs one command
-//! and ends the machine. It prints to the second serial port, so that the kernel's messages stay out of the way.
+//! The first process of a guest: it mounts what BPF needs, loads the modules that came with it, runs one command and
+//! ends the machine. It prints to the second serial port, so that the kernel's messages stay out of the way.
 //! With `--probe` it is the smallest such command: it says which kernel this is, and whether that can make a BPF map.
 #![forbid(unsafe_code)]
 
