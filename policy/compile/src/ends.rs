@@ -1,5 +1,6 @@
 //! Who → classes: all ends that no rule tells apart share one.
 
+use std::collections::hash_map::Entry as Slot;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
@@ -22,6 +23,10 @@ pub(crate) struct Ends {
 /// A sorted list of unions.
 type Members = Vec<u32>;
 
+/// Most members that the lists of all classes may have together: 64 MiB of numbers. Real rule sets
+/// nest a few dozen deep; sets of blocks made to overlap everywhere are refused.
+const MEMBER_LIMIT: usize = 16 << 20;
+
 /// Computes the classes of one side, lays its tables and sets its parameters, which start at `at`.
 pub(crate) fn lay(
     normal: &Normal,
@@ -33,8 +38,8 @@ pub(crate) fn lay(
 ) -> Result<Ends, Refused> {
     let unions: BTreeSet<u32> = used.iter().flat_map(|&who| normal.whos.value(who).iter().copied()).collect();
     let mut addresses: Interner<Members> = Interner::default();
-    let mut v4 = sweep(normal, &unions, false, &mut addresses);
-    let mut v6 = sweep(normal, &unions, true, &mut addresses);
+    let mut v4 = sweep(normal, &unions, false, &mut addresses)?;
+    let mut v6 = sweep(normal, &unions, true, &mut addresses)?;
     let none = addresses.intern(Members::new());
     let off_ip = by_key(normal, &unions, |extent| extent.macs_off_ip.iter().map(|mac| mac.to_bits()).collect());
     let mut off_ip: Vec<(u64, u32)> =
@@ -61,6 +66,7 @@ pub(crate) fn lay(
     let index = Index::new(normal, used);
     let mut classes: Interner<Vec<u32>> = Interner::default();
     let columns = links.values().len();
+    bounded(addresses.values().len().saturating_mul(columns))?;
     let mut table = Vec::with_capacity(addresses.values().len() * columns);
     for address in addresses.values() {
         for link in links.values() {
@@ -130,7 +136,12 @@ fn by_key<K: Ord>(normal: &Normal, unions: &BTreeSet<u32>, keys: impl Fn(&Extent
 }
 
 /// Breakpoints of one family: from each start on, addresses belong to that class of unions.
-fn sweep(normal: &Normal, unions: &BTreeSet<u32>, v6: bool, classes: &mut Interner<Members>) -> Vec<(u128, u32)> {
+fn sweep(
+    normal: &Normal,
+    unions: &BTreeSet<u32>,
+    v6: bool,
+    classes: &mut Interner<Members>,
+) -> Result<Vec<(u128, u32)>, Refused> {
     let mut toggles: Vec<(u128, u32)> = Vec::new();
     for &union in unions {
         let mut ranges: Vec<(u128, u128)> = Vec::new();
@@ -151,13 +162,21 @@ fn sweep(normal: &Normal, unions: &BTreeSet<u32>, v6: bool, classes: &mut Intern
     // cost the square of the nesting.
     let mut sum = 0u128;
     let mut known: HashMap<u128, u32> = HashMap::new();
+    let mut listed = 0;
     let mut class_of = |active: &BTreeSet<u32>, sum: u128| {
-        *known.entry(sum).or_insert_with(|| classes.intern(active.iter().copied().collect()))
+        Ok(match known.entry(sum) {
+            Slot::Occupied(class) => *class.get(),
+            Slot::Vacant(slot) => {
+                listed += active.len();
+                bounded(listed)?;
+                *slot.insert(classes.intern(active.iter().copied().collect()))
+            }
+        })
     };
     let mut breaks = vec![];
     let mut at = 0;
     if toggles.first().is_none_or(|&(start, _)| start > 0) {
-        breaks.push((0, class_of(&active, sum)));
+        breaks.push((0, class_of(&active, sum)?));
     }
     while let Some(&(start, _)) = toggles.get(at) {
         while let Some(&(_, union)) = toggles.get(at).filter(|&&(s, _)| s == start) {
@@ -169,9 +188,16 @@ fn sweep(normal: &Normal, unions: &BTreeSet<u32>, v6: bool, classes: &mut Intern
             }
             at += 1;
         }
-        breaks.push((start, class_of(&active, sum)));
+        breaks.push((start, class_of(&active, sum)?));
     }
-    breaks
+    Ok(breaks)
+}
+
+fn bounded(members: usize) -> Result<(), Refused> {
+    if members > MEMBER_LIMIT {
+        return Err(Refused::TooMuchWork { what: "overlapping subjects", need: members, limit: MEMBER_LIMIT });
+    }
+    Ok(())
 }
 
 /// A fixed pseudo-random number for each union (two rounds of SplitMix64).

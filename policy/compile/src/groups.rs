@@ -111,6 +111,9 @@ fn lay_group(built: &Built, at: usize, words: &mut Words, params: &mut [u32; PAR
     Ok(())
 }
 
+/// Candidate rules that the pairs of one group may have together.
+const LISTED_LIMIT: usize = 32 << 20;
+
 /// A list with all it takes to build groups of it.
 struct Shape<'a> {
     normal: &'a Normal,
@@ -211,6 +214,7 @@ impl<'a> Shape<'a> {
             .flat_map(|(_, ranks)| ranks.iter().copied())
             .collect();
         let mut steps = 0usize;
+        let mut listed = 0usize;
         let mut lists: Interner<Vec<usize>> = Interner::default();
         let mut cells: Vec<(u64, u32)> = Vec::new();
         let mut buckets: Vec<Vec<usize>> = vec![Vec::new(); destinations.len()];
@@ -239,6 +243,7 @@ impl<'a> Shape<'a> {
             let mut cell = |destination: usize, own: &[usize]| {
                 let list = self.candidates(own, &everywhere, &to_services, services.len());
                 if !list.is_empty() {
+                    listed += list.len();
                     let row = lists.intern(list) + 1;
                     cells.push(((source as u64) << 32 | destination as u64, row));
                 }
@@ -254,6 +259,13 @@ impl<'a> Shape<'a> {
             }
             for destination in touched {
                 buckets[destination].clear();
+            }
+            if listed > LISTED_LIMIT {
+                return Err(Refused::TooMuchWork {
+                    what: "rules for one pair of ends",
+                    need: listed,
+                    limit: LISTED_LIMIT,
+                });
             }
             // A cell costs at least 4 bytes in either form.
             if cells.len() * 4 > budget {

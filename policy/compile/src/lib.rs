@@ -102,7 +102,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { table_bytes: 256 << 20, list_length: 4_000_000, single_group_bytes: 4 << 20 }
+        Self { table_bytes: 256 << 20, list_length: 2_000_000, single_group_bytes: 4 << 20 }
     }
 }
 
@@ -195,7 +195,17 @@ pub fn compile<S: Subject>(set: &PolicySet<S>, options: &Options) -> Result<Comp
     {
         let rules: Vec<u32> = items.iter().map(|item: &Item| numbers.intern((item.reference, direction))).collect();
         let budget = options.table_bytes.saturating_sub(words.len() * 8);
-        let laid = groups::lay(&normal, items, &rules, &classes, at, &mut words, &mut params, options.single_group_bytes.min(budget), budget)?;
+        let laid = groups::lay(
+            &normal,
+            items,
+            &rules,
+            &classes,
+            at,
+            &mut words,
+            &mut params,
+            options.single_group_bytes.min(budget),
+            budget,
+        )?;
         match direction {
             Direction::Egress => stats.egress = laid,
             Direction::Ingress => stats.ingress = laid,

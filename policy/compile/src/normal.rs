@@ -60,6 +60,9 @@ pub(crate) struct Normal {
     pub ingress: Vec<Item>,
 }
 
+/// Tiers that may `pass` to one another in a row: as many as the stack surely holds.
+const DEPTH_LIMIT: usize = 64;
+
 /// Who and what a `pass` left to the tiers behind it.
 #[derive(Clone, Debug)]
 struct Narrow {
@@ -83,6 +86,8 @@ struct Writer<'s, S: Subject> {
     /// Destination entries by port name.
     named: BTreeMap<&'s str, Vec<(&'s NamedPort, &'s Entry)>>,
     limit: usize,
+    /// Tiers that a `pass` has led to and that are not written out yet.
+    depth: usize,
     ordinary: What,
     link_control: What,
     unparsed: What,
@@ -110,6 +115,7 @@ pub(crate) fn flatten<S: Subject>(set: &PolicySet<S>, limit: usize) -> Result<No
         direction: Direction::Egress,
         named,
         limit,
+        depth: 0,
         ordinary,
         link_control,
         unparsed,
@@ -180,7 +186,13 @@ impl<S: Subject> Writer<'_, S> {
             }
             for condition in conditions {
                 if let Some(narrower) = self.narrow(narrow, condition) {
+                    self.depth += 1;
+                    if self.depth > DEPTH_LIMIT {
+                        let what = "tiers that `pass` to one another";
+                        return Err(Refused::TooMuchWork { what, need: self.depth, limit: DEPTH_LIMIT });
+                    }
                     self.tiers(end, Some(&narrower))?;
+                    self.depth -= 1;
                 }
             }
         }

@@ -72,6 +72,13 @@ pub(crate) fn lay(normal: &Normal, words: &mut Words, params: &mut [u32; PARAM_C
     Ok(Services { classes: classes.collect() })
 }
 
+/// Most classes that 16-bit entries can number.
+const CLASS_LIMIT: usize = 0x1_0000;
+
+fn numbered(what: &'static str, need: usize) -> Result<(), Refused> {
+    if need > CLASS_LIMIT { Err(Refused::TooManyClasses { what, need, limit: CLASS_LIMIT }) } else { Ok(()) }
+}
+
 fn ones(bits: &Bits) -> impl Iterator<Item = usize> + '_ {
     bits.iter().enumerate().flat_map(|(at, &word)| {
         let mut rest = word;
@@ -132,6 +139,8 @@ fn field_classes(normal: &Normal, field: usize) -> Result<(Vec<u32>, Partial), R
         let until = toggles.get(at).map_or(space, |&(start, _)| start.min(space));
         array.resize(until as usize, class_of(&bits));
     }
+    drop(known);
+    numbered("service fields", classes.len())?;
     Ok((array, Partial { classes }))
 }
 
@@ -151,6 +160,7 @@ fn combine(
     let mut classes = Vec::new();
     let mut table = Vec::with_capacity(a.classes.len() * b.classes.len());
     for left in &a.classes {
+        numbered("service combinations", classes.len())?;
         for right in &b.classes {
             let both: Bits = left.iter().zip(right).map(|(l, r)| l & r).collect();
             let next = classes.len() as u32;
