@@ -1,6 +1,150 @@
-//! `./x dist`.
-use crate::Outcome;
-/// Placeholder until the package is written.
-pub fn run(_arguments: &[String]) -> Outcome {
-    Err("not there yet".to_owned())
+//! `./x dist`: what is shipped, made in `target/dist`: a static binary, its man pages and completions, and a Debian
+//! package that holds them.
+
+mod deb;
+#[cfg(feature = "dist")]
+mod pages;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use crate::{Outcome, cargo, root, workspace};
+use deb::{Entry, Package};
+
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// Builds all of it.
+pub fn run(arguments: &[String]) -> Outcome {
+    if let Some(argument) = arguments.first() {
+        return Err(format!("./x dist takes no argument, not even {argument}"));
+    }
+    if !workspace::members()?.iter().any(|member| member.name == "gabion") {
+        return Err("this checkout has no crate gabion to ship".to_owned());
+    }
+    let folder = root().join("target/dist");
+    create(&folder)?;
+    println!("x: cargo build --release, linked statically");
+    let binary = build()?;
+    let bytes = read(&binary)?;
+    if needs_interpreter(&bytes) {
+        return Err(format!(
+            "{} is not linked statically: is the static C library there (libc6-dev)?",
+            binary.display()
+        ));
+    }
+    let shipped = folder.join("gabion");
+    std::fs::copy(&binary, &shipped).map_err(|error| format!("{}: {error}", shipped.display()))?;
+    let mut entries = vec![Entry::program("usr/bin/gabion", bytes)];
+    entries.extend(pages(&folder)?);
+    entries.extend(packaged()?);
+    let package = Package {
+        name: "gabion",
+        version: env!("CARGO_PKG_VERSION"),
+        architecture: "amd64",
+        description: &text(&root().join("packaging/debian/description"))?,
+        time: source_time(),
+        scripts: scripts()?,
+        entries,
+    };
+    let path = folder.join(format!("gabion_{}_amd64.deb", package.version));
+    std::fs::write(&path, package.bytes()?).map_err(|error| format!("{}: {error}", path.display()))?;
+    println!("x: {}", shipped.display());
+    println!("x: {}", path.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn build() -> Result<PathBuf, String> {
+    let status = cargo()
+        .args(["build", "--release", "--package", "gabion", "--bin", "gabion", "--target", TARGET, "--config"])
+        .arg(format!("target.{TARGET}.rustflags=[\"-C\", \"target-feature=+crt-static\"]"))
+        // Flags of the environment would take the place of these.
+        .env_remove("RUSTFLAGS")
+        .status()
+        .map_err(|error| format!("cargo build: {error}"))?;
+    if !status.success() {
+        return Err("the release build failed".to_owned());
+    }
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    Ok(target.join(TARGET).join("release/gabion"))
+}
+
+/// Whether an ELF file names a dynamic loader: a program header of type PT_INTERP (System V ABI, chapter 5).
+fn needs_interpreter(elf: &[u8]) -> bool {
+    let word = |at: usize, width: usize| {
+        let bytes = elf.get(at..at.checked_add(width)?)?;
+        Some(bytes.iter().rev().fold(0_usize, |value, byte| value << 8 | usize::from(*byte)))
+    };
+    // e_phoff, e_phentsize and e_phnum of a 64-bit little-endian file.
+    let (Some(table), Some(size), Some(count)) = (word(32, 8), word(54, 2), word(56, 2)) else { return true };
+    (0..count).any(|place| word(table + place * size, 4).is_none_or(|kind| kind == 3))
+}
+
+#[cfg(feature = "dist")]
+fn pages(folder: &Path) -> Result<Vec<Entry>, String> {
+    pages::entries(folder)
+}
+
+#[cfg(not(feature = "dist"))]
+fn pages(_folder: &Path) -> Result<Vec<Entry>, String> {
+    Err("built without the feature `dist`; ./x dist turns it on".to_owned())
+}
+
+/// The files of the package that are kept in the checkout.
+fn packaged() -> Result<Vec<Entry>, String> {
+    let mut entries = vec![
+        Entry::file("usr/lib/systemd/system/gabion.service", read(&root().join("packaging/gabion.service"))?),
+        Entry::file("usr/share/doc/gabion/copyright", copyright()?),
+    ];
+    let examples = root().join("examples");
+    add_folder(&examples, "usr/share/doc/gabion/examples", &mut entries)?;
+    Ok(entries)
+}
+
+fn copyright() -> Result<Vec<u8>, String> {
+    let mut copyright = b"Gabion is licensed under the Apache License 2.0; its kernel programs under GPL-2.0-only or \
+        the Apache License 2.0.\n\n"
+        .to_vec();
+    copyright.extend(read(&root().join("LICENSE"))?);
+    Ok(copyright)
+}
+
+fn add_folder(host: &Path, shipped: &str, entries: &mut Vec<Entry>) -> Result<(), String> {
+    let Ok(found) = std::fs::read_dir(host) else { return Ok(()) };
+    let mut paths: Vec<PathBuf> = found.flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    for path in paths {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let shipped = format!("{shipped}/{name}");
+        if path.is_dir() {
+            add_folder(&path, &shipped, entries)?;
+        } else {
+            entries.push(Entry::file(&shipped, read(&path)?));
+        }
+    }
+    Ok(())
+}
+
+fn scripts() -> Result<Vec<(&'static str, Vec<u8>)>, String> {
+    let script = |name| Ok((name, read(&root().join("packaging/debian").join(name))?));
+    ["postinst", "prerm", "postrm"].into_iter().map(script).collect()
+}
+
+/// The time in every archive: SOURCE_DATE_EPOCH, or that of the last commit, so that two builds are alike.
+fn source_time() -> u64 {
+    let given = std::env::var("SOURCE_DATE_EPOCH").ok();
+    let repository = root().display().to_string();
+    let commit = || crate::machine::first_line("git", &["-C", &repository, "log", "-1", "--format=%ct"]);
+    given.or_else(commit).and_then(|seconds| seconds.trim().parse().ok()).unwrap_or(0)
+}
+
+fn create(folder: &Path) -> Result<(), String> {
+    std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn text(path: &Path) -> Result<String, String> {
+    std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
 }

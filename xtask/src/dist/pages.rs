@@ -1,0 +1,28 @@
+//! Man pages and shell completions, out of the one declaration of the command line.
+
+use std::path::Path;
+
+use clap_complete::Shell;
+
+use super::deb::Entry;
+
+/// Writes them below `folder` for those who ship the bare binary, and returns them as files of the package.
+pub fn entries(folder: &Path) -> Result<Vec<Entry>, String> {
+    let mut entries = Vec::new();
+    let man = folder.join("man");
+    super::create(&man)?;
+    let failed = |error: std::io::Error| format!("man pages and completions: {error}");
+    clap_mangen::generate_to(gabion::command(), &man).map_err(failed)?;
+    super::add_folder(&man, "usr/share/man/man1", &mut entries)?;
+    let completions = folder.join("completions");
+    super::create(&completions)?;
+    for (shell, place) in [
+        (Shell::Bash, "usr/share/bash-completion/completions/gabion"),
+        (Shell::Zsh, "usr/share/zsh/vendor-completions/_gabion"),
+        (Shell::Fish, "usr/share/fish/vendor_completions.d/gabion.fish"),
+    ] {
+        let path = clap_complete::generate_to(shell, &mut gabion::command(), "gabion", &completions).map_err(failed)?;
+        entries.push(Entry::file(place, super::read(&path)?));
+    }
+    Ok(entries)
+}
