@@ -10,7 +10,7 @@
 //! that fails inside `len` is reported like a packet that ends there, so a hook
 //! pulls the headers into the linear part first, and passes the full length, or every
 //! large segment counts as [`unparsed::NETWORK_TRUNCATED`]. A tag that the kernel holds beside the packet
-//! (`skb->vlan_tci`) is added by [`offloaded_tag`].
+//! (`skb->vlan_tci`) is added by [`crate::offload`].
 //!
 //! Lengths: bytes behind the IP total length are padding and never looked at. A total length of 0 is
 //! what the kernel writes into segments above 65,535 bytes that it will cut later (BIG TCP); it is
@@ -20,7 +20,7 @@
 //! amounts, loops with constant bounds.
 
 use gabion_abi::facts::{
-    ETHERTYPE_IPV4, ETHERTYPE_IPV6, FAMILY_V4, FAMILY_V6, FRAGMENT_LATER, Facts, VLAN_NONE, protocol, unparsed,
+    ETHERTYPE_IPV4, ETHERTYPE_IPV6, FAMILY_V4, FAMILY_V6, FRAGMENT_LATER, Facts, protocol, unparsed,
 };
 
 use crate::bytes::Bytes;
@@ -74,16 +74,6 @@ pub fn parse_into<B: Bytes>(bytes: &B, layer3: bool, facts: &mut Facts) {
     if let Err(reason) = headers(bytes, layer3, facts) {
         facts.unparsed = reason;
     }
-}
-
-/// Adds a VLAN tag that travels beside the packet, as network devices and skbs carry the outermost one.
-#[inline(always)]
-pub fn offloaded_tag(facts: &mut Facts, vid: u16) {
-    if facts.vlan_inner != VLAN_NONE && facts.unparsed == unparsed::NONE {
-        facts.unparsed = unparsed::VLAN_DEPTH;
-    }
-    facts.vlan_inner = facts.vlan_outer;
-    facts.vlan_outer = vid & 0xfff;
 }
 
 #[inline(always)]

@@ -1,0 +1,13 @@
+//! The parser and the connection keys, held to literal frames, to another parser, and to captures.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod agreement;
+mod captures;
+mod fragments;
+mod frames;
+mod ipv4;
+mod ipv6;
+mod key;
+mod link;
+mod properties;
+mod transport;
