@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod carry;
+pub mod finding;
 pub mod inventory;
 pub mod oracle;
 pub mod range;
@@ -16,6 +17,9 @@ pub mod service;
 pub mod set;
 pub mod site;
 pub mod subject;
+pub mod text;
 pub mod trace;
 
+pub use finding::Finding;
 pub use set::PolicySet;
+pub use text::{Source, parse};

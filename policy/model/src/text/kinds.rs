@@ -1,0 +1,471 @@
+//! The table of the kinds of document: every key, its shape and what it means.
+
+use super::shape::Shape::{Bool, Either, Integer, List, Record as Map, Table, Text, Word};
+use super::shape::{Field, Form, Record, Shape};
+
+/// The version of the policy language that is read and written.
+pub const API_VERSION: &str = "gabion.dev/v1alpha1";
+
+const U32: Shape = Integer { min: 0, max: u32::MAX as u64 };
+
+const fn required(key: &'static str, shape: Shape, doc: &'static str) -> Field {
+    Field { key, shape, required: true, doc }
+}
+
+const fn optional(key: &'static str, shape: Shape, doc: &'static str) -> Field {
+    Field { key, shape, required: false, doc }
+}
+
+const fn text(what: &'static str, pattern: &'static str) -> Form {
+    Form { what, pattern: Some(pattern), number: false }
+}
+
+const fn number_or_text(what: &'static str) -> Form {
+    Form { what, pattern: None, number: true }
+}
+
+const SUBDOMAIN: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
+const DNS_LABEL: &str = "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$";
+const LABEL_VALUE_PATTERN: &str = "^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$";
+
+static NAME: Form = text("a name of lower-case letters, digits, `-` and `.`", SUBDOMAIN);
+static NAMESPACE: Form = text("a namespace of lower-case letters, digits and `-`", DNS_LABEL);
+static RULE_NAME: Form =
+    text("a name of letters, digits, `-`, `_` and `.`", "^[A-Za-z0-9]([-A-Za-z0-9_.]{0,98}[A-Za-z0-9])?$");
+static LABEL_VALUE: Form = text("a label value: letters, digits, `-`, `_` and `.`", LABEL_VALUE_PATTERN);
+static LABEL_KEY: Form = text("a label key", "^([a-z0-9.-]+/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$");
+static ACCOUNT: Form = text("a service account, `name` or `namespace/name`", "^([^/]+/)?[^/]+$");
+static SPIFFE: Form =
+    text("a SPIFFE ID, `spiffe://domain/path`, or everything below, `spiffe://domain/path/*`", "^spiffe://");
+static SPIFFE_ID: Form = text("a SPIFFE ID, `spiffe://domain/path`", "^spiffe://[^*]+$");
+static CIDR: Form = text("an address block, `10.1.0.0/16` or `2001:db8::/32`", "^[0-9a-fA-F.:]+/[0-9]+$");
+static ADDRESS: Form = text("an IP address", "^[0-9a-fA-F.:]+$");
+static MAC: Form = text("a MAC address, `00:30:a7:01:02:03`", "^[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}$");
+static INTERFACE: Form = text("an interface name of 1 to 15 characters", "^[^/:\\s*]{1,15}$");
+static INTERFACES: Form =
+    text("an interface name, or the beginning of one with `*` behind it", "^[^/:\\s*]{0,15}\\*?$");
+static ROLE: Form = Form { what: "text", pattern: None, number: false };
+static NAMED: Form = text("protocol and port, `tcp/502`", "^[a-z0-9-]+/[0-9]+$");
+static PROTOCOL: Form = number_or_text("an IP protocol: a name as `tcp`, a number from 0 to 255 or a range \"50-51\"");
+static ETHER_TYPE: Form =
+    number_or_text("an EtherType: a name as `goose`, a number as 0x88b8 or a range \"0x88b8-0x88ba\"");
+static LLC: Form =
+    number_or_text("DSAP and SSAP of an LLC frame as one number, 0x4242, or the name `stp`, `isis` or `snap`");
+static VLAN: Form = number_or_text("a VLAN from 0 to 4095, a range \"100-199\", or `untagged`");
+static PORT: Form = number_or_text("a port from 0 to 65535, a range \"8000-8100\", or the name of a port");
+static SOURCE_PORT: Form = number_or_text("a port from 0 to 65535, or a range \"1024-65535\"");
+static ICMP: Form = number_or_text("an ICMP type: a name as `echo-request`, a number, or type and code as `3/4`");
+static FLAGS: Form = text("TCP flags, as `syn,!ack`", "^(any|!?[a-z]+(, *!?[a-z]+)*)$");
+
+const DIRECTION_DEFAULT: Shape = Word(&["allow", "deny"]);
+
+macro_rules! one_or_more {
+    ($form:ident) => {
+        Either(&[Text(&$form), List { of: &Text(&$form), empty: Some("leave it out to match any") }])
+    };
+}
+
+const LABEL_MAP: Shape = Table { key: "label keys", value: &Text(&LABEL_VALUE) };
+
+pub(crate) static METADATA: Record = Record {
+    name: "Metadata",
+    doc: "Name of a document.",
+    fields: &[required("name", Text(&NAME), "name, unique among documents of its kind")],
+    groups: &[],
+};
+
+pub(crate) static NAMESPACED: Record = Record {
+    name: "NamespacedMetadata",
+    doc: "Name and namespace of a Policy.",
+    fields: &[
+        required("name", Text(&NAME), "name, unique in its namespace"),
+        optional("namespace", Text(&NAMESPACE), "namespace, `default` unless stated"),
+    ],
+    groups: &[],
+};
+
+static REQUIREMENT: Record = Record {
+    name: "LabelTest",
+    doc: "One test of a label, as in Kubernetes.",
+    fields: &[
+        required("key", Text(&LABEL_KEY), "label that is tested"),
+        required("operator", Word(&["In", "NotIn", "Exists", "DoesNotExist"]), "how"),
+        optional(
+            "values",
+            List { of: &Text(&LABEL_VALUE), empty: None },
+            "values for In and NotIn; Exists and DoesNotExist have none",
+        ),
+    ],
+    groups: &[],
+};
+
+const EXPRESSIONS: Shape = List { of: &Map(&REQUIREMENT), empty: None };
+
+static SELECTOR: Record = Record {
+    name: "NamespaceSelector",
+    doc: "Namespaces by their labels. Every namespace carries `kubernetes.io/metadata.name`.",
+    fields: &[
+        optional("labels", LABEL_MAP, "labels that must be there; the same as matchLabels"),
+        optional("matchLabels", LABEL_MAP, "labels that must be there"),
+        optional("matchExpressions", EXPRESSIONS, "further tests; all must hold"),
+    ],
+    groups: &[],
+};
+
+pub(crate) static SUBJECT: Record = Record {
+    name: "Subject",
+    doc: "Someone, by exactly one kind of property.",
+    fields: &[
+        optional(
+            "labels",
+            LABEL_MAP,
+            "inventory entries with these labels; {} is every entry. The same as matchLabels",
+        ),
+        optional("matchLabels", LABEL_MAP, "inventory entries with these labels"),
+        optional("matchExpressions", EXPRESSIONS, "further tests of labels; all must hold"),
+        optional(
+            "namespaces",
+            Either(&[
+                Text(&Form { what: "a namespace, or \"*\" for all", pattern: None, number: false }),
+                Map(&SELECTOR),
+            ]),
+            "where entries with the labels are looked for: a namespace, \"*\", or labels of namespaces. \
+             In a Policy its own namespace unless stated, elsewhere all",
+        ),
+        optional(
+            "serviceAccount",
+            Text(&ACCOUNT),
+            "inventory entries with this service account, `namespace/name`. `name` alone is in the Policy's own \
+             namespace, elsewhere in any; `*/name` is in any",
+        ),
+        optional("spiffeId", Text(&SPIFFE), "inventory entries with this SPIFFE ID, or below it with `/*`"),
+        optional("cidr", Text(&CIDR), "addresses of this block"),
+        optional("except", List { of: &Text(&CIDR), empty: None }, "blocks inside `cidr` that are not meant"),
+        optional("mac", Text(&MAC), "this MAC address"),
+        optional("interface", Text(&INTERFACE), "what arrives on this interface, or leaves by it"),
+    ],
+    groups: &[
+        &["labels", "matchLabels", "matchExpressions", "namespaces"],
+        &["serviceAccount"],
+        &["spiffeId"],
+        &["cidr", "except"],
+        &["mac"],
+        &["interface"],
+    ],
+};
+
+const ANYONE: Shape = Either(&[Word(&["any"]), Map(&SUBJECT)]);
+const PEERS: Shape = Either(&[
+    Word(&["nobody"]),
+    List { of: &ANYONE, empty: Some("it names nobody: leave it out for anyone, or write `nobody` if that is meant") },
+]);
+
+pub(crate) static SERVICE: Record = Record {
+    name: "Service",
+    doc: "What a packet is. Every key that is there must match.",
+    fields: &[
+        optional("protocol", one_or_more!(PROTOCOL), "IP protocol; any number of names, numbers and ranges"),
+        optional("ports", one_or_more!(PORT), "destination ports; names are those that the destination's entry gives"),
+        optional("sourcePorts", one_or_more!(SOURCE_PORT), "source ports"),
+        optional(
+            "icmp",
+            one_or_more!(ICMP),
+            "ICMP or ICMPv6 types: `echo-request`, 8, 3/4 (type and code), 3/0-5, \"9-10\", or `any`",
+        ),
+        optional(
+            "tcpFlags",
+            Text(&FLAGS),
+            "TCP flags that must be set, with `!` those that must not be; `any` for any",
+        ),
+        optional(
+            "fragments",
+            Word(&["none", "any", "first", "later"]),
+            "whole packets, fragments, first or later fragments",
+        ),
+        optional(
+            "etherType",
+            one_or_more!(ETHER_TYPE),
+            "EtherType behind VLAN tags; ARP is matched only by naming it here",
+        ),
+        optional("llc", Text(&LLC), "DSAP << 8 | SSAP of 802.3 frames with an LLC header"),
+        optional("vlan", one_or_more!(VLAN), "outer VLAN tag"),
+        optional("innerVlan", one_or_more!(VLAN), "inner VLAN tag (QinQ)"),
+        optional(
+            "unparsed",
+            Either(&[
+                Word(&UNPARSED_WORDS),
+                List { of: &Word(&UNPARSED_REASONS), empty: Some("write `any` for every reason") },
+            ]),
+            "packets that cannot be parsed, by reason or `any`; stands only beside etherType and VLANs",
+        ),
+    ],
+    groups: &[],
+};
+
+/// Names of the reasons without "parsed", which is none.
+const UNPARSED_REASONS: [&str; gabion_abi::facts::unparsed::COUNT as usize - 1] = {
+    let mut reasons = [""; gabion_abi::facts::unparsed::COUNT as usize - 1];
+    let mut index = 0;
+    while index < reasons.len() {
+        reasons[index] = gabion_abi::facts::unparsed::NAMES[index + 1];
+        index += 1;
+    }
+    reasons
+};
+
+const UNPARSED_WORDS: [&str; UNPARSED_REASONS.len() + 1] = {
+    let mut words = ["any"; UNPARSED_REASONS.len() + 1];
+    let mut index = 0;
+    while index < UNPARSED_REASONS.len() {
+        words[index + 1] = UNPARSED_REASONS[index];
+        index += 1;
+    }
+    words
+};
+
+const SERVICES: Shape = List { of: &Map(&SERVICE), empty: Some("leave it out to match any packet") };
+
+macro_rules! rule_fields {
+    ($action:expr) => {
+        &[
+            optional("name", Text(&RULE_NAME), "name, unique in the document; `ingress-0`, `egress-3`, ... unless stated"),
+            $action,
+            optional("from", PEERS, "who sends: any of these; anyone unless stated"),
+            optional("to", PEERS, "who receives: any of these; anyone unless stated"),
+            optional(
+                "services",
+                SERVICES,
+                "what is sent: any of these; anything unless stated, but for ARP, neighbour discovery and unparsed packets",
+            ),
+            optional("stateless", Bool, "return traffic is not let in for what this allows; false unless stated"),
+            optional("log", Bool, "report every packet that this decides, within the rate limit; false unless stated"),
+        ]
+    };
+}
+
+pub(crate) static RULE: Record = Record {
+    name: "Rule",
+    doc: "A rule of a Policy.",
+    fields: rule_fields!(optional("action", Word(&["allow", "deny", "audit"]), "what happens; allow unless stated")),
+    groups: &[],
+};
+
+pub(crate) static CLUSTER_RULE: Record = Record {
+    name: "ClusterRule",
+    doc: "A rule of a ClusterPolicy.",
+    fields: rule_fields!(required(
+        "action",
+        Word(&["allow", "deny", "pass", "audit"]),
+        "what happens: allow, deny, pass (to the next tier) or audit"
+    )),
+    groups: &[],
+};
+
+static POLICY: Record = Record {
+    name: "PolicySpec",
+    doc: "Isolates whom it selects, in the directions it speaks of; rules add up, a deny wins.",
+    fields: &[
+        required("subject", ANYONE, "whom it selects"),
+        optional(
+            "ingress",
+            List { of: &Map(&RULE), empty: None },
+            "what they may receive; [] isolates entirely, leaving it out leaves ingress alone",
+        ),
+        optional("egress", List { of: &Map(&RULE), empty: None }, "what they may send; likewise"),
+    ],
+    groups: &[],
+};
+
+pub(crate) static TIER: Record = Record {
+    name: "Tier",
+    doc: "Where a ClusterPolicy is consulted. All documents of a tier agree on it.",
+    fields: &[
+        required("name", Text(&NAMESPACE), "name of the tier"),
+        required("order", U32, "lower is consulted first, within the stage"),
+        optional(
+            "stage",
+            Word(&["admin", "baseline"]),
+            "before any Policy (admin, unless stated) or after all of them",
+        ),
+    ],
+    groups: &[],
+};
+
+static CLUSTER_POLICY: Record = Record {
+    name: "ClusterPolicySpec",
+    doc: "Ordered rules in an ordered tier: the first that matches decides, `pass` leaves the tier.",
+    fields: &[
+        required("tier", Map(&TIER), "tier it belongs to"),
+        optional("order", U32, "lower is consulted first, within the tier; 0 unless stated, equal orders by name"),
+        required("subject", ANYONE, "whom it applies to"),
+        optional("ingress", List { of: &Map(&CLUSTER_RULE), empty: None }, "what they may receive, in order"),
+        optional("egress", List { of: &Map(&CLUSTER_RULE), empty: None }, "what they may send, in order"),
+    ],
+    groups: &[],
+};
+
+static NAMESPACE_LABELS: Record = Record {
+    name: "Namespace",
+    doc: "Labels of a namespace.",
+    fields: &[optional("labels", LABEL_MAP, "labels of the namespace")],
+    groups: &[],
+};
+
+static ENTRY: Record = Record {
+    name: "Entry",
+    doc: "A device, a pod, a host: known by its addresses; else by its MACs; else by its interfaces.",
+    fields: &[
+        required("name", Text(&NAME), "name, unique in its namespace"),
+        optional("namespace", Text(&NAMESPACE), "namespace, `default` unless stated"),
+        optional("labels", LABEL_MAP, "labels"),
+        optional("serviceAccount", Text(&NAME), "service account, in the entry's namespace"),
+        optional("spiffeId", Text(&SPIFFE_ID), "SPIFFE ID"),
+        optional("addresses", List { of: &Text(&ADDRESS), empty: None }, "IP addresses"),
+        optional("macs", List { of: &Text(&MAC), empty: None }, "MAC addresses"),
+        optional(
+            "interfaces",
+            List { of: &Text(&INTERFACE), empty: None },
+            "interfaces of the node behind which it sits",
+        ),
+        optional(
+            "ports",
+            Table {
+                key: "port names",
+                value: &Either(&[Text(&NAMED), List { of: &Text(&NAMED), empty: Some("leave the name out") }]),
+            },
+            "ports with names, `modbus: tcp/502`",
+        ),
+    ],
+    groups: &[],
+};
+
+static INVENTORY: Record = Record {
+    name: "InventorySpec",
+    doc: "Who carries which addresses, MACs, labels and identities. Several documents add up.",
+    fields: &[
+        optional("namespaces", Table { key: "namespaces", value: &Map(&NAMESPACE_LABELS) }, "labels of namespaces"),
+        optional("entries", List { of: &Map(&ENTRY), empty: None }, "everyone known"),
+    ],
+    groups: &[],
+};
+
+static SITE_INTERFACE: Record = Record {
+    name: "Interface",
+    doc: "An interface of the node that is guarded.",
+    fields: &[
+        required("name", Text(&INTERFACES), "name, or the beginning of names with `*` behind it"),
+        optional("role", Text(&ROLE), "what it is there for, shown in `status`"),
+        optional(
+            "addresses",
+            List { of: &Text(&ADDRESS), empty: None },
+            "the node's own addresses on it, for answers without a running agent",
+        ),
+    ],
+    groups: &[],
+};
+
+static SUBJECT_DEFAULT: Record = Record {
+    name: "SubjectDefault",
+    doc: "A default for those who carry a subject; the first that fits decides.",
+    fields: &[
+        required("subject", ANYONE, "whose"),
+        optional("ingress", DIRECTION_DEFAULT, "what they may receive"),
+        optional("egress", DIRECTION_DEFAULT, "what they may send"),
+    ],
+    groups: &[],
+};
+
+static DEFAULTS: Record = Record {
+    name: "Defaults",
+    doc: "What applies when no rule does.",
+    fields: &[
+        optional("ingress", DIRECTION_DEFAULT, "what anyone may receive; allow unless stated"),
+        optional("egress", DIRECTION_DEFAULT, "what anyone may send; allow unless stated"),
+        optional("linkControl", DIRECTION_DEFAULT, "ARP and IPv6 neighbour discovery; allow unless stated"),
+        optional("unparsed", DIRECTION_DEFAULT, "packets that cannot be parsed; deny unless stated"),
+        optional("subjects", List { of: &Map(&SUBJECT_DEFAULT), empty: None }, "exceptions by subject, in order"),
+    ],
+    groups: &[],
+};
+
+static FAILSAFE: Record = Record {
+    name: "FailsafePort",
+    doc: "A port of the node itself that no policy can close.",
+    fields: &[
+        required("protocol", Text(&PROTOCOL), "tcp, udp, or another protocol with ports"),
+        required("port", Integer { min: 1, max: 65_535 }, "port at the node"),
+    ],
+    groups: &[],
+};
+
+static EVENTS: Record = Record {
+    name: "EventLimits",
+    doc: "How many verdicts are reported, for each CPU.",
+    fields: &[
+        optional("deniedRate", U32, "denials a second; 500 unless stated"),
+        optional("deniedBurst", U32, "denials at once; 200 unless stated"),
+        optional("allowedRate", U32, "allowed packets a second; 100 unless stated"),
+        optional(
+            "allowedSample",
+            U32,
+            "one in so many allowed packets; 0, unless stated, reports those of `log` rules only",
+        ),
+    ],
+    groups: &[],
+};
+
+/// Entries of a connection table: one to as many as a kernel map of this size can hold in 4 GiB.
+const CONNECTION_COUNT: Shape = Integer { min: 1, max: 1 << 26 };
+
+static CONNECTIONS: Record = Record {
+    name: "ConnectionLimits",
+    doc: "Connections that are tracked at once.",
+    fields: &[
+        optional("established", CONNECTION_COUNT, "of which both sides have sent; 131072 unless stated"),
+        optional("opening", CONNECTION_COUNT, "of which one side has sent; 65536 unless stated"),
+        optional("fragments", CONNECTION_COUNT, "datagrams in fragments; 8192 unless stated"),
+    ],
+    groups: &[],
+};
+
+static SITE: Record = Record {
+    name: "SiteSpec",
+    doc: "The node's place in the plant. At most one document.",
+    fields: &[
+        optional("interfaces", List { of: &Map(&SITE_INTERFACE), empty: None }, "interfaces that are guarded"),
+        optional("defaults", Map(&DEFAULTS), "what applies when no rule does"),
+        optional("mode", Word(&["enforce", "audit"]), "enforce, unless stated, or audit: let pass and report"),
+        optional(
+            "failsafe",
+            List { of: &Map(&FAILSAFE), empty: None },
+            "ports of the node that stay open; tcp 22 unless stated",
+        ),
+        optional("events", Map(&EVENTS), "how many verdicts are reported"),
+        optional("connections", Map(&CONNECTIONS), "how many connections are tracked"),
+    ],
+    groups: &[],
+};
+
+macro_rules! document {
+    ($kind:literal, $metadata:ident, $spec:ident) => {
+        Record {
+            name: $kind,
+            doc: $spec.doc,
+            fields: &[
+                required("apiVersion", Word(&[API_VERSION]), "version of the policy language"),
+                required("kind", Word(&[$kind]), "kind of document"),
+                required("metadata", Map(&$metadata), "name of the document"),
+                required("spec", Map(&$spec), "what it says"),
+            ],
+            groups: &[],
+        }
+    };
+}
+
+/// The kinds of document.
+pub(crate) static KINDS: [Record; 4] = [
+    document!("Policy", NAMESPACED, POLICY),
+    document!("ClusterPolicy", METADATA, CLUSTER_POLICY),
+    document!("Inventory", METADATA, INVENTORY),
+    document!("Site", METADATA, SITE),
+];

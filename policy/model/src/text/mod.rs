@@ -1,0 +1,125 @@
+//! YAML → [`PolicySet`], with every error of every file at once.
+//!
+//! [`tree`] reads YAML into a tree that knows its places, [`shape`] checks it against the table in
+//! [`kinds`], [`decode`] turns it into documents, and [`gather`] makes one set of them.
+
+mod decode;
+mod gather;
+mod kinds;
+mod names;
+mod place;
+mod service;
+mod shape;
+mod site;
+mod subject;
+mod tree;
+
+use std::sync::Arc;
+
+use decode::Decoder;
+use gather::Gathered;
+use place::Place;
+
+use crate::finding::{Code, Finding};
+use crate::set::{Location, PolicySet};
+
+pub use kinds::API_VERSION;
+pub use tree::{DEPTH_LIMIT, NODE_LIMIT, SOURCE_LIMIT};
+
+/// One file, or whatever else text came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// A path, or `<stdin>`.
+    pub name: Arc<str>,
+    /// What is in it.
+    pub text: String,
+}
+
+impl Source {
+    /// A source of text.
+    #[must_use]
+    pub fn new(name: impl Into<Arc<str>>, text: impl Into<String>) -> Self {
+        Self { name: name.into(), text: text.into() }
+    }
+
+    /// A source of bytes from outside.
+    ///
+    /// # Errors
+    /// Says where the bytes stop being UTF-8.
+    pub fn from_bytes(name: impl Into<Arc<str>>, bytes: Vec<u8>) -> Result<Self, Box<Finding>> {
+        let name = name.into();
+        String::from_utf8(bytes).map(|text| Self { name: Arc::clone(&name), text }).map_err(|error| {
+            let offset = error.utf8_error().valid_up_to();
+            let before = &error.as_bytes()[..offset];
+            let line = before.iter().filter(|&&byte| byte == b'\n').count() as u32 + 1;
+            let location = Location { source: Arc::clone(&name), offset, length: 0, line, column: 1 };
+            let message = format!("the byte at offset {offset}, in line {line}, is not UTF-8");
+            Box::new(Finding::new(Code::NotUtf8, location, message).help("save the file as UTF-8"))
+        })
+    }
+}
+
+/// Findings that are reported; what is beyond is counted.
+pub const FINDING_LIMIT: usize = 1_000;
+
+/// Reads policy documents.
+///
+/// # Errors
+/// Everything that is wrong with any of the sources, in the order of the text.
+pub fn parse(sources: &[Source]) -> Result<PolicySet, Vec<Finding>> {
+    let mut findings = Vec::new();
+    let mut gathered = Gathered::default();
+    for source in sources {
+        let place = Place::new(Arc::clone(&source.name), &source.text);
+        let trees = tree::read(&place, &mut findings);
+        let mut decoder = Decoder { place: &place, findings: &mut findings };
+        for tree in &trees {
+            if let Some(document) = decoder.document(tree) {
+                gathered.add(document);
+            }
+        }
+    }
+    if gathered.is_empty() && findings.is_empty() {
+        findings.push(no_documents(sources));
+    }
+    let set = gathered.finish(&mut findings);
+    if findings.is_empty() {
+        return Ok(set);
+    }
+    let order = |source: &Arc<str>| sources.iter().position(|known| known.name == *source);
+    for finding in findings.iter_mut().filter(|finding| finding.text.is_empty()) {
+        excerpt(finding, sources);
+    }
+    findings.sort_by_cached_key(|finding| (order(&finding.location.source), finding.location.offset));
+    if findings.len() > FINDING_LIMIT {
+        let more = findings.len() - FINDING_LIMIT;
+        findings.truncate(FINDING_LIMIT);
+        let message = format!("{more} further findings are not shown; {FINDING_LIMIT} are");
+        findings.push(Finding::new(Code::TooManyFindings, Location::default(), message).help("mend these first"));
+    }
+    Err(findings)
+}
+
+/// Findings between documents know only their places.
+fn excerpt(finding: &mut Finding, sources: &[Source]) {
+    let Location { source, offset, length, .. } = &finding.location;
+    let Some(source) = sources.iter().find(|known| known.name == *source) else { return };
+    let text = source.text.get(*offset..offset + length).unwrap_or_default();
+    finding.text = text.chars().take(crate::finding::EXCERPT_LIMIT / 4).collect();
+}
+
+fn no_documents(sources: &[Source]) -> Finding {
+    let location = match sources {
+        [only] => Location { source: Arc::clone(&only.name), line: 1, column: 1, ..Location::default() },
+        _ => Location::default(),
+    };
+    let message = match sources {
+        [] => "there are no files to read policies from".to_owned(),
+        [_] => "there is no document in this file".to_owned(),
+        many => format!("there is no document in any of the {} files", many.len()),
+    };
+    let help = format!(
+        "a document begins with `apiVersion: {API_VERSION}` and `kind: Policy`, ClusterPolicy, Inventory or Site"
+    );
+    Finding::new(Code::NoDocuments, location, message).help(help)
+}
