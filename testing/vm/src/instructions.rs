@@ -32,6 +32,26 @@ pub fn path() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("instructions.json")
 }
 
+/// Compares what a guest of this series printed with the kept file. With GABION_RECORD set the file is rewritten
+/// instead, for a change that is meant and will be committed with its reason.
+///
+/// # Errors
+///
+/// One sentence for each difference, or for the file that cannot be read or written.
+pub fn hold(series: &str, printed: &str) -> Result<(), Vec<String>> {
+    let path = path();
+    let broken = |cause: String| vec![format!("{}: {cause}", path.display())];
+    let text = std::fs::read_to_string(&path).map_err(|error| broken(error.to_string()))?;
+    let mut record = Record::read(&text).map_err(|error| broken(error.to_string()))?;
+    let measured = parse(printed);
+    if std::env::var_os("GABION_RECORD").is_some() {
+        record.0.insert(series.to_owned(), measured);
+        return std::fs::write(&path, record.text()).map_err(|error| broken(error.to_string()));
+    }
+    let differences = record.differences(series, &measured);
+    if differences.is_empty() { Ok(()) } else { Err(differences) }
+}
+
 impl Record {
     /// Reads the recorded counts.
     pub fn read(text: &str) -> Result<Self, serde_json::Error> {
