@@ -99,7 +99,7 @@ impl Text<'_, '_> {
 /// Plain scalars that YAML 1.1 or JSON read as something else than a string.
 fn is_other_than_string(text: &str) -> bool {
     let word = text.to_ascii_lowercase();
-    matches!(word.as_str(), "" | "~" | "null" | "true" | "false" | "yes" | "no" | "on" | "off" | "y" | "n")
+    matches!(word.as_str(), "" | "~" | "null" | "true" | "false" | "yes" | "no" | "on" | "off")
         || text.trim_start_matches(['+', '-', '.']).starts_with(|c: char| c.is_ascii_digit())
             && (text.parse::<f64>().is_ok() || word.trim_start_matches(['+', '-']).starts_with("0x"))
 }
