@@ -8,12 +8,17 @@
 
 #![deny(unsafe_code)]
 
+pub mod agent;
 mod death;
 pub mod error;
+pub mod expectation;
 pub mod frame;
 pub mod goose;
 pub mod host;
 pub mod link;
 mod offload;
+pub mod plant;
+pub mod role;
+pub mod scenario;
 pub mod tun;
 pub mod wire;
