@@ -94,7 +94,7 @@ fn every_kind_cut_at_every_length_is_never_wrong() {
 }
 
 /// Frames of every kind with some octets changed, and octets from nowhere.
-fn hostile() -> impl Strategy<Value = Vec<u8>> {
+pub fn hostile() -> impl Strategy<Value = Vec<u8>> {
     let kinds: Vec<Vec<u8>> = every_kind().into_iter().map(|(_, _, frame)| frame).collect();
     let changed = (proptest::sample::select(kinds), vec((any::<prop::sample::Index>(), any::<u8>()), 0..6), 0..40usize)
         .prop_map(|(mut frame, changes, cut)| {
