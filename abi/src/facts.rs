@@ -117,7 +117,8 @@ pub mod unparsed {
     pub const NETWORK_TRUNCATED: u8 = 4;
     /// IP version, IHL or total length contradicts the header.
     pub const NETWORK_MALFORMED: u8 = 5;
-    /// IPv6 extension header beyond the end of the packet, or of impossible length.
+    /// IPv6 extension header beyond the end of the packet, of impossible length, or out of place
+    /// (hop-by-hop options not first, a second fragment header).
     pub const EXTENSION_MALFORMED: u8 = 6;
     /// More IPv6 extension headers than [`super::EXTENSION_LIMIT`].
     pub const EXTENSION_DEPTH: u8 = 7;
@@ -189,7 +190,8 @@ pub struct Facts {
     pub destination_port: u16,
     /// [`FAMILY_NONE`], [`FAMILY_V4`] or [`FAMILY_V6`].
     pub family: u8,
-    /// IPv4 protocol or IPv6 upper-layer protocol after the extension headers.
+    /// IPv4 protocol or IPv6 upper-layer protocol after the extension headers. Of a later IPv6 fragment
+    /// it is what the fragment header names, which can be another extension header.
     pub protocol: u8,
     /// [`FRAGMENT_NONE`], [`FRAGMENT_FIRST`] or [`FRAGMENT_LATER`].
     pub fragment: u8,

@@ -89,7 +89,7 @@ struct Packet {
 fn packets() -> impl Strategy<Value = Packet> {
     let ports = any::<(u16, u16)>();
     let upper = prop_oneof![
-        (ports.clone(), any::<u8>(), 0..=10usize).prop_map(|(ports, flags, options)| Upper::Tcp {
+        (ports, any::<u8>(), 0..=10usize).prop_map(|(ports, flags, options)| Upper::Tcp {
             ports,
             flags,
             options
