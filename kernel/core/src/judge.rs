@@ -4,7 +4,7 @@
 //! pass all the same, and keeps the connection that an allowed one belongs to. What the kernel or the
 //! host supplies stands behind [`World`].
 
-use gabion_abi::conn::{ConnKey, ConnValue, FragmentKey, asked, state};
+use gabion_abi::conn::{ConnKey, ConnValue, FragmentKey, asked};
 use gabion_abi::event::FAILSAFE_LIMIT;
 use gabion_abi::facts::{Address, FAMILY_NONE, FRAGMENT_FIRST, FRAGMENT_LATER, Facts, TRANSPORT_PORTS, unparsed};
 use gabion_abi::tables::entry;
@@ -12,8 +12,9 @@ use gabion_abi::verdict::{DROP, Interface, NO_RULE, PASS, Verdict, direction, ho
 
 use crate::bytes::Bytes;
 use crate::classify::{Entries, Tables, classify};
-use crate::conn::{self, Sender};
+use crate::conn;
 use crate::key::{conn_key, quoted, reversed};
+use crate::track::{found, renewal, task, track};
 
 /// The two tables of connections: a flood that nobody answers fills only the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,14 +29,15 @@ pub enum Table {
 pub trait Slot {
     /// What is known.
     fn load(&self) -> ConnValue;
-    /// Notes a packet.
-    fn refresh(&self, seen_ns: u64, state: u8);
     /// Replaces what is known.
     fn replace(&self, value: &ConnValue);
 }
 
 /// What the kernel, or the host in its place, supplies beside the packet.
 pub trait World: Tables + Sized {
+    /// What [`World::quote`] reads the packet from.
+    type Packet;
+
     /// An entry of a connection table.
     type Slot<'a>: Slot
     where
@@ -64,17 +66,27 @@ pub trait World: Tables + Sized {
     /// Remembers that the first fragment of this datagram passed.
     fn remember_fragment(&self, key: &FragmentKey, now_ns: u64);
 
-    /// The entries that decide; the kernel program puts it into a function of its own.
-    fn entries(&self, facts: &Facts, source_interface: u32, destination_interface: u32) -> Entries {
-        classify(self, facts, source_interface, destination_interface)
+    /// Finds the entries that decide; the kernel program puts it into a function of its own, as it does with
+    /// [`World::track`], because the verifier looks at such a function once and gives it a stack of its own.
+    fn entries(&self, facts: &Facts, source_interface: u32, destination_interface: u32, into: &mut Entries) {
+        *into = classify(self, facts, source_interface, destination_interface);
+    }
+
+    /// The key of the packet that an ICMP error quotes, into `case.key`; says whether there is one: [`quote`].
+    fn quote(&self, packet: &Self::Packet, case: &mut Case) -> bool;
+
+    /// Looks at the connection of a case, one of [`found`]: [`track`].
+    fn track(&self, case: &mut Case) -> u32 {
+        track(self, case)
     }
 }
 
 /// Where a packet is judged.
+#[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     /// One of [`hook`].
-    pub hook: u8,
+    pub hook: u32,
     /// ifindex the packet arrived on; 0 when the node itself sends it.
     pub source_ifindex: u32,
     /// ifindex it leaves by; 0 on arrival, where nobody knows it yet.
@@ -85,7 +97,7 @@ pub struct Place {
 #[must_use]
 #[inline(always)]
 pub fn was_judged<W: World>(world: &W, place: Place) -> bool {
-    place.hook == hook::EGRESS
+    place.hook == hook::EGRESS as u32
         && place.source_ifindex != 0
         && world.interface(place.source_ifindex).flags & interface::JUDGED != 0
 }
@@ -113,6 +125,63 @@ pub const fn counted_rules(verdict: &Verdict) -> [u32; 2] {
         [verdict.egress_rule, verdict.ingress_rule]
     } else {
         [NO_RULE, NO_RULE]
+    }
+}
+
+/// One packet while it is judged. The kernel programs keep it in a map, because their stack is 512 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Case {
+    /// What the packet is.
+    pub facts: Facts,
+    /// What the first packet of its connection was.
+    pub first: Facts,
+    /// What is known of its connection.
+    pub value: ConnValue,
+    /// The key to look for first.
+    pub key: ConnKey,
+    /// The key that is looked at.
+    pub at: ConnKey,
+    /// What policy says.
+    pub entries: Entries,
+    /// What was decided.
+    pub verdict: Verdict,
+    /// Where.
+    pub place: Place,
+    /// Whose policy is asked: bits of [`asked`].
+    pub ends: u8,
+    /// What the connection is looked at for: one of [`task`].
+    pub task: u8,
+    /// What policy says about a connection of an older generation: one of [`renewal`].
+    pub renewal: u8,
+    /// Explicit padding.
+    pub padding: u8,
+    /// Length of the packet in bytes as the hook saw it.
+    pub length: u32,
+    /// Where the kernel programs send a number through memory: [`Bytes::forget`].
+    pub forgotten: u64,
+}
+
+impl Case {
+    /// A packet of which nothing is decided yet.
+    #[must_use]
+    pub fn new(place: Place, facts: Facts) -> Self {
+        Self {
+            facts,
+            first: Facts::UNKNOWN,
+            value: ConnValue::default(),
+            key: ConnKey::default(),
+            at: ConnKey::default(),
+            entries: Entries { egress: 0, ingress: 0 },
+            verdict: Verdict::default(),
+            place,
+            ends: 0,
+            task: 0,
+            renewal: renewal::UNKNOWN,
+            padding: 0,
+            length: 0,
+            forgotten: 0,
+        }
     }
 }
 
@@ -164,167 +233,33 @@ fn weigh(entries: &Entries, ends: u8) -> Answer {
     }
 }
 
-/// Finds a connection whose time is not over.
+/// Looks at the connection of a case; asks policy about one of an older generation.
 #[inline(always)]
-fn find<'a, W: World>(world: &'a W, key: &ConnKey, now_ns: u64) -> Option<(Table, W::Slot<'a>, ConnValue)> {
-    for table in [Table::Established, Table::Opening] {
-        if let Some(slot) = world.connection(table, key) {
-            let value = slot.load();
-            if !conn::is_over(&value, key.protocol, matches!(table, Table::Established), now_ns) {
-                return Some((table, slot, value));
-            }
-            world.remove(table, key);
+fn look<W: World>(world: &W, case: &mut Case) -> bool {
+    case.renewal = renewal::UNKNOWN;
+    let mut answer = world.track(case);
+    if answer == found::STALE {
+        let source = world.interface(case.value.source_ifindex).class as u32;
+        let destination = world.interface(case.value.destination_ifindex).class as u32;
+        world.entries(&case.first, source, destination, &mut case.entries);
+        let weighed = weigh(&case.entries, case.value.asked);
+        let over = weighed.denied || weighed.stateless;
+        case.renewal = if over { renewal::REFUSED } else { renewal::ALLOWED };
+        answer = world.track(case);
+    }
+    answer == found::CONNECTION
+}
+
+/// [`World::quote`], as a function of the packet alone.
+#[inline(always)]
+pub fn quote<B: Bytes>(packet: &B, case: &mut Case) -> bool {
+    match quoted(packet, &case.facts) {
+        Some(key) => {
+            case.key = key;
+            true
         }
+        None => false,
     }
-    None
-}
-
-/// Whether the policy in force still allows the initiator's direction. A generation asks once for
-/// each connection; what it no longer allows is forgotten.
-#[inline(always)]
-fn still_allowed<W: World>(world: &W, table: Table, key: &ConnKey, slot: &W::Slot<'_>, value: &ConnValue) -> bool {
-    if value.generation == world.generation() {
-        return true;
-    }
-    let first = conn::first_direction(key, value);
-    let entries = world.entries(
-        &first,
-        world.interface(value.source_ifindex).class as u32,
-        world.interface(value.destination_ifindex).class as u32,
-    );
-    let answer = weigh(&entries, value.asked);
-    if answer.denied || answer.stateless {
-        world.remove(table, key);
-        return false;
-    }
-    slot.replace(&ConnValue { generation: world.generation(), ..*value });
-    true
-}
-
-/// Notes a packet of a known connection, and moves the connection when it was answered.
-#[inline(always)]
-fn note<W: World>(
-    world: &W,
-    found: (Table, &W::Slot<'_>, &ConnValue),
-    key: &ConnKey,
-    facts: &Facts,
-    sender: Sender,
-    now_ns: u64,
-) {
-    let (table, slot, value) = found;
-    let next = conn::next_state(value.state, sender, key.protocol, facts.tcp_flags);
-    let answered = matches!(sender, Sender::Responder);
-    if matches!(table, Table::Opening) && answered && next != state::CLOSED {
-        world.insert(
-            Table::Established,
-            key,
-            &ConnValue { seen_ns: now_ns, state: next, generation: world.generation(), ..*value },
-        );
-        world.remove(Table::Opening, key);
-    } else if next != value.state
-        || (next != state::CLOSED && now_ns.saturating_sub(value.seen_ns) >= conn::SEEN_STEP_NS)
-    {
-        slot.refresh(now_ns, next);
-    }
-}
-
-/// Keeps the connection of a packet that policy allows.
-#[inline(always)]
-fn keep<W: World>(world: &W, place: Place, ends: u8, facts: &Facts, now_ns: u64) {
-    let Some(key) = conn_key(facts) else { return };
-    let mut born_ns = now_ns;
-    if let Some((table, slot, value)) = find(world, &key, now_ns) {
-        let starts_over = value.state == state::CLOSED && conn::is_bare_syn(facts);
-        if value.generation == world.generation() && !starts_over {
-            return note(world, (table, &slot, &value), &key, facts, Sender::Initiator, now_ns);
-        }
-        if !starts_over {
-            // Policy was just asked about this very direction: no need to ask again for the first packet.
-            let next = conn::next_state(value.state, Sender::Initiator, key.protocol, facts.tcp_flags);
-            born_ns = value.born_ns;
-            slot.replace(&opened(world, place, ends, facts, next, born_ns, now_ns));
-            return;
-        }
-        world.remove(table, &key);
-    } else if conn::answers(facts) {
-        let back = reversed(&key);
-        if let Some((table, slot, value)) = find(world, &back, now_ns) {
-            // Both directions are allowed: whose connection it is stays with who sent first.
-            if still_allowed(world, table, &back, &slot, &value) {
-                return note(world, (table, &slot, &value), &back, facts, Sender::Responder, now_ns);
-            }
-        }
-    }
-    if conn::opens(facts) {
-        let value = opened(world, place, ends, facts, conn::first_state(facts), born_ns, now_ns);
-        world.insert(Table::Opening, &key, &value);
-    }
-}
-
-#[inline(always)]
-fn opened<W: World>(
-    world: &W,
-    place: Place,
-    ends: u8,
-    facts: &Facts,
-    state: u8,
-    born_ns: u64,
-    now_ns: u64,
-) -> ConnValue {
-    ConnValue {
-        seen_ns: now_ns,
-        born_ns,
-        source_mac: facts.source_mac,
-        destination_mac: facts.destination_mac,
-        generation: world.generation(),
-        source_ifindex: place.source_ifindex,
-        destination_ifindex: place.destination_ifindex,
-        vlan_outer: facts.vlan_outer,
-        vlan_inner: facts.vlan_inner,
-        state,
-        asked: ends,
-        tcp_flags: facts.tcp_flags,
-        icmp_type: facts.icmp_type,
-        icmp_code: facts.icmp_code,
-        fragment: facts.fragment,
-        padding: [0; 2],
-    }
-}
-
-/// Whether the packet is return traffic of a connection that may still be.
-#[inline(always)]
-fn is_reply<W: World>(world: &W, facts: &Facts, now_ns: u64) -> bool {
-    if !conn::answers(facts) {
-        return false;
-    }
-    let Some(key) = conn_key(facts) else { return false };
-    let back = reversed(&key);
-    let Some((table, slot, value)) = find(world, &back, now_ns) else { return false };
-    if !still_allowed(world, table, &back, &slot, &value) {
-        return false;
-    }
-    note(world, (table, &slot, &value), &back, facts, Sender::Responder, now_ns);
-    true
-}
-
-/// Whether the packet is an ICMP error about a connection that may still be, sent to the one whose packet
-/// it quotes. It does not keep the connection alive: anybody on the way can send one.
-#[inline(always)]
-fn is_related<W: World, B: Bytes>(world: &W, bytes: &B, facts: &Facts, now_ns: u64) -> bool {
-    if !conn::is_icmp_error(facts) {
-        return false;
-    }
-    let Some(mut key) = quoted(bytes, facts) else { return false };
-    if key.family != facts.family || key.source != facts.destination {
-        return false;
-    }
-    for _ in 0..2 {
-        if let Some((table, slot, value)) = find(world, &key, now_ns) {
-            return still_allowed(world, table, &key, &slot, &value);
-        }
-        key = reversed(&key);
-    }
-    false
 }
 
 /// Whether a denied packet is to or from a fail-safe port of the node itself: on arrival by its
@@ -334,7 +269,7 @@ fn is_failsafe<W: World>(world: &W, place: Place, facts: &Facts) -> bool {
     if facts.unparsed != unparsed::NONE || facts.transport != TRANSPORT_PORTS {
         return false;
     }
-    let (address, port) = if place.hook == hook::INGRESS {
+    let (address, port) = if place.hook == hook::INGRESS as u32 {
         (&facts.destination, facts.destination_port)
     } else {
         (&facts.source, facts.source_port)
@@ -361,19 +296,19 @@ fn fragment_key(facts: &Facts) -> FragmentKey {
 
 /// Whether the packet is the rest of a datagram whose first fragment passed.
 #[inline(always)]
-fn follows_first_fragment<W: World>(world: &W, facts: &Facts, now_ns: u64) -> bool {
+fn follows_first_fragment<W: World>(world: &W, facts: &Facts) -> bool {
     facts.unparsed == unparsed::NONE
         && facts.fragment == FRAGMENT_LATER
         && world
             .fragment(&fragment_key(facts))
-            .is_some_and(|seen_ns| now_ns.saturating_sub(seen_ns) <= conn::FRAGMENT_LIFE_NS)
+            .is_some_and(|seen_ns| world.now_ns().saturating_sub(seen_ns) <= conn::FRAGMENT_LIFE_NS)
 }
 
 /// Whose policy is asked here: on arrival the destination's, and the source's unless the destination is the
 /// node itself; on departure the source's, and the destination's when the packet is forwarded.
 #[inline(always)]
 fn ends_asked<W: World>(world: &W, place: Place, facts: &Facts) -> u8 {
-    if place.hook == hook::INGRESS {
+    if place.hook == hook::INGRESS as u32 {
         if facts.family != FAMILY_NONE && world.is_local(facts.family, &facts.destination) {
             asked::INGRESS
         } else {
@@ -386,50 +321,57 @@ fn ends_asked<W: World>(world: &W, place: Place, facts: &Facts) -> u8 {
     }
 }
 
-/// Judges one packet at one hook.
-#[must_use]
+/// Judges one packet at one hook: `case.facts` at `case.place`, into `case.verdict`.
 #[inline(always)]
-pub fn judge<W: World, B: Bytes>(world: &W, place: Place, bytes: &B, facts: &Facts) -> Verdict {
-    let ends = ends_asked(world, place, facts);
-    let entries = world.entries(
-        facts,
-        world.interface(place.source_ifindex).class as u32,
-        world.interface(place.destination_ifindex).class as u32,
-    );
-    let answer = weigh(&entries, ends);
-    let mut verdict = answer.verdict;
+pub fn judge<W: World>(world: &W, packet: &W::Packet, case: &mut Case) {
+    case.ends = ends_asked(world, case.place, &case.facts);
+    let source = world.interface(case.place.source_ifindex).class as u32;
+    let destination = world.interface(case.place.destination_ifindex).class as u32;
+    world.entries(&case.facts, source, destination, &mut case.entries);
+    let answer = weigh(&case.entries, case.ends);
+    case.verdict = answer.verdict;
     if answer.denied {
-        let why = excuse(world, place, bytes, facts);
-        if let Some(reason) = why {
-            verdict.action = PASS;
-            verdict.reason = reason;
+        if let Some(reason) = excuse(world, packet, case) {
+            case.verdict.action = PASS;
+            case.verdict.reason = reason;
         }
-    } else if !answer.stateless {
-        keep(world, place, ends, facts, world.now_ns());
+    } else if !answer.stateless
+        && let Some(key) = conn_key(&case.facts)
+    {
+        case.key = key;
+        case.task = task::KEEP;
+        look(world, case);
     }
-    let first = facts.unparsed == unparsed::NONE && facts.fragment == FRAGMENT_FIRST;
+    let first = case.facts.unparsed == unparsed::NONE && case.facts.fragment == FRAGMENT_FIRST;
     // In audit mode the rest of a datagram is reported as its first fragment was.
-    if first && verdict.action == PASS && verdict.reason != reason::AUDIT_MODE {
-        world.remember_fragment(&fragment_key(facts), world.now_ns());
+    if first && case.verdict.action == PASS && case.verdict.reason != reason::AUDIT_MODE {
+        world.remember_fragment(&fragment_key(&case.facts), world.now_ns());
     }
-    verdict
 }
 
 /// Why a denied packet passes all the same.
 #[inline(always)]
-fn excuse<W: World, B: Bytes>(world: &W, place: Place, bytes: &B, facts: &Facts) -> Option<u8> {
-    if is_failsafe(world, place, facts) {
+fn excuse<W: World>(world: &W, packet: &W::Packet, case: &mut Case) -> Option<u8> {
+    if is_failsafe(world, case.place, &case.facts) {
         return Some(reason::FAILSAFE);
     }
-    let now_ns = world.now_ns();
-    if follows_first_fragment(world, facts, now_ns) {
+    if follows_first_fragment(world, &case.facts) {
         return Some(reason::FRAGMENT);
     }
-    if is_related(world, bytes, facts, now_ns) {
-        return Some(reason::RELATED);
-    }
-    if is_reply(world, facts, now_ns) {
-        return Some(reason::REPLY);
+    if conn::is_icmp_error(&case.facts) {
+        // An error does not keep the connection alive: anybody on the way can send one.
+        case.task = task::RELATED;
+        if world.quote(packet, case) && look(world, case) {
+            return Some(reason::RELATED);
+        }
+    } else if conn::answers(&case.facts)
+        && let Some(key) = conn_key(&case.facts)
+    {
+        case.key = reversed(&key);
+        case.task = task::REPLY;
+        if look(world, case) {
+            return Some(reason::REPLY);
+        }
     }
     if world.audit_mode() { Some(reason::AUDIT_MODE) } else { None }
 }

@@ -16,3 +16,4 @@ pub mod key;
 pub mod offload;
 pub mod parse;
 pub mod report;
+pub mod track;

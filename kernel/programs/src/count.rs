@@ -2,11 +2,11 @@
 
 use aya_ebpf::maps::PerCpuArray;
 use gabion_abi::event::{Event, suppressed};
-use gabion_abi::facts::Facts;
-use gabion_abi::verdict::{Count, NO_RULE, Verdict, reason};
-use gabion_kernel_core::judge::{Place, World, counted_rules};
+use gabion_abi::verdict::{Count, NO_RULE, hook, reason};
+use gabion_kernel_core::judge::{Case, World, counted_rules};
 use gabion_kernel_core::report::{Report, bucket_of, report, take};
 
+use crate::ingress::Arrival;
 use crate::maps;
 use crate::world::Maps;
 
@@ -29,9 +29,22 @@ fn suppress(why: u32) {
     }
 }
 
-/// Counts the verdict, and reports it when the settings want it.
+/// Counts the verdict, and reports it when the settings want it. A global function: verified by itself.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn gabion_count(case: *const Case) -> u32 {
+    if case.is_null() {
+        return 0;
+    }
+    // SAFETY: the only callers pass a reference; the verifier checks the size against the type.
+    count(unsafe { &*case });
+    1
+}
+
 #[inline(always)]
-pub fn count(place: Place, ifindex: u32, length: u32, facts: &Facts, verdict: &Verdict) {
+fn count(case: &Case) {
+    let length = case.length;
+    let verdict = &case.verdict;
     add(
         &maps::REASON_COUNTS,
         (verdict.action & 1) as u32 * reason::COUNT as u32 + verdict.reason as u32,
@@ -52,7 +65,7 @@ pub fn count(place: Place, ifindex: u32, length: u32, facts: &Facts, verdict: &V
         Report::SampledOut => return suppress(suppressed::SAMPLED_OUT),
         Report::Yes(limit) => limit,
     };
-    let time_ns = Maps.now_ns();
+    let time_ns = Maps::<Arrival>::NEW.now_ns();
     if !take(bucket, limit.rate, limit.burst, time_ns) {
         return suppress(limit.suppressed);
     }
@@ -61,12 +74,16 @@ pub fn count(place: Place, ifindex: u32, length: u32, facts: &Facts, verdict: &V
     };
     entry.write(Event {
         time_ns,
-        facts: *facts,
+        facts: case.facts,
         verdict: *verdict,
-        generation: Maps.generation(),
-        ifindex,
+        generation: Maps::<Arrival>::NEW.generation(),
+        ifindex: if case.place.hook == hook::INGRESS as u32 {
+            case.place.source_ifindex
+        } else {
+            case.place.destination_ifindex
+        },
         length,
-        hook: place.hook,
+        hook: case.place.hook as u8,
         padding: [0; 3],
     });
     entry.submit(0);

@@ -1,21 +1,70 @@
 //! tc (tcx or clsact): what departs.
 
-use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC};
+use aya_ebpf::bindings::{__sk_buff, TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use gabion_abi::verdict::{DROP, hook, interface};
-use gabion_kernel_core::judge::{Place, World, judge, was_judged};
+use gabion_kernel_core::judge::{Case, Place, World, judge, quote, was_judged};
 use gabion_kernel_core::offload::with_offloaded_tag;
-use gabion_kernel_core::parse::parse;
+use gabion_kernel_core::parse::parse_into;
 
-use crate::count::count;
+use crate::count::gabion_count;
 use crate::maps;
-use crate::packet::Packet;
+use crate::packet::{Hook, Packet};
 use crate::world::Maps;
 
 /// Bytes that hold all headers of all but contrived packets: 14 Ethernet, 8 VLAN, 40 IPv6, 60 TCP, and room
 /// for extension headers or the packet that an ICMP error quotes.
 const HEADER_BYTES: u32 = 192;
+
+/// The packet at the tc hook.
+pub struct Departure(*mut __sk_buff);
+
+#[inline(always)]
+fn packet(context: *mut __sk_buff, case: &mut Case) -> Packet {
+    // SAFETY: the context is the kernel's, and its fields are plain integers to us.
+    let (data, data_end, length) = unsafe { ((*context).data, (*context).data_end, (*context).len) };
+    Packet::new(data as usize, data_end as usize, length as usize, &raw mut case.forgotten)
+}
+
+/// [`parse_into`] as a global function: verified by itself.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn gabion_egress_parse(context: *mut __sk_buff, case: *mut Case, layer3: u32) -> u32 {
+    if case.is_null() {
+        return 0;
+    }
+    // SAFETY: the only caller passes an exclusive reference.
+    let case = unsafe { &mut *case };
+    let packet = packet(context, case);
+    parse_into(&packet, layer3 != 0, &mut case.facts);
+    1
+}
+
+/// [`quote`] as a global function.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn gabion_egress_quote(context: *mut __sk_buff, case: *mut Case) -> u32 {
+    if case.is_null() {
+        return 0;
+    }
+    // SAFETY: the only caller passes an exclusive reference.
+    let case = unsafe { &mut *case };
+    let packet = packet(context, case);
+    quote(&packet, case) as u32
+}
+
+impl Hook for Departure {
+    #[inline(always)]
+    fn parse(&self, case: &mut Case, layer3: bool) {
+        gabion_egress_parse(self.0, case, layer3 as u32);
+    }
+
+    #[inline(always)]
+    fn quote(&self, case: &mut Case) -> bool {
+        gabion_egress_quote(self.0, case) != 0
+    }
+}
 
 /// Judges a packet before departure.
 #[classifier]
@@ -24,28 +73,31 @@ pub fn gabion_egress(context: TcContext) -> i32 {
     let skb = context.skb.skb;
     // SAFETY: the kernel passes a valid context, and all fields are plain integers.
     let (length, ifindex, arrived_on) = unsafe { ((*skb).len, (*skb).ifindex, (*skb).ingress_ifindex) };
-    let place = Place { hook: hook::EGRESS, source_ifindex: arrived_on, destination_ifindex: ifindex };
-    if was_judged(&Maps, place) {
+    let place = Place { hook: hook::EGRESS as u32, source_ifindex: arrived_on, destination_ifindex: ifindex };
+    if was_judged(&Maps::<Departure>::NEW, place) {
         return TC_ACT_UNSPEC;
     }
-    let Some(facts) = maps::EGRESS_FACTS.get_ptr_mut(0) else { return TC_ACT_SHOT };
+    let Some(case) = maps::EGRESS_CASE.get_ptr_mut(0) else { return TC_ACT_SHOT };
     let wanted = if length < HEADER_BYTES { length } else { HEADER_BYTES };
     if context.data() + (wanted as usize) > context.data_end() {
         // When it fails, what is linear is judged, and the packet may count as truncated.
         let _ = context.pull_data(wanted);
     }
-    let packet = Packet::new(context.data(), context.data_end(), length as usize);
-    let layer3 = Maps.interface(ifindex).flags & interface::L3 != 0;
+    let layer3 = Maps::<Departure>::NEW.interface(ifindex).flags & interface::L3 != 0;
     // SAFETY: this CPU's own element; tc runs with bottom halves off, and nothing else uses the map.
-    let facts = unsafe {
-        facts.write(parse(&packet, layer3));
-        if (*skb).vlan_present != 0 {
-            with_offloaded_tag(&mut *facts, (*skb).vlan_tci as u16);
-        }
-        &*facts
-    };
-    let verdict = judge(&Maps, place, &packet, facts);
-    count(place, ifindex, length, facts, &verdict);
+    // All integers: whatever the last packet left there is a valid case.
+    let case = unsafe { &mut *case };
+    case.length = length;
+    case.place = place;
+    let packet = Departure(skb);
+    packet.parse(case, layer3);
+    // SAFETY: as above for the context.
+    let (tagged, tci) = unsafe { ((*skb).vlan_present, (*skb).vlan_tci) };
+    if tagged != 0 {
+        with_offloaded_tag(&mut case.facts, tci as u16);
+    }
+    judge(&Maps::NEW, &packet, case);
+    gabion_count(case);
     // TC_ACT_UNSPEC lets other programs on the same hook have their say.
-    if verdict.action == DROP { TC_ACT_SHOT } else { TC_ACT_UNSPEC }
+    if case.verdict.action == DROP { TC_ACT_SHOT } else { TC_ACT_UNSPEC }
 }

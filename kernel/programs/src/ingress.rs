@@ -1,36 +1,86 @@
 //! XDP: what arrives.
 
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
+use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::generated::bpf_xdp_get_buff_len;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use gabion_abi::verdict::{DROP, hook, interface};
-use gabion_kernel_core::judge::{Place, World, judge};
-use gabion_kernel_core::parse::parse;
+use gabion_kernel_core::judge::{Case, Place, World, judge, quote};
+use gabion_kernel_core::parse::parse_into;
 
-use crate::count::count;
+use crate::count::gabion_count;
 use crate::maps;
-use crate::packet::Packet;
+use crate::packet::{Hook, Packet};
 use crate::world::Maps;
+
+/// The packet at the XDP hook.
+pub struct Arrival(*mut xdp_md);
+
+#[inline(always)]
+fn packet(context: *mut xdp_md, case: &mut Case) -> Packet {
+    // SAFETY: the context is the kernel's, and its fields are plain integers to us; the helper only reads it.
+    let (data, data_end, length) = unsafe { ((*context).data, (*context).data_end, bpf_xdp_get_buff_len(context)) };
+    Packet::new(data as usize, data_end as usize, length as usize, &raw mut case.forgotten)
+}
+
+/// [`parse_into`] as a global function: verified by itself.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn gabion_ingress_parse(context: *mut xdp_md, case: *mut Case, layer3: u32) -> u32 {
+    if case.is_null() {
+        return 0;
+    }
+    // SAFETY: the only caller passes an exclusive reference.
+    let case = unsafe { &mut *case };
+    let packet = packet(context, case);
+    parse_into(&packet, layer3 != 0, &mut case.facts);
+    1
+}
+
+/// [`quote`] as a global function.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn gabion_ingress_quote(context: *mut xdp_md, case: *mut Case) -> u32 {
+    if case.is_null() {
+        return 0;
+    }
+    // SAFETY: the only caller passes an exclusive reference.
+    let case = unsafe { &mut *case };
+    let packet = packet(context, case);
+    quote(&packet, case) as u32
+}
+
+impl Hook for Arrival {
+    #[inline(always)]
+    fn parse(&self, case: &mut Case, layer3: bool) {
+        gabion_ingress_parse(self.0, case, layer3 as u32);
+    }
+
+    #[inline(always)]
+    fn quote(&self, case: &mut Case) -> bool {
+        gabion_ingress_quote(self.0, case) != 0
+    }
+}
 
 /// Judges a packet on arrival. It is able to handle multi-buffer frames: all headers that matter lie in the first
 /// buffer, and where they do not, the packet counts as truncated.
 #[xdp(frags)]
 pub fn gabion_ingress(context: XdpContext) -> u32 {
     // An array of one element always has element 0.
-    let Some(facts) = maps::INGRESS_FACTS.get_ptr_mut(0) else { return XDP_DROP };
+    let Some(case) = maps::INGRESS_CASE.get_ptr_mut(0) else { return XDP_DROP };
     // SAFETY: the context is the kernel's; the helper only reads it.
     let length = unsafe { bpf_xdp_get_buff_len(context.ctx) };
     let ifindex = context.ingress_ifindex() as u32;
-    let packet = Packet::new(context.data(), context.data_end(), length as usize);
-    let layer3 = Maps.interface(ifindex).flags & interface::L3 != 0;
+    let layer3 = Maps::<Arrival>::NEW.interface(ifindex).flags & interface::L3 != 0;
     // SAFETY: this CPU's own element; the program is not interrupted by itself, and nothing else uses the map.
-    let facts = unsafe {
-        facts.write(parse(&packet, layer3));
-        &*facts
-    };
-    let place = Place { hook: hook::INGRESS, source_ifindex: ifindex, destination_ifindex: 0 };
-    let verdict = judge(&Maps, place, &packet, facts);
-    count(place, ifindex, length as u32, facts, &verdict);
-    if verdict.action == DROP { XDP_DROP } else { XDP_PASS }
+    // All integers: whatever the last packet left there is a valid case.
+    let case = unsafe { &mut *case };
+    case.length = length as u32;
+    case.place = Place { hook: hook::INGRESS as u32, source_ifindex: ifindex, destination_ifindex: 0 };
+    let packet = Arrival(context.ctx);
+    packet.parse(case, layer3);
+    judge(&Maps::NEW, &packet, case);
+    gabion_count(case);
+    if case.verdict.action == DROP { XDP_DROP } else { XDP_PASS }
 }

@@ -5,9 +5,10 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use gabion_abi::conn::{ConnKey, ConnValue, FragmentKey};
 use gabion_abi::event::{Settings, suppressed};
-use gabion_abi::facts::{Address, Facts};
+use gabion_abi::facts::Address;
 use gabion_abi::tables::PARAM_COUNT;
 use gabion_abi::verdict::{Count, Interface, reason};
+use gabion_kernel_core::judge::Case;
 use gabion_kernel_core::report::Bucket;
 
 /// Parameters of the tables. The loader fills them in before the kernel freezes them.
@@ -30,13 +31,13 @@ pub static INTERFACES: Array<Interface> = Array::with_max_entries(1, 0);
 #[map]
 pub static RULE_COUNTS: PerCpuArray<Count> = PerCpuArray::with_max_entries(1, 0);
 
-/// Facts of the packet at the ingress hook: too large for a stack of 512 bytes.
+/// The packet at the ingress hook: too large for a stack of 512 bytes.
 #[map]
-pub static INGRESS_FACTS: PerCpuArray<Facts> = PerCpuArray::with_max_entries(1, 0);
+pub static INGRESS_CASE: PerCpuArray<Case> = PerCpuArray::with_max_entries(1, 0);
 
-/// Facts of the packet at the egress hook. Not shared with ingress, so that no nesting of the two matters.
+/// The packet at the egress hook. Not shared with ingress, so that no nesting of the two matters.
 #[map]
-pub static EGRESS_FACTS: PerCpuArray<Facts> = PerCpuArray::with_max_entries(1, 0);
+pub static EGRESS_CASE: PerCpuArray<Case> = PerCpuArray::with_max_entries(1, 0);
 
 /// Token buckets for events: denials, then allowed packets.
 #[map]

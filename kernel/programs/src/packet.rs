@@ -1,24 +1,34 @@
 //! Packet memory behind the bounds check of [`Bytes`].
 
 use gabion_kernel_core::bytes::Bytes;
+use gabion_kernel_core::judge::Case;
 
 /// No header that matters lies further inside; the verifier wants a bound for every offset.
 const OFFSET_LIMIT: usize = 0x7fff;
 
 /// The linear part of a packet, and how long the whole is.
-#[derive(Clone, Copy)]
 pub struct Packet {
     data: usize,
     data_end: usize,
     length: usize,
+    forgotten: *mut u64,
 }
 
 impl Packet {
-    /// `data` and `data_end` are the context's, read after the last helper that may move them.
+    /// `data` and `data_end` are the context's, read after the last helper that may move them; `forgotten` is a
+    /// place in a map of this CPU.
     #[inline(always)]
-    pub fn new(data: usize, data_end: usize, length: usize) -> Self {
-        Self { data, data_end, length }
+    pub fn new(data: usize, data_end: usize, length: usize, forgotten: *mut u64) -> Self {
+        Self { data, data_end, length, forgotten }
     }
+}
+
+/// A hook's packet. Each way to read it is a global function, verified by itself with its own pointers.
+pub trait Hook {
+    /// Fills `case.facts`.
+    fn parse(&self, case: &mut Case, layer3: bool);
+    /// Fills `case.key`: [`gabion_kernel_core::judge::World::quote`].
+    fn quote(&self, case: &mut Case) -> bool;
 }
 
 impl Bytes for Packet {
@@ -33,11 +43,24 @@ impl Bytes for Packet {
             return None;
         }
         let start = self.data + offset;
-        if start + N > self.data_end {
+        // LLVM turns `start + 1 > end` into `start >= end`, from which the verifier learns nothing (it knows only
+        // compares with an offset); a value that LLVM does not look through stays as it is written.
+        let end = if N == 1 { core::hint::black_box(start + N) } else { start + N };
+        if end > self.data_end {
             return None;
         }
         // SAFETY: `data..data_end` is packet memory that stays in place while the program runs, and
         // `start..start + N` lies within; the verifier checks the same. Bytes need no alignment.
         Some(unsafe { core::ptr::read_unaligned(start as *const [u8; N]) })
+    }
+
+    #[inline(always)]
+    fn forget(&self, value: usize) -> usize {
+        // SAFETY: the constructor was given a place in a map that lives while the program runs, and nobody else on
+        // this CPU uses it. Volatile, or the compiler would not go through memory.
+        unsafe {
+            self.forgotten.write_volatile(value as u64);
+            self.forgotten.read_volatile() as usize
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Maps as [`World`].
 
+use core::marker::PhantomData;
 use core::ptr;
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
@@ -8,15 +9,21 @@ use gabion_abi::facts::{Address, Facts};
 use gabion_abi::tables::PARAM_COUNT;
 use gabion_abi::verdict::Interface;
 use gabion_kernel_core::classify::{Entries, Tables, classify};
-use gabion_kernel_core::judge::{Slot, Table, World};
+use gabion_kernel_core::judge::{Case, Slot, Table, World};
+use gabion_kernel_core::track::track;
 
 use crate::maps;
+use crate::packet::Hook;
 
 /// The maps of this generation, and the pinned ones.
-#[derive(Clone, Copy)]
-pub struct Maps;
+pub struct Maps<H>(PhantomData<H>);
 
-impl Tables for Maps {
+impl<H> Maps<H> {
+    /// There is one set of maps.
+    pub const NEW: Self = Self(PhantomData);
+}
+
+impl<H> Tables for Maps<H> {
     #[inline(always)]
     fn param(&self, index: usize) -> u32 {
         if index >= PARAM_COUNT {
@@ -47,29 +54,44 @@ impl Slot for MapSlot {
     }
 
     #[inline(always)]
-    fn refresh(&self, seen_ns: u64, state: u8) {
-        // SAFETY: as in `load`; both fields lie inside the value.
-        unsafe {
-            ptr::write_volatile(ptr::addr_of_mut!((*self.0).seen_ns), seen_ns);
-            ptr::write_volatile(ptr::addr_of_mut!((*self.0).state), state);
-        }
-    }
-
-    #[inline(always)]
     fn replace(&self, value: &ConnValue) {
         // SAFETY: as in `load`.
         unsafe { ptr::write_volatile(self.0, *value) }
     }
 }
 
-/// One function of its own, verified once for each caller's kind of pointer rather than wherever it is used.
+/// The world of a function that does not touch the packet.
+type NoPacket = Maps<crate::ingress::Arrival>;
+
+/// [`classify`] as a global function: verified once, whoever calls it.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn entries_of(facts: &Facts, source_interface: u32, destination_interface: u32, into: &mut Entries) {
-    *into = classify(&Maps, facts, source_interface, destination_interface);
+pub extern "C" fn gabion_entries(facts: *const Facts, source: u32, destination: u32, into: *mut Entries) -> u32 {
+    if facts.is_null() || into.is_null() {
+        return 0;
+    }
+    // SAFETY: the only callers pass references; the verifier checks the sizes against the types.
+    unsafe { *into = classify(&NoPacket::NEW, &*facts, source, destination) };
+    1
 }
 
-impl World for Maps {
-    type Slot<'a> = MapSlot;
+/// [`track`] as a global function.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn gabion_track(case: *mut Case) -> u32 {
+    if case.is_null() {
+        return 0;
+    }
+    // SAFETY: as in `gabion_entries`, and the caller's reference is exclusive.
+    track(&NoPacket::NEW, unsafe { &mut *case })
+}
+
+impl<H: Hook> World for Maps<H> {
+    type Packet = H;
+    type Slot<'a>
+        = MapSlot
+    where
+        Self: 'a;
 
     #[inline(always)]
     fn now_ns(&self) -> u64 {
@@ -148,9 +170,17 @@ impl World for Maps {
     }
 
     #[inline(always)]
-    fn entries(&self, facts: &Facts, source_interface: u32, destination_interface: u32) -> Entries {
-        let mut entries = Entries { egress: 0, ingress: 0 };
-        entries_of(facts, source_interface, destination_interface, &mut entries);
-        entries
+    fn entries(&self, facts: &Facts, source_interface: u32, destination_interface: u32, into: &mut Entries) {
+        gabion_entries(facts, source_interface, destination_interface, into);
+    }
+
+    #[inline(always)]
+    fn quote(&self, packet: &H, case: &mut Case) -> bool {
+        packet.quote(case)
+    }
+
+    #[inline(always)]
+    fn track(&self, case: &mut Case) -> u32 {
+        gabion_track(case)
     }
 }
