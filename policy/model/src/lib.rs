@@ -22,4 +22,4 @@ pub mod trace;
 
 pub use finding::Finding;
 pub use set::PolicySet;
-pub use text::{Source, parse};
+pub use text::{Source, parse, to_yaml};

@@ -73,3 +73,45 @@ pub enum FragmentMatch {
     /// Later fragments.
     Later,
 }
+
+impl Service {
+    /// Whether the fields contradict each other, so that no packet can match. Says nothing about
+    /// named ports, which depend on the inventory.
+    #[must_use]
+    pub fn matches_nothing(&self) -> bool {
+        use gabion_abi::facts::{self, protocol};
+
+        let empty = |set: &Option<RangeSet>| set.as_ref().is_some_and(RangeSet::is_empty);
+        let lacks = |set: &Option<RangeSet>, wanted: &[u32]| {
+            set.as_ref().is_some_and(|set| !wanted.iter().any(|&number| set.contains(number)))
+        };
+        let no_vlan = |vlan: &Option<Vlan>| matches!(vlan, Some(Vlan::Ids(ids)) if ids.is_empty());
+        let no_port = matches!(&self.ports, Some(PortMatch::Numbers(numbers)) if numbers.is_empty());
+        if [&self.ether_types, &self.protocols, &self.source_ports, &self.icmp, &self.unparsed].into_iter().any(empty)
+            || no_vlan(&self.vlan)
+            || no_vlan(&self.inner_vlan)
+            || no_port
+            || (self.vlan == Some(Vlan::Untagged) && matches!(self.inner_vlan, Some(Vlan::Ids(_))))
+            || self.tcp_flags.is_some_and(|flags| flags.value & !flags.mask != 0)
+        {
+            return true;
+        }
+        let ports = self.ports.is_some() || self.source_ports.is_some();
+        let transport = ports || self.icmp.is_some() || self.tcp_flags.is_some();
+        let ip = transport || self.protocols.is_some() || self.fragments.is_some();
+        if self.unparsed.is_some() {
+            let reasons = 1..u32::from(facts::unparsed::COUNT);
+            return ip || self.llc.is_some() || lacks(&self.unparsed, &reasons.collect::<Vec<_>>());
+        }
+        let with_ports =
+            [protocol::TCP, protocol::UDP, protocol::DCCP, protocol::SCTP, protocol::UDPLITE].map(u32::from);
+        (ip && (self.llc.is_some()
+            || lacks(&self.ether_types, &[facts::ETHERTYPE_IPV4.into(), facts::ETHERTYPE_IPV6.into()])))
+            || (self.llc.is_some() && lacks(&self.ether_types, &[facts::ETHERTYPE_LLC.into()]))
+            || (transport && self.fragments == Some(FragmentMatch::Later))
+            || (self.icmp.is_some() && (ports || self.tcp_flags.is_some()))
+            || (self.icmp.is_some() && lacks(&self.protocols, &[protocol::ICMP.into(), protocol::ICMPV6.into()]))
+            || (ports && lacks(&self.protocols, &with_ports))
+            || (self.tcp_flags.is_some() && lacks(&self.protocols, &[protocol::TCP.into()]))
+    }
+}

@@ -8,6 +8,7 @@ mod gather;
 mod kinds;
 mod names;
 mod place;
+mod print;
 mod service;
 mod shape;
 mod site;
@@ -24,6 +25,7 @@ use crate::finding::{Code, Finding};
 use crate::set::{Location, PolicySet};
 
 pub use kinds::API_VERSION;
+pub use print::to_yaml;
 pub use tree::{DEPTH_LIMIT, NODE_LIMIT, SOURCE_LIMIT};
 
 /// One file, or whatever else text came from.

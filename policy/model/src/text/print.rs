@@ -1,0 +1,485 @@
+//! Typed policy → YAML that [`super::parse`] reads back as the same.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use gabion_abi::facts::{protocol, unparsed};
+
+use super::kinds::API_VERSION;
+use super::names::{self, name_of};
+use super::subject::Scope;
+use super::tree::{Plain, resolve};
+use crate::inventory::{DEFAULT_NAMESPACE, Entry, Inventory};
+use crate::range::RangeSet;
+use crate::rule::{Action, ClusterPolicy, Policy, Rule, Stage};
+use crate::service::{FlagMatch, FragmentMatch, PortMatch, Service, Vlan};
+use crate::set::PolicySet;
+use crate::site::{DefaultAction, Mode, Site};
+use crate::subject::{AnySubject, LabelSelector, LabelTest, Namespaces, SpiffePath};
+
+/// Writes a set as YAML documents: the site, the inventory, cluster policies, policies.
+///
+/// What text cannot say is written as what it means: a service that no packet can match is left
+/// out, and a rule left with no service by that is written `from: nobody`. Otherwise
+/// `parse(to_yaml(set)) == set` but for locations.
+#[must_use]
+pub fn to_yaml(set: &PolicySet) -> String {
+    let mut documents = Vec::new();
+    documents.extend(set.site.as_ref().map(site));
+    if set.inventory != Inventory::default() {
+        documents.push(inventory(&set.inventory));
+    }
+    documents.extend(set.cluster_policies.iter().map(cluster_policy));
+    documents.extend(set.policies.iter().map(policy));
+    documents.join("---\n")
+}
+
+fn head(kind: &str, metadata: &[(&str, &str)]) -> String {
+    let metadata = metadata.iter().map(|(key, value)| format!("{key}: {}", scalar(value))).collect();
+    format!("apiVersion: {API_VERSION}\nkind: {kind}\nmetadata: {}\nspec:", map(metadata))
+}
+
+/// A head and the lines below it; a spec that says nothing is an empty map.
+fn document(head: &str, lines: &str) -> String {
+    if lines.is_empty() { format!("{head} {{}}\n") } else { format!("{head}\n{lines}") }
+}
+
+fn map(pairs: Vec<String>) -> String {
+    format!("{{{}}}", pairs.join(", "))
+}
+
+fn list(items: Vec<String>) -> String {
+    format!("[{}]", items.join(", "))
+}
+
+/// A scalar, in quotes wherever any reader of YAML could take it for something else than text.
+fn scalar(text: &str) -> String {
+    let bare = text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'/' | b'-'))
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && !text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'_' | b'e' | b'E' | b'x' | b'o'))
+        && resolve(text) == Plain::Text
+        // Booleans of YAML 1.1.
+        && !matches!(text.to_ascii_lowercase().as_str(), "y" | "n" | "yes" | "no" | "on" | "off");
+    if bare {
+        return text.to_owned();
+    }
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}') => {
+                // Control characters are all below U+10000. Writing to a string cannot fail.
+                let _ = write!(quoted, "\\u{:04x}", c as u32);
+            }
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+fn policy(policy: &Policy) -> String {
+    let mut metadata = vec![("name", policy.name.as_str())];
+    if policy.namespace != DEFAULT_NAMESPACE {
+        metadata.push(("namespace", &policy.namespace));
+    }
+    let scope = Scope::Namespace(&policy.namespace);
+    let mut lines = format!("  subject: {}\n", subject(&policy.subject, scope));
+    for (key, rules) in [("ingress", &policy.ingress), ("egress", &policy.egress)] {
+        if let Some(rules) = rules {
+            lines.push_str(&self::rules(key, rules, scope));
+        }
+    }
+    document(&head("Policy", &metadata), &lines)
+}
+
+fn cluster_policy(policy: &ClusterPolicy) -> String {
+    let mut tier = vec![format!("name: {}", scalar(&policy.tier.name)), format!("order: {}", policy.tier.order)];
+    if policy.tier.stage == Stage::Baseline {
+        tier.push("stage: baseline".to_owned());
+    }
+    let mut lines = format!("  tier: {}\n", map(tier));
+    if policy.order != 0 {
+        let _ = writeln!(lines, "  order: {}", policy.order);
+    }
+    let _ = writeln!(lines, "  subject: {}", subject(&policy.subject, Scope::Cluster));
+    for (key, rules) in [("ingress", &policy.ingress), ("egress", &policy.egress)] {
+        if !rules.is_empty() {
+            lines.push_str(&self::rules(key, rules, Scope::Cluster));
+        }
+    }
+    document(&head("ClusterPolicy", &[("name", &policy.name)]), &lines)
+}
+
+fn rules(key: &str, rules: &[Rule], scope: Scope<'_>) -> String {
+    if rules.is_empty() {
+        return format!("  {key}: []\n");
+    }
+    let mut lines = format!("  {key}:\n");
+    for (index, rule) in rules.iter().enumerate() {
+        let action = match rule.action {
+            Action::Allow => "allow",
+            Action::Deny => "deny",
+            Action::Pass => "pass",
+            Action::Audit => "audit",
+        };
+        if rule.name == format!("{key}-{index}") {
+            let _ = writeln!(lines, "    - action: {action}");
+        } else {
+            let _ = writeln!(lines, "    - name: {}\n      action: {action}", scalar(&rule.name));
+        }
+        let possible: Vec<_> = rule.services.iter().filter(|service| !service.matches_nothing()).collect();
+        let never = !rule.services.is_empty() && possible.is_empty();
+        let nobody = Some(Vec::new());
+        peers(&mut lines, "from", if never { &nobody } else { &rule.from }, scope);
+        peers(&mut lines, "to", &rule.to, scope);
+        if !possible.is_empty() {
+            lines.push_str("      services:\n");
+            for possible in possible {
+                let _ = writeln!(lines, "        - {}", service(possible));
+            }
+        }
+        for (key, set) in [("stateless", rule.stateless), ("log", rule.log)] {
+            if set {
+                let _ = writeln!(lines, "      {key}: true");
+            }
+        }
+    }
+    lines
+}
+
+fn peers(lines: &mut String, key: &str, peers: &Option<Vec<AnySubject>>, scope: Scope<'_>) {
+    let Some(peers) = peers else { return };
+    let _ = match peers[..] {
+        [] => writeln!(lines, "      {key}: nobody"),
+        [ref only] => writeln!(lines, "      {key}: [{}]", subject(only, scope)),
+        _ => writeln!(lines, "      {key}:"),
+    };
+    if peers.len() > 1 {
+        for peer in peers {
+            let _ = writeln!(lines, "        - {}", subject(peer, scope));
+        }
+    }
+}
+
+fn subject(subject: &AnySubject, scope: Scope<'_>) -> String {
+    let one = |key: &str, value: String| map(vec![format!("{key}: {}", scalar(&value))]);
+    match subject {
+        AnySubject::Any(_) => "any".to_owned(),
+        AnySubject::Labels(labels) => {
+            let mut pairs = selector(&labels.selector, true);
+            match (&labels.namespaces, scope) {
+                (Namespaces::All, Scope::Cluster) => {}
+                (Namespaces::All, Scope::Namespace(_)) => pairs.push("namespaces: \"*\"".to_owned()),
+                (Namespaces::Named(name), Scope::Namespace(own)) if name == own => {}
+                (Namespaces::Named(name), _) => pairs.push(format!("namespaces: {}", scalar(name))),
+                (Namespaces::Matching(of), _) => pairs.push(format!("namespaces: {}", map(selector(of, false)))),
+            }
+            map(pairs)
+        }
+        AnySubject::ServiceAccount(account) => one(
+            "serviceAccount",
+            match (&account.namespace, scope) {
+                (None, Scope::Cluster) => account.name.clone(),
+                (None, Scope::Namespace(_)) => format!("*/{}", account.name),
+                (Some(namespace), Scope::Namespace(own)) if namespace == own => account.name.clone(),
+                (Some(namespace), _) => format!("{namespace}/{}", account.name),
+            },
+        ),
+        AnySubject::Spiffe(spiffe) => {
+            let domain = &spiffe.trust_domain;
+            one(
+                "spiffeId",
+                match &spiffe.path {
+                    SpiffePath::Any => format!("spiffe://{domain}/*"),
+                    SpiffePath::Exact(path) => format!("spiffe://{domain}{path}"),
+                    SpiffePath::Prefix(path) => format!("spiffe://{domain}{path}/*"),
+                },
+            )
+        }
+        AnySubject::Cidr(cidr) => {
+            let mut pairs = vec![format!("cidr: {}", scalar(&cidr.block.to_string()))];
+            if !cidr.except.is_empty() {
+                let except = cidr.except.iter().map(|block| scalar(&block.to_string())).collect();
+                pairs.push(format!("except: {}", list(except)));
+            }
+            map(pairs)
+        }
+        AnySubject::Mac(mac) => one("mac", mac.to_string()),
+        AnySubject::Interface(name) => one("interface", name.0.clone()),
+    }
+}
+
+/// Tests of labels; `say` writes empty labels too, so that an empty selector is still one.
+fn selector(selector: &LabelSelector, say: bool) -> Vec<String> {
+    let mut pairs = Vec::new();
+    if !selector.match_labels.is_empty() || (say && selector.match_expressions.is_empty()) {
+        pairs.push(format!("labels: {}", labels(&selector.match_labels)));
+    }
+    if !selector.match_expressions.is_empty() {
+        let tests = selector.match_expressions.iter().map(|test| {
+            let (key, operator, values) = match test {
+                LabelTest::In(key, values) => (key, "In", Some(values)),
+                LabelTest::NotIn(key, values) => (key, "NotIn", Some(values)),
+                LabelTest::Exists(key) => (key, "Exists", None),
+                LabelTest::DoesNotExist(key) => (key, "DoesNotExist", None),
+            };
+            let mut pairs = vec![format!("key: {}", scalar(key)), format!("operator: {operator}")];
+            if let Some(values) = values {
+                pairs.push(format!("values: {}", list(values.iter().map(|value| scalar(value)).collect())));
+            }
+            map(pairs)
+        });
+        pairs.push(format!("matchExpressions: {}", list(tests.collect())));
+    }
+    pairs
+}
+
+fn labels(labels: &BTreeMap<String, String>) -> String {
+    map(labels.iter().map(|(key, value)| format!("{}: {}", scalar(key), scalar(value))).collect())
+}
+
+fn service(service: &Service) -> String {
+    let mut pairs = Vec::new();
+    let mut pair = |key: &str, value: Option<String>| pairs.extend(value.map(|value| format!("{key}: {value}")));
+    pair(
+        "etherType",
+        service.ether_types.as_ref().map(|set| {
+            ranges(set, true, |n| u16::try_from(n).ok().and_then(|number| name_of(names::ETHER_TYPES, number)))
+        }),
+    );
+    pair("llc", service.llc.map(|llc| name_of(names::LLC, llc).map_or_else(|| format!("{llc:#06x}"), str::to_owned)));
+    pair("vlan", service.vlan.as_ref().map(vlan));
+    pair("innerVlan", service.inner_vlan.as_ref().map(vlan));
+    pair(
+        "protocol",
+        service.protocols.as_ref().map(|set| {
+            ranges(set, false, |n| u8::try_from(n).ok().and_then(|number| name_of(names::PROTOCOLS, number)))
+        }),
+    );
+    pair(
+        "ports",
+        service.ports.as_ref().map(|ports| match ports {
+            PortMatch::Numbers(numbers) => ranges(numbers, false, |_| None),
+            PortMatch::Named(name) => scalar(name),
+        }),
+    );
+    pair("sourcePorts", service.source_ports.as_ref().map(|set| ranges(set, false, |_| None)));
+    pair("icmp", service.icmp.as_ref().map(|set| icmp(set, service.protocols.as_ref())));
+    pair("tcpFlags", service.tcp_flags.map(tcp_flags));
+    pair(
+        "fragments",
+        service.fragments.map(|state| {
+            match state {
+                FragmentMatch::None => "none",
+                FragmentMatch::Any => "any",
+                FragmentMatch::First => "first",
+                FragmentMatch::Later => "later",
+            }
+            .to_owned()
+        }),
+    );
+    pair("unparsed", service.unparsed.as_ref().map(unparsed_reasons));
+    map(pairs)
+}
+
+fn one_or_list(mut items: Vec<String>) -> String {
+    if items.len() == 1 { items.remove(0) } else { list(items) }
+}
+
+fn ranges(set: &RangeSet, hexadecimal: bool, name: impl Fn(u32) -> Option<&'static str>) -> String {
+    let number = |n: u32| if hexadecimal { format!("{n:#06x}") } else { n.to_string() };
+    let items = set.iter().map(|(low, high)| match name(low) {
+        Some(name) if low == high => name.to_owned(),
+        _ if low == high => number(low),
+        _ => format!("\"{}-{}\"", number(low), number(high)),
+    });
+    one_or_list(items.collect())
+}
+
+fn vlan(vlan: &Vlan) -> String {
+    match vlan {
+        Vlan::Untagged => "untagged".to_owned(),
+        Vlan::Ids(ids) => ranges(ids, false, |_| None),
+    }
+}
+
+/// Ranges of `type << 8 | code` as whole types where they cover them, else as `type/codes`.
+fn icmp(set: &RangeSet, protocols: Option<&RangeSet>) -> String {
+    let only = |number: u8| protocols == Some(&RangeSet::from_range(number.into()..=number.into()));
+    let table = if only(protocol::ICMP) {
+        names::ICMP_V4
+    } else if only(protocol::ICMPV6) {
+        names::ICMP_V6
+    } else {
+        &[]
+    };
+    let mut items = Vec::new();
+    for (mut low, high) in set.iter() {
+        if (low, high) == (0, 0xffff) {
+            items.push("any".to_owned());
+            continue;
+        }
+        while low <= high {
+            let (kind, code) = (low >> 8, low & 0xff);
+            let end = if code == 0 && high - low >= 255 {
+                // As many whole types as there are.
+                let last = (high + 1) / 256 - 1;
+                let name = u8::try_from(kind).ok().and_then(|kind| name_of(table, kind));
+                items.push(match name {
+                    Some(name) if kind == last => name.to_owned(),
+                    _ if kind == last => kind.to_string(),
+                    _ => format!("\"{kind}-{last}\""),
+                });
+                last << 8 | 0xff
+            } else {
+                let end = high.min(kind << 8 | 0xff);
+                let last = end & 0xff;
+                items.push(if last == code { format!("{kind}/{code}") } else { format!("{kind}/{code}-{last}") });
+                end
+            };
+            low = end + 1;
+        }
+    }
+    one_or_list(items)
+}
+
+fn tcp_flags(flags: FlagMatch) -> String {
+    if flags.mask == 0 {
+        return "any".to_owned();
+    }
+    let named = names::TCP_FLAGS.iter().filter(|(_, bit)| flags.mask & bit != 0);
+    let words: Vec<_> =
+        named.map(|(name, bit)| if flags.value & bit != 0 { (*name).to_owned() } else { format!("!{name}") }).collect();
+    format!("\"{}\"", words.join(","))
+}
+
+fn unparsed_reasons(set: &RangeSet) -> String {
+    let all = 1..usize::from(unparsed::COUNT);
+    let named: Vec<_> =
+        all.clone().filter(|&n| set.contains(n as u32)).map(|n| unparsed::NAMES[n].to_owned()).collect();
+    if named.len() == all.len() { "any".to_owned() } else { one_or_list(named) }
+}
+
+fn addresses(addresses: &[IpAddr]) -> String {
+    list(addresses.iter().map(|address| scalar(&address.to_string())).collect())
+}
+
+fn inventory(inventory: &Inventory) -> String {
+    let mut lines = String::new();
+    if !inventory.namespaces.is_empty() {
+        lines.push_str("  namespaces:\n");
+        for (name, of) in &inventory.namespaces {
+            let _ = writeln!(lines, "    {}: {{labels: {}}}", scalar(name), labels(of));
+        }
+    }
+    if !inventory.entries.is_empty() {
+        lines.push_str("  entries:\n");
+        inventory.entries.iter().for_each(|of| entry(&mut lines, of));
+    }
+    document(&head("Inventory", &[("name", "inventory")]), &lines)
+}
+
+fn entry(lines: &mut String, entry: &Entry) {
+    let mut pair = |key: &str, value: String| {
+        let _ = writeln!(lines, "{}{key}: {value}", if key == "name" { "    - " } else { "      " });
+    };
+    pair("name", scalar(&entry.name));
+    if entry.namespace != DEFAULT_NAMESPACE {
+        pair("namespace", scalar(&entry.namespace));
+    }
+    if !entry.labels.is_empty() {
+        pair("labels", labels(&entry.labels));
+    }
+    if let Some(account) = &entry.service_account {
+        pair("serviceAccount", scalar(account));
+    }
+    if let Some(id) = &entry.spiffe_id {
+        pair("spiffeId", scalar(id));
+    }
+    if !entry.addresses.is_empty() {
+        pair("addresses", addresses(&entry.addresses));
+    }
+    if !entry.macs.is_empty() {
+        pair("macs", list(entry.macs.iter().map(|mac| scalar(&mac.to_string())).collect()));
+    }
+    if !entry.interfaces.is_empty() {
+        pair("interfaces", list(entry.interfaces.iter().map(|name| scalar(name)).collect()));
+    }
+    if !entry.ports.is_empty() {
+        // A key can stand once: the pairs of a name are gathered, in the order of first mention.
+        let mut names: Vec<(&str, Vec<String>)> = Vec::new();
+        for port in &entry.ports {
+            let value = format!("{}/{}", protocol_name(port.protocol), port.port);
+            match names.iter_mut().find(|(name, _)| *name == port.name) {
+                Some((_, values)) => values.push(value),
+                None => names.push((&port.name, vec![value])),
+            }
+        }
+        let pairs = names.into_iter().map(|(name, values)| format!("{}: {}", scalar(name), one_or_list(values)));
+        pair("ports", map(pairs.collect()));
+    }
+}
+
+fn protocol_name(number: u8) -> String {
+    name_of(names::PROTOCOLS, number).map_or_else(|| number.to_string(), str::to_owned)
+}
+
+fn action(action: DefaultAction) -> &'static str {
+    match action {
+        DefaultAction::Allow => "allow",
+        DefaultAction::Deny => "deny",
+    }
+}
+
+fn site(site: &Site) -> String {
+    let mut lines = String::new();
+    if !site.interfaces.is_empty() {
+        lines.push_str("  interfaces:\n");
+    }
+    for interface in &site.interfaces {
+        let mut pairs = vec![format!("name: {}", scalar(&interface.name))];
+        pairs.extend(interface.role.as_ref().map(|role| format!("role: {}", scalar(role))));
+        if !interface.addresses.is_empty() {
+            pairs.push(format!("addresses: {}", addresses(&interface.addresses)));
+        }
+        let _ = writeln!(lines, "    - {}", map(pairs));
+    }
+    let defaults = &site.defaults;
+    let _ = write!(
+        lines,
+        "  defaults:\n    ingress: {}\n    egress: {}\n    linkControl: {}\n    unparsed: {}\n",
+        action(defaults.ingress),
+        action(defaults.egress),
+        action(defaults.link_control),
+        action(defaults.unparsed)
+    );
+    if !defaults.subjects.is_empty() {
+        lines.push_str("    subjects:\n");
+    }
+    for of in &defaults.subjects {
+        let mut pairs = vec![format!("subject: {}", subject(&of.subject, Scope::Cluster))];
+        pairs.extend(of.ingress.map(|said| format!("ingress: {}", action(said))));
+        pairs.extend(of.egress.map(|said| format!("egress: {}", action(said))));
+        let _ = writeln!(lines, "      - {}", map(pairs));
+    }
+    let _ = writeln!(lines, "  mode: {}", if site.mode == Mode::Audit { "audit" } else { "enforce" });
+    let failsafe =
+        site.failsafe.iter().map(|port| format!("{{protocol: {}, port: {}}}", protocol_name(port.protocol), port.port));
+    let _ = writeln!(lines, "  failsafe: {}", list(failsafe.collect()));
+    let (events, connections) = (&site.events, &site.connections);
+    let _ = writeln!(
+        lines,
+        "  events: {{deniedRate: {}, deniedBurst: {}, allowedRate: {}, allowedSample: {}}}",
+        events.denied_rate, events.denied_burst, events.allowed_rate, events.allowed_sample
+    );
+    let _ = writeln!(
+        lines,
+        "  connections: {{established: {}, opening: {}, fragments: {}}}",
+        connections.established, connections.opening, connections.fragments
+    );
+    document(&head("Site", &[("name", &site.name)]), &lines)
+}
