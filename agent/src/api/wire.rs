@@ -1,0 +1,339 @@
+//! What the API says, field for field: the agent writes these, `gabion status`, `top` and `events` read them.
+//!
+//! Fields are only ever added. A reader ignores fields that it does not know.
+
+use serde::{Deserialize, Serialize};
+
+/// Packets and bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Amount {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes, from the first byte the hook sees.
+    pub bytes: u64,
+}
+
+impl std::ops::AddAssign for Amount {
+    fn add_assign(&mut self, other: Self) {
+        self.packets = self.packets.saturating_add(other.packets);
+        self.bytes = self.bytes.saturating_add(other.bytes);
+    }
+}
+
+/// `GET /v1/status`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Status {
+    /// Version of the agent.
+    pub version: String,
+    /// Process id of the agent.
+    pub pid: u32,
+    /// When the agent started, RFC 3339.
+    pub started: String,
+    /// Seconds since then.
+    pub uptime_s: u64,
+    /// `enforcing`, `audit` or `degraded` (something in `warnings` needs a person).
+    pub state: String,
+    /// Name of the site.
+    pub site: String,
+    /// Where the policy is read from.
+    pub policy_paths: Vec<String>,
+    /// The generation in force.
+    pub generation: Generation,
+    /// Whether verdicts are carried out.
+    pub mode: Mode,
+    /// Ports of the node that no policy can close, as `tcp/22`.
+    pub failsafe: Vec<String>,
+    /// Guarded interfaces.
+    pub interfaces: Vec<Interface>,
+    /// Counts over all interfaces.
+    pub totals: Totals,
+    /// The last attempt to put a policy into force, whatever came of it.
+    pub last_apply: Option<Apply>,
+    /// Events about verdicts.
+    pub events: EventCounts,
+    /// What an operator should know, one sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// The generation in force.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Generation {
+    /// Its number; 0 while none is.
+    pub number: u32,
+    /// Since when, RFC 3339.
+    pub since: String,
+    /// Number of rules and defaults in it.
+    pub rules: usize,
+    /// Digest of the policy text that it was made of.
+    pub digest: String,
+    /// It was put into force by an earlier agent, and adopted.
+    pub adopted: bool,
+}
+
+/// Whether verdicts are carried out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Mode {
+    /// `enforce` or `audit`.
+    pub current: String,
+    /// What the policy says.
+    pub policy: String,
+    /// Since when an operator's choice overrides the policy.
+    pub overridden_since: Option<String>,
+}
+
+/// A guarded interface.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Interface {
+    /// Name.
+    pub name: String,
+    /// Index.
+    pub ifindex: u32,
+    /// Role that the site gives it.
+    pub role: Option<String>,
+    /// `xdp-native`, `xdp-generic` or `none`.
+    pub ingress: String,
+    /// `tcx`, `clsact` or `none`.
+    pub egress: String,
+    /// Packets start with the IP header.
+    pub l3: bool,
+    /// The link is up.
+    pub up: bool,
+    /// What is wrong with it.
+    pub problem: Option<String>,
+}
+
+/// `GET /v1/interfaces`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Interfaces {
+    /// Guarded interfaces that are there.
+    pub interfaces: Vec<Interface>,
+    /// Names and patterns of the site that no interface has now.
+    pub missing: Vec<String>,
+}
+
+/// `GET /v1/totals`. The ledger: seen = passed + dropped.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Totals {
+    /// All that the hooks judged.
+    pub seen: Amount,
+    /// Of them, those that went on.
+    pub passed: Amount,
+    /// Of them, those that ended here.
+    pub dropped: Amount,
+    /// By reason.
+    pub reasons: Vec<ReasonTotal>,
+}
+
+/// Count of one reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReasonTotal {
+    /// Why: `rule`, `reply`, `related`, `fragment`, `fail-safe`, `audit-rule`, `audit-mode`, `judged`.
+    pub reason: String,
+    /// `pass` or `drop`.
+    pub action: String,
+    /// How much.
+    #[serde(flatten)]
+    pub amount: Amount,
+}
+
+/// `GET /v1/rules`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Rules {
+    /// Generation in force.
+    pub generation: u32,
+    /// Rules of that generation, then those of earlier ones that have counted something.
+    pub rules: Vec<Rule>,
+}
+
+/// Counts of one rule, over all generations that had a rule of this name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Rule {
+    /// Full name.
+    pub name: String,
+    /// Tier, `policy` or `default`.
+    pub tier: String,
+    /// `ingress` or `egress`.
+    pub direction: String,
+    /// `allow`, `deny`, `audit`, or `mixed`.
+    pub action: String,
+    /// It is part of the generation in force.
+    pub active: bool,
+    /// How much it decided.
+    #[serde(flatten)]
+    pub amount: Amount,
+}
+
+/// An attempt to put a policy into force.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Apply {
+    /// When, RFC 3339.
+    pub time: String,
+    /// `start`, `signal`, `api` or `file`.
+    pub trigger: String,
+    /// It is in force now.
+    pub ok: bool,
+    /// Generation in force after the attempt.
+    pub generation: u32,
+    /// The policy is the one that was in force already; nothing was changed.
+    pub unchanged: bool,
+    /// From reading the files to the swap, microseconds.
+    pub took_us: u64,
+    /// Why not.
+    pub error: Option<Problem>,
+    /// What the compiler or the lints had to say.
+    pub warnings: Vec<String>,
+}
+
+/// Why something did not work.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Problem {
+    /// Stable code.
+    pub code: String,
+    /// Whose fault: `input`, `system` or `ours`.
+    pub blame: String,
+    /// One line.
+    pub message: String,
+    /// Everything that is known, rendered for a terminal without colour.
+    pub details: String,
+}
+
+/// Events about verdicts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EventCounts {
+    /// Taken from the ring.
+    pub received: u64,
+    /// Of them, those that were no event (a defect).
+    pub malformed: u64,
+    /// Not sent by the kernel programs, by reason.
+    pub suppressed: Vec<Suppressed>,
+    /// Followers now.
+    pub followers: u32,
+    /// Lost to followers that were too slow.
+    pub lost_to_followers: u64,
+    /// Connections to the API that were turned away.
+    pub connections_refused: u64,
+}
+
+/// Events that were not sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Suppressed {
+    /// Why.
+    pub reason: String,
+    /// How many.
+    pub count: u64,
+}
+
+/// One line of `GET /v1/events`: an event, or a note about the stream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum Line {
+    /// A verdict.
+    Event(Box<Event>),
+    /// This follower was too slow.
+    Lost {
+        /// Events that it missed here, whether or not they matched its filter.
+        count: u64,
+    },
+}
+
+/// A verdict on one packet.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Event {
+    /// When it was decided, RFC 3339 with microseconds.
+    pub time: String,
+    /// `allow`, `deny`, or `audit` (went on, would have been denied).
+    pub verdict: String,
+    /// Full name of the rule that decided.
+    pub rule: String,
+    /// Its tier.
+    pub tier: String,
+    /// Whose policy decided: `ingress` of the destination or `egress` of the source.
+    pub direction: String,
+    /// Why.
+    pub reason: String,
+    /// Generation that decided.
+    pub generation: u32,
+    /// Where: `xdp` or `tc`.
+    pub hook: String,
+    /// Interface of the hook.
+    pub interface: String,
+    /// Its index.
+    pub ifindex: u32,
+    /// Length in bytes as the hook saw it.
+    pub length: u32,
+    /// EtherType, as `0x88b8`.
+    pub ethertype: String,
+    /// Source MAC; none on L3 devices.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_mac: Option<String>,
+    /// Destination MAC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub destination_mac: Option<String>,
+    /// Outer VLAN.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<u16>,
+    /// Inner VLAN.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inner_vlan: Option<u16>,
+    /// Source address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Destination address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub destination: Option<String>,
+    /// IP protocol by name where it has one, else by number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<String>,
+    /// Source port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_port: Option<u16>,
+    /// Destination port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub destination_port: Option<u16>,
+    /// ICMP type and code, as `8/0`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub icmp: Option<String>,
+    /// TCP flags, as `syn,ack`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tcp_flags: Option<String>,
+    /// `first` or `later`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fragment: Option<String>,
+    /// Why it could not be parsed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unparsed: Option<String>,
+}
+
+impl Event {
+    /// Denied, or would have been.
+    #[must_use]
+    pub fn is_denial(&self) -> bool {
+        self.verdict == "deny" || self.verdict == "audit"
+    }
+}
+
+/// `POST /v1/mode`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModeRequest {
+    /// `enforce`, `audit`, or `policy` (as the policy says).
+    pub mode: String,
+}
+
+/// Body of every answer that is not 2xx.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Failure {
+    /// What went wrong.
+    pub error: Problem,
+}

@@ -1,0 +1,116 @@
+//! The one funnel to the kernel's enforcement: everything that the agent wants of BPF goes through [`Kernel`].
+//!
+//! `bpf` is the real one; tests put a fake in its place and see the same order of calls.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+
+use gabion_abi::event::{Event, Settings, suppressed};
+use gabion_abi::verdict::{Count, Interface, reason};
+use gabion_policy_compile::Compiled;
+use gabion_policy_model::site::ConnectionLimits;
+
+// pub mod bpf;
+#[cfg(test)]
+pub mod fake;
+
+/// How a hook is attached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attachment {
+    /// `xdp-native`, `xdp-generic` or `none`.
+    pub ingress: &'static str,
+    /// `tcx`, `clsact` or `none`.
+    pub egress: &'static str,
+    /// What is not as good as it could be, and why.
+    pub warning: Option<String>,
+}
+
+/// What a call to the kernel came to.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct KernelError {
+    /// Stable code.
+    pub code: String,
+    /// Whose fault: `input`, `system` or `ours`.
+    pub blame: &'static str,
+    /// What happened, with number and limit where there are some, and what to do.
+    pub message: String,
+}
+
+/// Everything that a generation is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan<'p> {
+    /// Its number.
+    pub number: u32,
+    /// Its tables.
+    pub compiled: &'p Compiled,
+    /// Connections that are tracked, for state that does not exist yet.
+    pub connections: ConnectionLimits,
+    /// Interfaces by index.
+    pub interfaces: &'p BTreeMap<u32, Interface>,
+    /// Mode, limits and fail-safe ports.
+    pub settings: &'p Settings,
+}
+
+/// What the swap left behind.
+#[derive(Clone, Debug, Default)]
+pub struct Swapped {
+    /// Final counts of the generation that was replaced, by its rule numbers.
+    pub previous_counts: Vec<Count>,
+}
+
+/// Totals by action (0 pass, 1 drop) and reason.
+pub type ReasonCounts = [[Count; reason::COUNT as usize]; 2];
+
+/// What the agent wants of the kernel.
+pub trait Kernel {
+    /// Number of the generation that an earlier agent left in force, if there was one.
+    fn adopted(&self) -> Option<u32>;
+
+    /// Puts a generation into force on every interface that is attached, as a whole or not at all: an error leaves the
+    /// old one in force.
+    fn install(&mut self, plan: &Plan<'_>) -> Result<Swapped, KernelError>;
+
+    /// Attaches the generation in force to an interface, or takes over what an earlier agent attached there.
+    fn attach(&mut self, ifindex: u32, name: &str) -> Result<Attachment, KernelError>;
+
+    /// Takes the hooks off an interface. One that is gone already is fine.
+    fn detach(&mut self, ifindex: u32) -> Result<(), KernelError>;
+
+    /// Takes all hooks off and removes everything that is pinned.
+    fn remove(&mut self) -> Result<(), KernelError>;
+
+    /// Interfaces on which hooks stand.
+    fn attached(&self) -> Vec<u32>;
+
+    /// What the generation in force knows about an interface; none when it is gone.
+    fn set_interface(&mut self, ifindex: u32, interface: Option<Interface>) -> Result<(), KernelError>;
+
+    /// Adds or removes one of the node's own addresses.
+    fn set_local(&mut self, address: IpAddr, present: bool) -> Result<(), KernelError>;
+
+    /// The node's own addresses as the kernel programs know them.
+    fn local(&self) -> Result<Vec<IpAddr>, KernelError>;
+
+    /// Changes mode, limits and fail-safe ports.
+    fn set_settings(&mut self, settings: &Settings) -> Result<(), KernelError>;
+
+    /// Settings in force.
+    fn settings(&self) -> Result<Settings, KernelError>;
+
+    /// Counts of the generation in force by rule number.
+    fn rule_counts(&self) -> Result<Vec<Count>, KernelError>;
+
+    /// Totals since the state was made.
+    fn reason_counts(&self) -> Result<ReasonCounts, KernelError>;
+
+    /// Events that were not sent, by reason.
+    fn suppressed(&self) -> Result<[u64; suppressed::COUNT as usize], KernelError>;
+
+    /// A descriptor that becomes readable when events wait; none when there is no ring yet.
+    fn event_fd(&self) -> Result<Option<OwnedFd>, KernelError>;
+
+    /// Hands over at most `limit` waiting events, none for a record that is not one. Returns how many.
+    fn take_events(&mut self, limit: usize, sink: &mut dyn FnMut(Option<Event>)) -> usize;
+}

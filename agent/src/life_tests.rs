@@ -1,0 +1,315 @@
+//! The pipeline with a fake kernel: what goes into force when, and what never does.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use gabion_abi::verdict::{Count, interface as flag};
+
+use crate::api::wire::Apply;
+use crate::interfaces::{Link, Links, Stacking};
+use crate::journal::Journal;
+use crate::kernel::fake::{Fake, World};
+use crate::life::{Agent, Source, Trigger};
+use crate::load::load;
+
+/// A node: its policy folder, its state folder, its kernel. Agents come and go.
+pub(crate) struct Node {
+    folder: tempfile::TempDir,
+    pub(crate) world: Rc<RefCell<World>>,
+}
+
+impl Node {
+    pub(crate) fn new(policy: &str) -> Self {
+        let node = Self { folder: tempfile::tempdir().unwrap(), world: Rc::default() };
+        fs::create_dir(node.policy()).unwrap();
+        node.write(policy);
+        node
+    }
+
+    fn policy(&self) -> PathBuf {
+        self.folder.path().join("policy")
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn write(&self, policy: &str) {
+        fs::write(self.policy().join("site.yaml"), policy).unwrap();
+    }
+
+    pub(crate) fn agent(&self) -> Agent {
+        let opened = Journal::open(&self.folder.path().join("state")).unwrap();
+        let source = Source { paths: vec![self.policy()], load };
+        let kernel = Box::new(Fake(Rc::clone(&self.world)));
+        let mut agent = Agent::new(kernel, opened, source, None);
+        let ether = |name: &str| Link { name: name.into(), link_type: 1, up: true, ..Link::default() };
+        let links = Links::from([
+            (1, ether("lo")),
+            (2, ether("eth0")),
+            (3, ether("eth1")),
+            (4, Link { parent: Some(2), stacking: Stacking::OnParent, ..ether("eth0.7") }),
+        ]);
+        agent.relist(links, BTreeSet::from([(2, [10, 0, 0, 1].into())]));
+        agent
+    }
+
+    pub(crate) fn started(&self) -> Agent {
+        let mut agent = self.agent();
+        agent.start().unwrap();
+        agent
+    }
+
+    fn flags(&self, index: u32) -> u16 {
+        self.world.borrow().interfaces.get(&index).map_or(0, |interface| interface.flags)
+    }
+}
+
+fn apply(agent: &mut Agent) -> Apply {
+    let built = agent.source.build();
+    agent.apply(built, Trigger::Api)
+}
+
+/// A site that guards these interfaces, with one policy of these rules.
+pub(crate) fn policy(interfaces: &[&str], rules: &[&str]) -> String {
+    let interfaces: String = interfaces.iter().map(|name| format!("    - name: {name}\n")).collect();
+    let rules: String = rules
+        .iter()
+        .map(|name| {
+            format!("    - name: {name}\n      action: allow\n      services: [{{protocol: tcp, ports: [502]}}]\n")
+        })
+        .collect();
+    format!(
+        "apiVersion: gabion.dev/v1alpha1\nkind: Site\nmetadata: {{name: plant}}\nspec:\n  interfaces:\n{interfaces}---\n\
+         apiVersion: gabion.dev/v1alpha1\nkind: Policy\nmetadata: {{name: plc}}\nspec:\n  subject: {{cidr: 10.0.0.0/24}}\n  \
+         ingress:\n{rules}"
+    )
+}
+
+const BROKEN: &str = "apiVersion: gabion.dev/v1alpha1\nkind: Sight\n";
+
+#[test]
+fn the_first_start_guards_the_site_and_records_it() {
+    let node = Node::new(&policy(&["eth0"], &["poll"]));
+    let agent = node.started();
+    assert_eq!(node.world.borrow().calls[..2], ["install 1", "attach eth0"]);
+    assert_eq!(node.world.borrow().attached.keys().copied().collect::<Vec<_>>(), [2]);
+    assert!(node.flags(2) & flag::JUDGED != 0 && node.flags(4) & flag::JUDGED != 0);
+    assert_eq!(node.flags(3), 0);
+    let status = agent.status();
+    assert_eq!((status.state.as_str(), status.generation.number, status.site.as_str()), ("enforcing", 1, "plant"));
+    assert_eq!(status.failsafe, ["tcp/22"]);
+    assert!(agent.rules().rules.iter().any(|rule| rule.name == "plc/poll" && rule.action == "allow"));
+}
+
+#[test]
+fn a_bad_policy_changes_nothing_and_says_why() {
+    let node = Node::new(&policy(&["eth0"], &["poll"]));
+    let mut agent = node.started();
+    let before = node.world.borrow().calls.len();
+    node.write(BROKEN);
+    let refused = apply(&mut agent);
+    assert!(!refused.ok);
+    assert!(refused.error.as_ref().unwrap().details.contains("Sight"));
+    assert_eq!((refused.generation, node.world.borrow().calls.len()), (1, before));
+    let status = agent.status();
+    assert_eq!(status.state, "degraded");
+    assert!(status.warnings.iter().any(|warning| warning.contains("site.yaml")), "{:?}", status.warnings);
+    node.write(&policy(&["eth0"], &["poll"]));
+    let again = apply(&mut agent);
+    assert!(again.ok && again.unchanged);
+    assert_eq!(agent.status().state, "enforcing");
+}
+
+#[test]
+fn a_generation_that_the_kernel_refuses_leaves_the_old_one_whole() {
+    let node = Node::new(&policy(&["eth0"], &["poll"]));
+    let mut agent = node.started();
+    node.write(&policy(&["eth0", "eth1"], &["poll", "write"]));
+    node.world.borrow_mut().refuse_install = true;
+    let refused = apply(&mut agent);
+    assert_eq!((refused.ok, refused.generation), (false, 1));
+    assert_eq!(node.world.borrow().attached.len(), 1, "the new site's interface is not attached");
+    assert!(!agent.rules().rules.iter().any(|rule| rule.name == "plc/write"));
+    node.world.borrow_mut().refuse_install = false;
+    assert_eq!(apply(&mut agent).generation, 3, "a number that was tried is not used again");
+}
+
+#[test]
+fn numbers_rise_across_agents() {
+    let node = Node::new(&policy(&["eth0"], &["poll"]));
+    drop(node.started());
+    drop(node.started());
+    // A reboot: nothing is pinned any more.
+    *node.world.borrow_mut() = World::default();
+    assert_eq!(node.started().number(), 3);
+}
+
+#[test]
+fn an_interface_that_the_site_drops_is_not_believed_before_it_is_let_go() {
+    let node = Node::new(&policy(&["eth*"], &["poll"]));
+    let mut agent = node.started();
+    assert_eq!(node.world.borrow().attached.len(), 3, "eth0, eth1, eth0.7");
+    node.write(&policy(&["eth1"], &["poll"]));
+    node.world.borrow_mut().calls.clear();
+    assert!(apply(&mut agent).ok);
+    assert_eq!(node.world.borrow().attached.keys().copied().collect::<Vec<_>>(), [3]);
+    assert_eq!((node.flags(2), node.flags(4)), (0, 0));
+    let calls = node.world.borrow().calls.clone();
+    assert_eq!(calls, ["install 2", "detach 2", "detach 4"], "generation 2 never called eth0 judged");
+}
+
+#[test]
+fn interfaces_come_and_go() {
+    let node = Node::new(&policy(&["eth*", "tun0"], &["poll"]));
+    let mut agent = node.started();
+    let tun = Link { name: "tun0".into(), link_type: 0xfffe, up: true, ..Link::default() };
+    assert_eq!(agent.interfaces().missing, ["tun0"]);
+    assert!(agent.link_changed(9, tun.clone()));
+    agent.sync_interfaces();
+    assert_eq!(node.flags(9), flag::JUDGED | flag::L3);
+    assert!(!agent.link_changed(9, tun), "an announcement without news");
+    agent.link_gone(9);
+    agent.sync_interfaces();
+    assert!(!node.world.borrow().interfaces.contains_key(&9));
+    assert!(!agent.interfaces().interfaces.iter().any(|interface| interface.name == "tun0"));
+}
+
+#[test]
+fn an_interface_that_cannot_be_guarded_is_said_loudly_and_tried_again() {
+    let node = Node::new(&policy(&["eth*"], &["poll"]));
+    node.world.borrow_mut().refuse_attach = BTreeSet::from([2]);
+    node.world.borrow_mut().refuse_native = BTreeSet::from([3]);
+    let mut agent = node.started();
+    let status = agent.status();
+    assert_eq!(status.state, "degraded");
+    assert!(status.warnings.iter().any(|warning| warning.contains("eth0 is NOT GUARDED")), "{:?}", status.warnings);
+    assert!(status.warnings.iter().any(|warning| warning.contains("eth1: generic XDP")));
+    assert_eq!(node.flags(2) & flag::JUDGED, 0, "nobody judged what arrives there");
+    node.world.borrow_mut().refuse_attach.clear();
+    let same = agent.links[&2].clone();
+    assert!(agent.link_changed(2, same), "any news of it is a reason to try again");
+    agent.sync_interfaces();
+    assert_eq!(agent.status().state, "enforcing");
+}
+
+#[test]
+fn counts_never_fall_when_generations_change() {
+    let node = Node::new(&policy(&["eth0"], &["poll", "write"]));
+    let mut agent = node.started();
+    let count_all = |packets| {
+        for count in &mut node.world.borrow_mut().counts {
+            *count = Count { packets, bytes: packets * 60 };
+        }
+    };
+    let packets = |agent: &Agent, name: &str| {
+        agent.rules().rules.iter().filter(|rule| rule.name == name).map(|rule| rule.amount.packets).sum::<u64>()
+    };
+    count_all(5);
+    node.write(&policy(&["eth0"], &["write"]));
+    assert!(apply(&mut agent).ok);
+    count_all(2);
+    assert_eq!((packets(&agent, "plc/poll"), packets(&agent, "plc/write")), (5, 7));
+    assert!(agent.rules().rules.iter().any(|rule| rule.name == "plc/poll" && !rule.active));
+
+    agent.stop();
+    drop(agent);
+    let agent = node.started();
+    assert_eq!(packets(&agent, "plc/write"), 7, "the next agent adopts the maps, then swaps");
+    count_all(1);
+    let mut agent = agent;
+    agent.stop();
+    drop(agent);
+    // A reboot: the maps are gone, what they held was written down.
+    *node.world.borrow_mut() = World::default();
+    assert_eq!(packets(&node.started(), "plc/write"), 8);
+}
+
+#[test]
+fn a_bad_policy_at_start_leaves_what_is_pinned_in_force() {
+    let node = Node::new(&policy(&["eth*"], &["poll"]));
+    drop(node.started());
+    node.write(BROKEN);
+    let mut agent = node.started();
+    let status = agent.status();
+    assert_eq!((status.state.as_str(), status.generation.number, status.generation.adopted), ("degraded", 1, true));
+    assert!(agent.rules().rules.iter().any(|rule| rule.name == "plc/poll"), "names come from the state folder");
+    agent.link_changed(8, Link { name: "eth8".into(), link_type: 1, ..Link::default() });
+    agent.sync_interfaces();
+    assert_eq!(node.world.borrow().attached.get(&8), Some(&1), "new interfaces are guarded by the old generation");
+    node.write(&policy(&["eth*"], &["poll"]));
+    let repaired = apply(&mut agent);
+    assert!(repaired.ok && !repaired.unchanged, "the adopted program is replaced by this agent's own");
+    assert_eq!(agent.status().state, "enforcing");
+}
+
+#[test]
+fn a_bad_policy_after_a_reboot_falls_back_on_the_last_good_one() {
+    let node = Node::new(&policy(&["eth0"], &["poll"]));
+    drop(node.started());
+    *node.world.borrow_mut() = World::default();
+    node.write(BROKEN);
+    let agent = node.started();
+    let status = agent.status();
+    assert_eq!((status.state.as_str(), status.generation.number), ("degraded", 2));
+    assert!(agent.rules().rules.iter().any(|rule| rule.name == "plc/poll"));
+    assert!(!status.last_apply.unwrap().ok);
+}
+
+#[test]
+fn a_bad_policy_with_nothing_to_fall_back_on_is_an_error() {
+    let node = Node::new(BROKEN);
+    let problem = node.agent().start().unwrap_err();
+    assert_eq!(problem.blame, "input");
+    assert!(node.world.borrow().calls.is_empty());
+}
+
+#[test]
+fn an_operators_mode_outlives_policies_and_agents_until_it_is_taken_back() {
+    let node = Node::new(&policy(&["eth0"], &["poll"]));
+    let mut agent = node.started();
+    agent.set_mode(Some(true)).unwrap();
+    assert_eq!(node.world.borrow().settings.audit_mode, 1);
+    assert_eq!(agent.number(), 1, "switched without reloading");
+    node.write(&policy(&["eth0"], &["poll", "write"]));
+    assert!(apply(&mut agent).ok);
+    drop(agent);
+    let mut agent = node.started();
+    assert_eq!((node.world.borrow().settings.audit_mode, agent.status().state.as_str()), (1, "audit"));
+    assert!(agent.status().warnings.iter().any(|warning| warning.contains("gabion mode policy")));
+    agent.set_mode(None).unwrap();
+    assert_eq!(node.world.borrow().settings.audit_mode, 0);
+    assert_eq!(agent.status().mode.overridden_since, None);
+}
+
+#[test]
+fn addresses_are_the_nodes_own_while_any_interface_has_them() {
+    let node = Node::new(&policy(&["eth0"], &["poll"]));
+    let stale = [192, 168, 0, 9].into();
+    node.world.borrow_mut().local.insert(stale);
+    let mut agent = node.started();
+    assert!(!node.world.borrow().local.contains(&stale), "an earlier agent's");
+    let shared = "fe80::1".parse().unwrap();
+    agent.address_changed(2, shared, true);
+    agent.address_changed(3, shared, true);
+    agent.address_changed(2, shared, false);
+    assert!(node.world.borrow().local.contains(&shared));
+    agent.link_gone(3);
+    assert!(!node.world.borrow().local.contains(&shared));
+}
+
+#[test]
+fn detaching_takes_everything_and_keeps_the_counts() {
+    let node = Node::new(&policy(&["eth0"], &["poll"]));
+    let mut agent = node.started();
+    node.world.borrow_mut().counts[0] = Count { packets: 4, bytes: 240 };
+    agent.detach_everything().unwrap();
+    assert_eq!((node.world.borrow().generation, agent.number()), (None, 0));
+    assert_eq!(agent.rules().rules.iter().map(|rule| rule.amount.packets).sum::<u64>(), 4);
+    drop(agent);
+    assert_eq!(node.started().number(), 2);
+}

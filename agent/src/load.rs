@@ -1,0 +1,66 @@
+//! The real way from text to tables: `policy/model`, then `policy/compile`.
+
+use std::sync::Arc;
+
+use gabion_policy_compile::{Options, compile};
+use gabion_policy_model::finding::{Finding, Severity};
+use gabion_policy_model::text::{Source, parse};
+use miette::{GraphicalReportHandler, GraphicalTheme};
+
+use crate::api::wire::Problem;
+use crate::policy::{Loaded, SourceFile};
+
+/// Columns of rendered findings.
+const WIDTH: usize = 100;
+
+/// Parses and compiles.
+pub fn load(files: &[SourceFile]) -> Result<Loaded, Problem> {
+    let sources: Vec<Source> = files.iter().map(|file| Source::new(file.name.as_str(), file.text.as_str())).collect();
+    let set = parse(&sources).map_err(|findings| refused(&findings, &sources))?;
+    let compiled = compile(&set, &Options::default()).map_err(|error| Problem {
+        code: String::from("policy-too-large"),
+        blame: String::from("input"),
+        message: error.to_string(),
+        details: error.to_string(),
+    })?;
+    Ok(Loaded { set: Arc::new(set), compiled, warnings: Vec::new() })
+}
+
+fn refused(findings: &[Finding], sources: &[Source]) -> Problem {
+    let handler = GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor()).with_width(WIDTH);
+    let errors: Vec<&Finding> = findings.iter().filter(|finding| finding.code.severity() == Severity::Error).collect();
+    let mut details = String::new();
+    for finding in &errors {
+        if handler.render_report(&mut details, &finding.report(sources)).is_err() {
+            // Rendering writes to a String; only a defect of the renderer can fail, and the one line is still true.
+            details.push_str(&finding.to_string());
+        }
+        details.push('\n');
+    }
+    let first = errors.first();
+    let message = match (first, errors.len()) {
+        (Some(first), 1) => first.to_string(),
+        (Some(first), count) => format!("{first} (and {} more)", count - 1),
+        (None, _) => String::from("the policy was refused without a reason"),
+    };
+    let code = first.map_or("policy", |finding| finding.code.as_str()).to_owned();
+    Problem { code, blame: String::from("input"), message, details }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_policy_is_refused_with_place_and_text() {
+        let file = SourceFile {
+            name: "/etc/gabion/site.yaml".into(),
+            text: "apiVersion: gabion.dev/v1alpha1\nkind: Sight\nmetadata: {name: x}\n".into(),
+        };
+        let problem = load(&[file]).unwrap_err();
+        assert_eq!(problem.blame, "input");
+        assert!(problem.message.contains("site.yaml:2"), "{}", problem.message);
+        assert!(problem.details.contains("Sight"), "{}", problem.details);
+    }
+}

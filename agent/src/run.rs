@@ -1,0 +1,222 @@
+//! What is wired to what: signals, files, links, events and requests to the one [`Agent`].
+//!
+//! One thread runs all of it; only reading and compiling a policy leaves it for a while, and is waited for.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::LocalSet;
+
+use crate::api::routes::{ApplyRequest, Shared};
+use crate::api::serve;
+use crate::api::wire::Problem;
+use crate::journal::Journal;
+use crate::kernel::Kernel;
+use crate::life::{Agent, Source, Trigger, journal_problem, kernel_problem, problem};
+use crate::netlink::{Change, Monitor};
+use crate::readiness::readable;
+use crate::watch::Watch;
+
+/// Where an agent works.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// Policy files and folders.
+    pub policy: Vec<PathBuf>,
+    /// Folder of the bpffs that the agent owns.
+    pub bpffs: PathBuf,
+    /// Folder for what is remembered.
+    pub state: PathBuf,
+    /// Unix socket of the API.
+    pub socket: PathBuf,
+    /// Loopback address of the read-only API.
+    pub listen: Option<SocketAddr>,
+}
+
+/// Opens the kernel side, given the bpffs folder.
+pub type OpenKernel = fn(&Path) -> Result<Box<dyn Kernel>, Problem>;
+
+/// Wishes for an apply that wait at most; more are turned away by waiting.
+const APPLY_QUEUE: usize = 64;
+/// Events that are taken before others have a turn.
+const EVENT_BATCH: usize = 256;
+/// Pause before the announcements of links are subscribed to again after that failed.
+const MONITOR_PAUSE: Duration = Duration::from_secs(1);
+
+/// Runs an agent until it is told to stop. What it put into force stays.
+pub fn run(options: &RunOptions, open_kernel: OpenKernel) -> Result<(), Problem> {
+    let begun = Instant::now();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(1)
+        // The thread that compiled goes away soon, and its memory with it.
+        .thread_keep_alive(Duration::from_millis(100))
+        .build()
+        .map_err(|error| system("runtime", &error))?;
+    LocalSet::new().block_on(&runtime, work(options, open_kernel, begun))
+}
+
+fn system(code: &str, error: &dyn std::fmt::Display) -> Problem {
+    problem(code, "system", error.to_string())
+}
+
+async fn work(options: &RunOptions, open_kernel: OpenKernel, begun: Instant) -> Result<(), Problem> {
+    let signals = |error: std::io::Error| system("signals", &error);
+    let mut hangup = signal(SignalKind::hangup()).map_err(signals)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(signals)?;
+
+    let opened = Journal::open(&options.state).map_err(journal_problem)?;
+    if let Some(warning) = &opened.warning {
+        tracing::error!("{warning}");
+    }
+    // All that can fail without touching the node comes first.
+    let unix = serve::bind_unix(&options.socket)?;
+    let tcp = match options.listen {
+        Some(address) => Some(serve::bind_tcp(address).await?),
+        None => None,
+    };
+    let source = Source { paths: options.policy.clone(), load: crate::load::load };
+    // Watched before it is read: what changes in between is announced.
+    let watch = Watch::open(&options.policy).map_err(|error| system("inotify", &error))?;
+    let monitor = Monitor::open().map_err(|error| system("netlink", &error))?;
+    let (links, addresses) = monitor.list().await.map_err(|error| system("netlink", &error))?;
+
+    let kernel = open_kernel(&options.bpffs)?;
+    let mut agent = Agent::new(kernel, opened, source, options.listen.map(|address| address.port()));
+    agent.relist(links, addresses);
+    agent.start()?;
+    let ready_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+    tracing::info!(generation = agent.number(), ready_us, socket = %options.socket.display(), "enforcing");
+
+    let events = agent.kernel.event_fd().map_err(kernel_problem)?;
+    let (apply, wishes) = mpsc::channel(APPLY_QUEUE);
+    let (stop, mut stopping) = mpsc::channel(1);
+    let shared = Rc::new(Shared { agent: RefCell::new(agent), apply: apply.clone(), stop });
+    let status = format!("generation {} in force", shared.agent.borrow().number());
+    notify(&[sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status(&status)]);
+
+    let mut failed = None;
+    tokio::select! {
+        () = serve::serve(Rc::clone(&shared), unix, tcp) => {}
+        () = follow_policy(&shared, wishes) => {}
+        () = follow_links(&shared, monitor) => {}
+        outcome = follow_files(watch, &apply) => failed = outcome.err(),
+        outcome = follow_events(&shared, events) => failed = outcome.err(),
+        _ = stopping.recv() => tracing::info!("detached; stopping"),
+        () = async {
+            loop {
+                tokio::select! {
+                    _ = hangup.recv() => wish(&apply, Trigger::Signal).await,
+                    _ = terminate.recv() => return,
+                    _ = interrupt.recv() => return,
+                }
+            }
+        } => tracing::info!("stopping; what is in force stays in force"),
+    }
+    notify(&[sd_notify::NotifyState::Stopping]);
+    shared.agent.borrow_mut().stop();
+    failed.map_or(Ok(()), Err)
+}
+
+fn notify(state: &[sd_notify::NotifyState<'_>]) {
+    // Without a service manager this does nothing; with one that does not listen, enforcement matters more.
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::warn!("the service manager does not listen: {error}");
+    }
+}
+
+async fn wish(apply: &mpsc::Sender<ApplyRequest>, trigger: Trigger) {
+    // The receiver lives as long as the agent does.
+    let _ = apply.send(ApplyRequest { trigger, reply: None }).await;
+}
+
+/// One wish after the other; those that come in together get one answer.
+async fn follow_policy(shared: &Shared, mut wishes: mpsc::Receiver<ApplyRequest>) {
+    while let Some(first) = wishes.recv().await {
+        let trigger = first.trigger;
+        let mut replies: Vec<_> = first.reply.into_iter().collect();
+        while let Ok(more) = wishes.try_recv() {
+            replies.extend(more.reply);
+        }
+        let source = shared.agent.borrow().source.clone();
+        let built = tokio::task::spawn_blocking(move || source.build()).await.unwrap_or_else(|error| {
+            let message = format!("reading the policy ended in a panic (please report it): {error}");
+            Err(problem("defect", "ours", message))
+        });
+        let outcome = shared.agent.borrow_mut().apply(built, trigger);
+        for reply in replies {
+            // Whoever asked may be gone.
+            let _ = reply.send(outcome.clone());
+        }
+    }
+}
+
+async fn follow_files(mut watch: Watch, apply: &mpsc::Sender<ApplyRequest>) -> Result<(), Problem> {
+    loop {
+        watch.changed().await.map_err(|error| system("inotify", &error))?;
+        wish(apply, Trigger::File).await;
+    }
+}
+
+async fn follow_events(shared: &Shared, ring: Option<std::os::fd::OwnedFd>) -> Result<(), Problem> {
+    let Some(ring) = ring else { return std::future::pending().await };
+    let ring = readable(ring).map_err(|error| system("events", &error))?;
+    loop {
+        let mut ready = ring.readable().await.map_err(|error| system("events", &error))?;
+        while shared.agent.borrow_mut().take_events(EVENT_BATCH) {
+            tokio::task::yield_now().await;
+        }
+        ready.clear_ready();
+    }
+}
+
+async fn follow_links(shared: &Shared, mut monitor: Monitor) {
+    loop {
+        match monitor.next().await {
+            Some(Change::Link(index, link)) => {
+                let mut agent = shared.agent.borrow_mut();
+                if agent.link_changed(index, link) {
+                    agent.sync_interfaces();
+                }
+            }
+            Some(Change::LinkGone(index)) => {
+                let mut agent = shared.agent.borrow_mut();
+                agent.link_gone(index);
+                agent.sync_interfaces();
+            }
+            Some(Change::Address(index, address, present)) => {
+                shared.agent.borrow_mut().address_changed(index, address, present);
+            }
+            Some(Change::Lost) => relist(shared, &monitor).await,
+            None => {
+                tracing::error!("the kernel's announcements of links broke off; subscribing again");
+                match Monitor::open() {
+                    Ok(fresh) => {
+                        monitor = fresh;
+                        relist(shared, &monitor).await;
+                    }
+                    Err(error) => {
+                        tracing::error!("cannot subscribe to links: {error}");
+                        tokio::time::sleep(MONITOR_PAUSE).await;
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn relist(shared: &Shared, monitor: &Monitor) {
+    match monitor.list().await {
+        Ok((links, addresses)) => {
+            let mut agent = shared.agent.borrow_mut();
+            agent.relist(links, addresses);
+            agent.sync_interfaces();
+        }
+        Err(error) => tracing::error!("cannot list the links: {error}"),
+    }
+}
