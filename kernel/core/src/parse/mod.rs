@@ -5,19 +5,19 @@
 //! the pass; its reason stands in [`Facts::unparsed`] and what was found before it is kept. A field
 //! is therefore always the one on the wire or absent, never a guess.
 //!
-//! What the hook owes the parser: [`Bytes::len`] is the length of the whole packet, and the headers
-//! can be read. They differ on egress, where the data of an skb lies partly outside its linear part: a read
-//! that fails inside `len` is reported like a packet that ends there, so a hook
-//! pulls the headers into the linear part first, and passes the full length, or every
-//! large segment counts as [`unparsed::NETWORK_TRUNCATED`]. A tag that the kernel holds beside the packet
-//! (`skb->vlan_tci`) is added by [`crate::offload`].
+//! What the hook owes the parser: [`Bytes::len`] is the length of the whole packet, and the headers can
+//! be read. On egress these differ, because part of an skb lies outside its linear data: the hook pulls the
+//! headers in first and passes the full length. A read that fails inside `len` is reported
+//! like a packet that ends there; a `len` of the linear data alone makes every large segment
+//! [`unparsed::NETWORK_TRUNCATED`]. A tag that the kernel holds beside the packet (`skb->vlan_tci`)
+//! is added by [`crate::offload`].
 //!
 //! Lengths: bytes behind the IP total length are padding and never looked at. A total length of 0 is
 //! what the kernel writes into segments above 65,535 bytes that it will cut later (BIG TCP); it is
 //! accepted for packets of that size only, which no wire carries.
 //!
-//! Written for the BPF verifier as well: reads of fixed size, offsets that grow by masked or compared
-//! amounts, loops with constant bounds.
+//! Written for the BPF verifier as well: reads of fixed size, loops with constant bounds, offsets that are
+//! masked where paths join (`docs/decisions/parser-paths-meet.md` has the measurements).
 
 use gabion_abi::facts::{
     ETHERTYPE_IPV4, ETHERTYPE_IPV6, FAMILY_V4, FAMILY_V6, FRAGMENT_LATER, Facts, protocol, unparsed,
