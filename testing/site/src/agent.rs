@@ -160,16 +160,15 @@ impl<'h> Agent<'h> {
     /// Waits until `gabion status` says what the test wants to hear, and gives it back.
     pub fn until(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
         let end = Instant::now() + ANSWER;
-        let mut last = String::from("nothing");
         loop {
             if let Some(status) = self.child.try_wait().calling("wait for the agent")? {
                 return Err(self.failed(format!("ended with {status} before {what}")));
             }
-            match self.status() {
+            let last = match self.status() {
                 Ok(status) if wanted(&status) => return Ok(status),
-                Ok(status) => last = status.to_string(),
-                Err(error) => last = error.to_string(),
-            }
+                Ok(status) => status.to_string(),
+                Err(error) => error.to_string(),
+            };
             if Instant::now() > end {
                 return Err(self.failed(format!("not {what} after {ANSWER:?}; last answer: {last}")));
             }

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::os::fd::AsRawFd;
+use std::path::Path;
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
@@ -107,6 +108,14 @@ impl Host {
         link.attributes.extend(mac.map(|mac| LinkAttribute::Address(mac.to_vec())));
         link.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bridge)]));
         self.run(|| create(link, format!("bridge {name} in {}", self.name())))?;
+        // Where the kernel has bridge netfilter it is on for a new namespace, and drops on its own what a
+        // switch would forward (wrong IP headers, for one). Where it has not, there is no such file.
+        for family in ["ip", "ip6", "arp"] {
+            let switch = format!("net/bridge/bridge-nf-call-{family}tables");
+            if Path::new("/proc/sys").join(&switch).exists() {
+                self.sysctl(&switch, "0")?;
+            }
+        }
         self.up(name)
     }
 
