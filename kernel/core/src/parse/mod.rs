@@ -1,7 +1,7 @@
 //! Packet bytes → [`Facts`].
 //!
-//! One pass from the first byte to the transport header: [`link`] (Ethernet, VLAN tags, LLC and
-//! SNAP, or nothing on L3 devices), [`ipv4`] or [`ipv6`], then [`transport`]. The first fault ends
+//! One pass from the first byte to the transport header: `link` (Ethernet, VLAN tags, LLC and
+//! SNAP, or nothing on L3 devices), `ipv4` or `ipv6`, then `transport`. The first fault ends
 //! the pass; its reason stands in [`Facts::unparsed`] and what was found before it is kept. A field
 //! is therefore always the one on the wire or absent, never a guess.
 //!
@@ -17,7 +17,7 @@
 //! accepted for packets of that size only, which no wire carries.
 //!
 //! Written for the BPF verifier as well: reads of fixed size, loops with constant bounds, offsets that are
-//! masked where paths join (`docs/decisions/parser-paths-meet.md` has the measurements).
+//! masked where paths join (`docs/decisions/0005-parser-paths-meet.md` has the measurements).
 
 use gabion_abi::facts::{
     ETHERTYPE_IPV4, ETHERTYPE_IPV6, FAMILY_V4, FAMILY_V6, FRAGMENT_LATER, Facts, protocol, unparsed,

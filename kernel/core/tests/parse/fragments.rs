@@ -64,6 +64,8 @@ fn a_tiny_first_fragment_is_transport_truncated() {
     }
     assert_eq!(v4(132, MORE, DATA).unparsed, unparsed::TRANSPORT_TRUNCATED);
     assert_eq!(v4(33, MORE, DATA).unparsed, unparsed::TRANSPORT_TRUNCATED);
+    // A DCCP header with extended sequence numbers has 16 octets; here are 12.
+    assert_eq!(v4(33, MORE, "0b590b5a 0400 0000 01000000").unparsed, unparsed::TRANSPORT_TRUNCATED);
     assert_eq!(v4(6, MORE, &format!("{TCP_SYN} 01020304")).unparsed, unparsed::NONE);
 }
 
