@@ -16,10 +16,12 @@ mod near;
 pub mod packet;
 pub mod query;
 mod remedy;
+pub mod tables;
 pub mod verdict;
 
 pub use answer::{Answer, explain};
 pub use directory::Directory;
 pub use packet::{Asked, Packet};
 pub use query::{Query, QueryError, Scalar};
+pub use tables::Tables;
 pub use verdict::{Judge, Oracle, Verdict, verdict};

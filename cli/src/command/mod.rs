@@ -1,0 +1,77 @@
+//! The one table of flags: parser, help, man pages and completions come from here.
+
+mod explain;
+mod policy;
+
+use std::path::PathBuf;
+
+use clap::builder::Styles;
+use clap::builder::styling::AnsiColor;
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+pub use crate::output::Format;
+pub use explain::ExplainArgs;
+pub use policy::{
+    CheckArgs, ClassbenchActions, CompileArgs, ImportArgs, ImportLanguage, Kind, PolicyCommand, SchemaArgs, TestArgs,
+};
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  fine, or the answer is yes
+  1  the answer is no (denied, a test failed, lints with --deny-warnings)
+  2  what was given is wrong (arguments, policy, question)
+  3  the system refused (permissions, disk, kernel)
+  4  a defect of gabion";
+
+/// Typed network policy for the nodes that run power, water and transport.
+#[derive(Debug, Parser)]
+#[command(name = "gabion", version, styles = STYLES, after_help = EXIT_CODES, propagate_version = true)]
+#[command(disable_help_subcommand = true, max_term_width = 110)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What gabion can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check, compile, test and import policy
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// Say whether a packet passes, which rule decides, and what would have let it pass
+    Explain(Box<ExplainArgs>),
+    /// Print completions for a shell
+    #[command(after_help = "Examples:\n  gabion completions bash > /etc/bash_completion.d/gabion")]
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+}
+
+/// How facts are printed.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct OutputArgs {
+    /// For people (table) or for programs
+    #[arg(long, short = 'o', value_name = "FORMAT", default_value = "table")]
+    pub output: Format,
+}
+
+/// Paths of policy text.
+#[derive(Clone, Debug, Args)]
+pub struct PolicyPaths {
+    /// Files or folders of policy; - is stdin
+    ///
+    /// A folder stands for all *.yaml and *.yml below it, sorted by path. Hidden files and folders are passed over,
+    /// and so are policy tests (*.test.yaml, or kind: PolicyTest). Links to files are followed, links to folders
+    /// only where they are named here.
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+}

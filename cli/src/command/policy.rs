@@ -1,0 +1,200 @@
+//! `gabion policy ...`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::{OutputArgs, PolicyPaths};
+
+/// What can be done with policy text.
+#[derive(Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// Report every error in policy text, then what looks wrong
+    Check(CheckArgs),
+    /// Print the JSON Schema of policy text
+    Schema(SchemaArgs),
+    /// Compile policy to tables and say what they need
+    Compile(CompileArgs),
+    /// Translate policy of other systems
+    Import(ImportArgs),
+    /// Hold a policy to the verdicts that its owner expects
+    Test(TestArgs),
+}
+
+/// `gabion policy check`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  gabion policy check /etc/gabion/policy
+  gabion policy check --deny-warnings --output json site.yaml rules/
+
+Exit codes: 0 usable, 1 usable but lints fired and --deny-warnings was given, 2 errors")]
+pub struct CheckArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub policy: PolicyPaths,
+    /// Answer no (exit code 1) when lints fire
+    #[arg(long)]
+    pub deny_warnings: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub output: OutputArgs,
+}
+
+/// `gabion policy schema`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  gabion policy schema > gabion.schema.json
+  gabion policy schema --kind Policy")]
+pub struct SchemaArgs {
+    /// One kind of document only
+    #[arg(long, value_name = "KIND", ignore_case = true)]
+    pub kind: Option<Kind>,
+}
+
+/// Kinds of documents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// Rules for whom it selects
+    #[value(name = "Policy")]
+    Policy,
+    /// Rules in tiers
+    #[value(name = "ClusterPolicy")]
+    ClusterPolicy,
+    /// Who carries which subjects
+    #[value(name = "Inventory")]
+    Inventory,
+    /// The node's place in the plant
+    #[value(name = "Site")]
+    Site,
+    /// Probes with expected verdicts
+    #[value(name = "PolicyTest")]
+    PolicyTest,
+}
+
+impl Kind {
+    /// As documents write it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Policy => "Policy",
+            Self::ClusterPolicy => "ClusterPolicy",
+            Self::Inventory => "Inventory",
+            Self::Site => "Site",
+            Self::PolicyTest => "PolicyTest",
+        }
+    }
+}
+
+/// `gabion policy compile`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  gabion policy compile --stats /etc/gabion/policy
+  gabion policy compile --table-bytes 67108864 --output json rules/
+
+Exit codes: 0 it fits, 1 it does not (with the number that did not fit), 2 errors in the policy")]
+pub struct CompileArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub policy: PolicyPaths,
+    /// Also say what each direction takes: list, groups, pairs, rows
+    #[arg(long)]
+    pub stats: bool,
+    /// Most bytes that the tables may take [default: as the agent's]
+    #[arg(long, value_name = "BYTES")]
+    pub table_bytes: Option<usize>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub output: OutputArgs,
+}
+
+/// `gabion policy import`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kubectl get networkpolicies,pods,namespaces -A -o yaml | gabion policy import k8s - > imported.yaml
+  gabion policy import nft /etc/nftables.conf --out policy/
+  gabion policy import classbench acl1_1k --actions alternate
+
+What cannot be translated exactly is refused with its place; what is left out without changing a verdict is warned of.")]
+pub struct ImportArgs {
+    /// Language of the files
+    pub language: ImportLanguage,
+    /// Files to translate; - is stdin
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Write files into this folder instead of printing
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Overwrite files that are there
+    #[arg(long, requires = "out")]
+    pub force: bool,
+    /// What the rules of a ClassBench set do, which has no actions of its own
+    #[arg(long, value_name = "ACTIONS", default_value = "allow")]
+    pub actions: ClassbenchActions,
+}
+
+/// Languages that are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ImportLanguage {
+    /// Kubernetes NetworkPolicy, AdminNetworkPolicy, BaselineAdminNetworkPolicy, with pods and namespaces
+    K8s,
+    /// A ClassBench filter set: the first match decides
+    Classbench,
+    /// An nftables ruleset: the common subset
+    Nft,
+}
+
+/// What the rules of a ClassBench set do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ClassbenchActions {
+    /// Every rule allows, what no rule matches is denied
+    Allow,
+    /// Every rule denies, what no rule matches is allowed
+    Deny,
+    /// Rules allow and deny in turn
+    Alternate,
+}
+
+/// `gabion policy test`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A test file says what its owner expects:
+
+  apiVersion: gabion.dev/v1alpha1
+  kind: PolicyTest
+  policies: [.]                 # files or folders, relative to this file; or --policy
+  tests:
+    - name: the HMI polls the RTU
+      from: hmi
+      to: rtu
+      protocol: tcp
+      port: 502
+      expect: allow
+      rule: rtu/modbus          # optional: which rule decides
+    - name: nobody else does
+      from: 10.0.0.66
+      to: rtu
+      protocol: tcp
+      port: 502
+      expect: deny
+
+Further fields: fromMac, toMac, sourcePort, in, out, etherType, llc, icmp, tcpFlags, vlan, innerVlan, fragment,
+unparsed, tier. They mean what gabion explain says.
+
+Examples:
+  gabion policy test policy/plant.test.yaml
+  gabion policy test --policy /etc/gabion/policy tests/*.yaml --output json")]
+pub struct TestArgs {
+    /// Files of probes
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Policy to test instead of what the files name: files or folders
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    pub policy: Vec<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub output: OutputArgs,
+}

@@ -1,0 +1,62 @@
+//! The `gabion` command: what people and scripts type.
+//!
+//! It parses arguments, reads files, prints answers and sets the exit code; what policies mean is decided in
+//! `policy/*`, and it never loads a kernel program itself. Start with [`command`](mod@command) (the one
+//! table of flags), then the folder of the command: `policy`, `explain`.
+
+#![forbid(unsafe_code)]
+
+pub mod command;
+mod exit;
+mod explain;
+mod output;
+mod pending;
+mod policy;
+mod report;
+mod sources;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use crate::command::{Cli, Command};
+use crate::exit::{Exit, Failure};
+
+/// The whole command line as clap sees it, for man pages and completions.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// Runs the command that the arguments name (the first is the name of the program).
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Where help was asked for it goes to stdout; a closed pipe there is nobody's fault.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Input.into() } else { Exit::Fine.into() };
+        }
+    };
+    match dispatch(cli) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            failure.print();
+            failure.exit.into()
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<Exit, Failure> {
+    match cli.command {
+        None => output::print(&command().render_long_help().ansi().to_string()).map(|()| Exit::Fine),
+        Some(Command::Policy(command)) => policy::run(command),
+        Some(Command::Explain(arguments)) => explain::run(&arguments),
+        Some(Command::Completions { shell }) => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut command(), "gabion", &mut script);
+            output::print_bytes(&script).map(|()| Exit::Fine)
+        }
+    }
+}

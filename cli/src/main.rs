@@ -1,0 +1,8 @@
+//! The `gabion` command. All of it is in the library, so that man pages, completions and tests use the same table of
+//! flags.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    gabion::run(std::env::args_os())
+}

@@ -1,0 +1,367 @@
+//! `gabion policy test`: probes with the verdicts that a policy's owner expects.
+
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use gabion_policy_explain::answer::verdict_name;
+use gabion_policy_explain::{Directory, Oracle, Query, Scalar, verdict};
+use gabion_policy_model::finding::Severity;
+use gabion_policy_model::set::Location;
+use gabion_policy_model::text::{API_VERSION, Source};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use serde_saphyr::Spanned;
+
+use crate::command::TestArgs;
+use crate::exit::{Exit, Failure};
+use crate::output;
+use crate::report::{self, Problem};
+use crate::sources;
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Document<'a> {
+    api_version: Spanned<String>,
+    kind: Spanned<String>,
+    #[serde(default)]
+    #[allow(dead_code)]
+    metadata: Option<Metadata>,
+    #[serde(default)]
+    policies: Vec<PathBuf>,
+    #[serde(borrow)]
+    tests: Vec<Spanned<Probe<'a>>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[allow(dead_code)]
+struct Metadata {
+    name: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Expected {
+    Allow,
+    Deny,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Probe<'a> {
+    name: String,
+    expect: Expected,
+    rule: Option<String>,
+    tier: Option<String>,
+    from: Option<String>,
+    to: Option<String>,
+    from_mac: Option<String>,
+    to_mac: Option<String>,
+    #[serde(borrow)]
+    protocol: Option<Scalar<'a>>,
+    #[serde(borrow)]
+    port: Option<Scalar<'a>>,
+    #[serde(borrow)]
+    source_port: Option<Scalar<'a>>,
+    r#in: Option<String>,
+    out: Option<String>,
+    #[serde(borrow)]
+    ether_type: Option<Scalar<'a>>,
+    #[serde(borrow)]
+    llc: Option<Scalar<'a>>,
+    #[serde(borrow)]
+    icmp: Option<Scalar<'a>>,
+    #[serde(borrow)]
+    tcp_flags: Option<Scalar<'a>>,
+    #[serde(borrow)]
+    vlan: Option<Scalar<'a>>,
+    #[serde(borrow)]
+    inner_vlan: Option<Scalar<'a>>,
+    #[serde(borrow)]
+    fragment: Option<Scalar<'a>>,
+    #[serde(borrow)]
+    unparsed: Option<Scalar<'a>>,
+}
+
+impl Probe<'_> {
+    fn query(&self) -> Query<'_> {
+        fn text(value: &Option<String>) -> Option<Cow<'_, str>> {
+            value.as_deref().map(Cow::Borrowed)
+        }
+        Query {
+            src: text(&self.from),
+            dst: text(&self.to),
+            src_mac: text(&self.from_mac),
+            dst_mac: text(&self.to_mac),
+            proto: self.protocol.clone(),
+            sport: self.source_port.clone(),
+            dport: self.port.clone(),
+            arrives: text(&self.r#in),
+            leaves: text(&self.out),
+            ethertype: self.ether_type.clone(),
+            llc: self.llc.clone(),
+            icmp: self.icmp.clone(),
+            flags: self.tcp_flags.clone(),
+            vlan: self.vlan.clone(),
+            inner_vlan: self.inner_vlan.clone(),
+            fragment: self.fragment.clone(),
+            unparsed: self.unparsed.clone(),
+        }
+    }
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Results {
+    passed: usize,
+    failed: usize,
+    errors: usize,
+    tests: Vec<Outcome>,
+}
+
+#[derive(Debug, Serialize)]
+struct Outcome {
+    name: String,
+    file: String,
+    line: u64,
+    column: u64,
+    /// `passed`, `failed` or `error`.
+    outcome: &'static str,
+    expected: Wanted,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    got: Option<Got>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Wanted {
+    verdict: Expected,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tier: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Got {
+    verdict: &'static str,
+    rule: String,
+    tier: String,
+    reason: String,
+}
+
+pub fn run(arguments: &TestArgs) -> Result<Exit, Failure> {
+    let read = sources::read_files(&arguments.files);
+    let mut problems = read.problems.clone();
+    let mut documents = Vec::new();
+    for (source, path) in read.texts.iter().zip(&arguments.files) {
+        match parse(source) {
+            Ok(parsed) => documents.extend(parsed.into_iter().map(|document| (source, path, document))),
+            Err(problem) => problems.push(*problem),
+        }
+    }
+    if !problems.is_empty() {
+        report::print(&problems, &read.texts);
+        return Err(Failure::reported(read.exit()));
+    }
+    let mut results = Results::default();
+    for (source, path, document) in &documents {
+        try_all(source, path, document, &arguments.policy, &mut results)?;
+    }
+    output::show(arguments.output.output, &results, table)?;
+    Ok(match results {
+        Results { errors: 1.., .. } => Exit::Input,
+        Results { failed: 1.., .. } => Exit::No,
+        _ => Exit::Fine,
+    })
+}
+
+fn parse(source: &Source) -> Result<Vec<Document<'_>>, Box<Problem>> {
+    let problem = |line: u64, column: u64, message: String| {
+        let location = Location {
+            source: Arc::clone(&source.name),
+            offset: offset(&source.text, line, column),
+            length: 0,
+            line: line as u32,
+            column: column as u32,
+        };
+        let problem = Problem::new(Severity::Error, "policy-test", location, message);
+        Box::new(problem.help("`gabion policy test --help` shows a file, `gabion policy schema --kind PolicyTest` all of it"))
+    };
+    let documents: Vec<Document<'_>> = serde_saphyr::from_multiple(&source.text).map_err(|error| {
+        let (line, column) = error.location().map_or((1, 1), |at| (at.line(), at.column()));
+        problem(line, column, error.without_snippet().to_string())
+    })?;
+    if documents.is_empty() {
+        return Err(problem(1, 1, "there is no document in this file".to_owned()));
+    }
+    for Document { api_version, kind, tests, .. } in &documents {
+        for (field, wanted) in [(api_version, API_VERSION), (kind, "PolicyTest")] {
+            if field.value != wanted {
+                let at = field.referenced;
+                return Err(problem(at.line(), at.column(), format!("this is {:?}, not {wanted}", field.value)));
+            }
+        }
+        if tests.is_empty() {
+            let at = kind.referenced;
+            return Err(problem(at.line(), at.column(), "there are no tests in this document".to_owned()));
+        }
+    }
+    Ok(documents)
+}
+
+/// Byte offset of a line and column (from 1, in characters).
+fn offset(text: &str, line: u64, column: u64) -> usize {
+    let start: usize = text.split_inclusive('\n').take(line.saturating_sub(1) as usize).map(str::len).sum();
+    let rest = text.get(start..).unwrap_or_default();
+    start + rest.char_indices().nth(column.saturating_sub(1) as usize).map_or(rest.len(), |(at, _)| at)
+}
+
+fn try_all(
+    source: &Source,
+    path: &Path,
+    document: &Document<'_>,
+    instead: &[PathBuf],
+    results: &mut Results,
+) -> Result<(), Failure> {
+    let beside = path.parent().unwrap_or(Path::new(""));
+    let paths: Vec<_> = if instead.is_empty() {
+        document.policies.iter().map(|policy| beside.join(policy)).collect()
+    } else {
+        instead.to_vec()
+    };
+    if paths.is_empty() {
+        let help = "write `policies: [.]` into the file, or give --policy";
+        return Err(Failure::input(format!("{}: the file does not say which policy it tests", source.name)).help(help));
+    }
+    let set = sources::load(&paths)?;
+    let directory = Directory::new(&set);
+    for probe in &document.tests {
+        let at = probe.referenced;
+        let probe = &probe.value;
+        let mut outcome = Outcome {
+            name: probe.name.clone(),
+            file: source.name.to_string(),
+            line: at.line(),
+            column: at.column(),
+            outcome: "passed",
+            expected: Wanted { verdict: probe.expect, rule: probe.rule.clone(), tier: probe.tier.clone() },
+            got: None,
+            error: None,
+        };
+        let query = probe.query();
+        match directory.packet(&query) {
+            Err(error) => {
+                outcome.outcome = "error";
+                outcome.error = Some(error.to_string());
+                results.errors += 1;
+            }
+            Ok(packet) => {
+                let verdict = verdict(&Oracle(&set), &directory, &packet);
+                let named = verdict.deciding();
+                let got = Got {
+                    verdict: verdict_name(verdict.is_allowed()),
+                    rule: named.map_or_else(String::new, |(way, d)| d.rule.name(&set, way)),
+                    tier: named.map_or_else(String::new, |(_, d)| d.rule.tier(&set).to_owned()),
+                    reason: verdict.reason(&set),
+                };
+                let as_expected = verdict.is_allowed() == (probe.expect == Expected::Allow)
+                    && probe.rule.as_ref().is_none_or(|rule| *rule == got.rule)
+                    && probe.tier.as_ref().is_none_or(|tier| *tier == got.tier);
+                if as_expected {
+                    results.passed += 1;
+                } else {
+                    outcome.outcome = "failed";
+                    results.failed += 1;
+                }
+                outcome.got = Some(got);
+            }
+        }
+        results.tests.push(outcome);
+    }
+    Ok(())
+}
+
+fn table(results: &Results) -> String {
+    let mut text = String::new();
+    let (red, green) = (anstyle::AnsiColor::Red.on_default().bold(), anstyle::AnsiColor::Green.on_default().bold());
+    for test in &results.tests {
+        let Outcome { name, file, line, column, .. } = test;
+        match (&test.got, &test.error) {
+            (_, Some(error)) => text += &format!("{red}error{red:#} {file}:{line}:{column}: {name}\n      {error}\n"),
+            (Some(got), _) if test.outcome == "failed" => {
+                text += &format!("{red}FAIL{red:#}  {file}:{line}:{column}: {name}\n");
+                let verdict = match test.expected.verdict {
+                    Expected::Allow => "allow",
+                    Expected::Deny => "deny",
+                };
+                let mut line = |what: &str, wanted: Option<&str>, got: &str| {
+                    if let Some(wanted) = wanted.filter(|wanted| *wanted != got) {
+                        text += &format!("      - {what}: {wanted}\n      + {what}: {got}\n");
+                    }
+                };
+                line("verdict", Some(verdict), got.verdict);
+                line("rule", test.expected.rule.as_deref(), &got.rule);
+                line("tier", test.expected.tier.as_deref(), &got.tier);
+                text += &format!("      {}: {}\n", got.rule, got.reason);
+            }
+            _ => text += &format!("{green}ok{green:#}    {name}\n"),
+        }
+    }
+    text + &format!("{} passed, {} failed, {} not asked\n", results.passed, results.failed, results.errors)
+}
+
+/// JSON Schema of a file of probes.
+pub fn schema() -> serde_json::Value {
+    let scalar = json!({"type": ["string", "integer"]});
+    let word = json!({"type": "string"});
+    let probe = json!({
+        "type": "object",
+        "required": ["name", "expect"],
+        "additionalProperties": false,
+        "properties": {
+            "name": word,
+            "expect": {"enum": ["allow", "deny"]},
+            "rule": {"description": "Full name of the rule or default that decides", "type": "string"},
+            "tier": word,
+            "from": {"description": "IP address, MAC address or inventory entry", "type": "string"},
+            "to": {"description": "IP address, MAC address or inventory entry", "type": "string"},
+            "fromMac": word,
+            "toMac": word,
+            "protocol": scalar,
+            "port": scalar,
+            "sourcePort": scalar,
+            "in": word,
+            "out": word,
+            "etherType": scalar,
+            "llc": scalar,
+            "icmp": scalar,
+            "tcpFlags": scalar,
+            "vlan": scalar,
+            "innerVlan": scalar,
+            "fragment": {"enum": ["none", "first", "later"]},
+            "unparsed": word,
+        },
+    });
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "PolicyTest",
+        "description": "Probes with the verdicts that a policy's owner expects",
+        "type": "object",
+        "required": ["apiVersion", "kind", "tests"],
+        "additionalProperties": false,
+        "properties": {
+            "apiVersion": {"const": API_VERSION},
+            "kind": {"const": "PolicyTest"},
+            "metadata": {
+                "type": "object", "required": ["name"], "additionalProperties": false, "properties": {"name": word}
+            },
+            "policies": {
+                "description": "Files or folders of policy, relative to this file",
+                "type": "array", "items": word
+            },
+            "tests": {"type": "array", "minItems": 1, "items": probe},
+        },
+    })
+}
