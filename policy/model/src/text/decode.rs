@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::kinds::{API_VERSION, KINDS};
 use super::names;
 use super::place::{Place, Span};
-use super::shape::{check, integer};
+use super::shape::{Shape, check, integer};
 use super::subject::Scope;
 use super::tree::{Key, Node, Plain, Value, resolve};
 use crate::finding::{Code, Finding, list, nearest, quote};
@@ -23,6 +23,10 @@ pub(crate) enum Document {
     Inventory(Vec<Entry>, Vec<(String, BTreeMap<String, String>, Location)>),
     Site(Box<Site>),
 }
+
+/// Kinds that are imported.
+const KUBERNETES_KINDS: [&str; 5] =
+    ["NetworkPolicy", "AdminNetworkPolicy", "BaselineAdminNetworkPolicy", "Pod", "Namespace"];
 
 /// Decodes the documents of one source.
 pub(crate) struct Decoder<'a, 's> {
@@ -120,6 +124,11 @@ impl Decoder<'_, '_> {
             let word = kind.word().unwrap_or("");
             let help = nearest(word, kinds())
                 .map_or_else(|| format!("kinds are {}", list(kinds())), |meant| format!("did you mean `{meant}`?"));
+            let help = if KUBERNETES_KINDS.contains(&word) {
+                "`gabion policy import k8s` turns it into Gabion's kinds".to_owned()
+            } else {
+                help
+            };
             self.report(
                 Code::Kind,
                 self.place.first_line(kind.span),
@@ -137,32 +146,9 @@ impl Decoder<'_, '_> {
             self.report(Code::ApiVersion, version.span, message, format!("write `apiVersion: {API_VERSION}`"));
             return None;
         }
-        let before = self.findings.len();
-        for (key, value) in node.pairs() {
-            match shape.field(&key.text) {
-                Some(field) if field.key != "kind" => check(self.place, value, &field.shape, field.key, self.findings),
-                Some(_) => {}
-                None => {
-                    let keys = || shape.fields.iter().map(|field| field.key);
-                    let help = nearest(&key.text, keys()).map_or_else(
-                        || format!("its keys are {}", list(keys())),
-                        |meant| format!("did you mean `{meant}`?"),
-                    );
-                    self.report(
-                        Code::UnknownKey,
-                        key.span,
-                        format!("{} is not a key of a document", quote(&key.text)),
-                        help,
-                    );
-                }
-            }
-        }
-        for field in shape.fields.iter().filter(|field| node.get(field.key).is_none()) {
-            let message = format!("this {} has no `{}`", shape.name, field.key);
-            self.report(Code::MissingKey, line, message, format!("add `{}`: {}", field.key, field.doc));
-        }
+        check(self.place, node, &Shape::Record(shape), "document", self.findings);
         let (metadata, spec) = (node.get("metadata")?, node.get("spec")?);
-        let document = match shape.name {
+        match shape.name {
             "Policy" => self.policy(node, metadata, spec).map(Document::Policy),
             "ClusterPolicy" => self.cluster_policy(node, metadata, spec).map(Document::ClusterPolicy),
             "Inventory" => {
@@ -170,9 +156,7 @@ impl Decoder<'_, '_> {
                 Some(self.inventory(spec))
             }
             _ => self.site(node, metadata, spec).map(|site| Document::Site(Box::new(site))),
-        };
-        // A document with errors is kept for nothing but the cross-checks of its names.
-        if self.findings.len() > before && matches!(document, Some(Document::Inventory(..))) { None } else { document }
+        }
     }
 
     fn name_of(&mut self, metadata: &Node) -> Option<String> {

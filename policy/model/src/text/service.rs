@@ -84,7 +84,10 @@ impl Decoder<'_, '_> {
                 }
                 Err(problem) => {
                     let message = format!("{} is not a port, a range of ports or the name of one", quote(text));
-                    self.report(Code::Port, item.span, message, problem.help("a port", u16::MAX.into()));
+                    self.report(Code::Port, item.span, message, match problem {
+                        NotARange::Neither => "write a number from 0 to 65535, a range \"8000-8100\", or the name of a port: 1 to 15 lower-case letters, digits and single dashes".to_owned(),
+                        problem => problem.help("a port", u16::MAX.into()),
+                    });
                 }
             }
         }

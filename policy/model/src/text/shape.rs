@@ -85,7 +85,31 @@ const FOREIGN: &[(&str, &str)] = &[
     ("vlans", "write `vlan`; it takes a list"),
 ];
 
+/// Words that other policy languages have, and what to write here.
+const FOREIGN_WORDS: &[(&str, &str)] = &[
+    ("drop", "write deny"),
+    ("reject", "write deny; nothing is answered"),
+    ("accept", "write allow"),
+    ("permit", "write allow"),
+    ("log", "write `log: true` in the rule"),
+];
+
+/// Words that a message lists; more are listed in the remedy.
+const WORDS_IN_MESSAGE: usize = 6;
+
 impl Record {
+    /// As a message writes it: `a cluster rule`, without the article.
+    pub fn said(&self) -> String {
+        let mut said = String::new();
+        for c in self.name.trim_end_matches("Spec").chars() {
+            if c.is_ascii_uppercase() && !said.is_empty() {
+                said.push(' ');
+            }
+            said.push(c.to_ascii_lowercase());
+        }
+        said
+    }
+
     pub fn field(&self, key: &str) -> Option<&'static Field> {
         self.fields.iter().find(|field| field.key == key)
     }
@@ -108,8 +132,9 @@ impl Shape {
             Self::Integer { min, max } => format!("a whole number from {min} to {max}"),
             Self::Bool => "`true` or `false`".to_owned(),
             Self::Word([word]) => format!("the word `{word}`"),
+            Self::Word(words) if words.len() > WORDS_IN_MESSAGE => format!("one of {} words", words.len()),
             Self::Word(words) => format!("one of {}", list(words.iter().copied())),
-            Self::List { of: Self::Record(record), .. } => format!("a list of {}", plural(record.name)),
+            Self::List { of: Self::Record(record), .. } => format!("a list of {}", plural(&record.said())),
             Self::List { of, .. } => format!("a list of which each is {}", of.describe()),
             Self::Table { key, value } => format!("a map from {key} to {}", value.describe()),
             Self::Record(record) => format!("a map with keys of {}", list(record.fields.iter().map(|f| f.key))),
@@ -127,7 +152,6 @@ impl Shape {
 }
 
 fn plural(name: &str) -> String {
-    let name = name.to_lowercase();
     match name.strip_suffix('y') {
         Some(stem) => format!("{stem}ies"),
         None => format!("{name}s"),
@@ -213,7 +237,9 @@ impl Check<'_, '_> {
         match shape {
             Shape::Text(form) if kind != Plain::Text && !(form.number && kind == Plain::Integer) => {
                 let message = format!("{} is {}, and must be {}", quote(name), found(node), form.what);
-                let help = (!form.number).then(|| format!("put it in quotes: \"{text}\""));
+                // Quotes alone do not make a number an address or a pair.
+                    let quotable = !form.number && form.pattern.is_none_or(|pattern| !pattern.contains(['/', ':']));
+                    let help = quotable.then(|| format!("put it in quotes: \"{text}\""));
                 self.report(Code::WrongType, node.span, message, help);
             }
             Shape::Bool if !matches!(kind, Plain::Bool(_)) => {
@@ -237,7 +263,16 @@ impl Check<'_, '_> {
             }
             Shape::Word(words) if kind != Plain::Text || !words.contains(&text) => {
                 let message = format!("{} must be {}, not {}", quote(name), shape.describe(), quote(text));
-                let meant = nearest(text, words.iter().copied()).map(|word| format!("did you mean `{word}`?"));
+                if text == "pass" && words.contains(&"audit") && words.contains(&"deny") {
+                    let help = "a Policy stands in no tier; allow, deny or audit here, or write a ClusterPolicy";
+                    self.report(Code::Pass, node.span, "only a ClusterPolicy can pass to the next tier".to_owned(), Some(help.to_owned()));
+                    return;
+                }
+                let foreign = FOREIGN_WORDS.iter().find(|(word, _)| words.contains(&"deny") && *word == text);
+                let meant = nearest(text, words.iter().copied())
+                    .map(|word| format!("did you mean `{word}`?"))
+                    .or(foreign.map(|(_, help)| (*help).to_owned()))
+                    .or((words.len() > WORDS_IN_MESSAGE).then(|| format!("the words are {}", list(words.iter().copied()))));
                 self.report(Code::UnknownWord, node.span, message, meant);
             }
             _ => {}
@@ -245,15 +280,22 @@ impl Check<'_, '_> {
     }
 
     fn record(&mut self, node: &Node, pairs: &[(Key, Node)], record: &Record) {
+        let mut meant = Vec::new();
         for (key, value) in pairs {
             match record.field(&key.text) {
                 Some(field) => self.value(value, &field.shape, field.key),
-                None => self.unknown_key(key, record),
+                None => {
+                    // What stands under a misspelt key is checked as what was meant.
+                    if let Some(field) = self.unknown_key(key, record) {
+                        self.value(value, &field.shape, field.key);
+                        meant.push(field.key);
+                    }
+                }
             }
         }
-        let there = |wanted: &str| pairs.iter().any(|(key, _)| &*key.text == wanted);
+        let there = |wanted: &str| meant.contains(&wanted) || pairs.iter().any(|(key, _)| &*key.text == wanted);
         for field in record.fields.iter().filter(|field| field.required && !there(field.key)) {
-            let message = format!("this {} has no `{}`", record.name, field.key);
+            let message = format!("this {} has no `{}`", record.said(), field.key);
             let help = format!("add `{}`: {}", field.key, field.doc);
             self.report(Code::MissingKey, self.place.first_line(node.span), message, Some(help));
         }
@@ -265,11 +307,14 @@ impl Check<'_, '_> {
             .iter()
             .filter_map(|group| pairs.iter().find(|(key, _)| group.contains(&&*key.text)))
             .collect();
+        if named.is_empty() && !meant.is_empty() {
+            return;
+        }
         let keys = list(record.groups.iter().map(|group| group[0]));
         if let [first, second, ..] = named[..] {
             let message = format!(
                 "one {} is of one kind, not of {} and {}",
-                record.name,
+                record.said(),
                 quote(&first.0.text),
                 quote(&second.0.text)
             );
@@ -280,20 +325,25 @@ impl Check<'_, '_> {
                 .help(format!("keep one of {keys}; in a list of peers, write each as its own item"));
             self.findings.push(finding);
         } else if named.is_empty() {
-            let message = format!("this {} says nobody", record.name);
+            let message = format!("this {} names nobody", record.said());
             self.report(Code::Subject, self.place.first_line(node.span), message, Some(format!("write one of {keys}")));
         }
     }
 
-    fn unknown_key(&mut self, key: &Key, record: &Record) {
+    /// Reports a key that does not exist, and gives back the one that was probably meant.
+    fn unknown_key(&mut self, key: &Key, record: &Record) -> Option<&'static Field> {
         let known = || record.fields.iter().map(|field| field.key);
-        let message = format!("{} is not a key of a {}", quote(&key.text), record.name);
+        let said = record.said();
+        let article = if said.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+        let message = format!("{} is not a key of {article} {said}", quote(&key.text));
         let foreign = FOREIGN.iter().find(|(word, _)| *word == &*key.text).map(|(_, help)| (*help).to_owned());
-        let help = nearest(&key.text, known())
+        let meant = nearest(&key.text, known());
+        let help = meant
             .map(|meant| format!("did you mean `{meant}`?"))
             .or(foreign)
             .unwrap_or_else(|| format!("its keys are {}", list(known())));
         self.report(Code::UnknownKey, key.span, message, Some(help));
+        meant.and_then(|meant| record.field(meant))
     }
 }
 
