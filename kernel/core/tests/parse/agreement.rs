@@ -89,11 +89,7 @@ struct Packet {
 fn packets() -> impl Strategy<Value = Packet> {
     let ports = any::<(u16, u16)>();
     let upper = prop_oneof![
-        (ports, any::<u8>(), 0..=10usize).prop_map(|(ports, flags, options)| Upper::Tcp {
-            ports,
-            flags,
-            options
-        }),
+        (ports, any::<u8>(), 0..=10usize).prop_map(|(ports, flags, options)| Upper::Tcp { ports, flags, options }),
         ports.prop_map(|ports| Upper::Udp { ports }),
         any::<(u16, bool)>().prop_map(|(id, reply)| Upper::Echo { id, reply }),
     ];
