@@ -165,3 +165,16 @@ fn a_fragmented_error_is_read_from_its_first_fragment() {
     let found = facts_l3(&packet);
     assert_eq!(quoted(&octets(&packet).as_slice(), &found), Some(v4_key(B, C, 17, (5353, 53))));
 }
+
+#[test]
+fn a_quote_behind_8_kib_of_headers_is_not_looked_at() {
+    let quote = format!("60000000000c1140{V6_DESTINATION}20010db8000000000000000000000009{UDP}");
+    for (headers, expected) in [(3, true), (5, false)] {
+        let options = |next: u8| format!("{next:02x}ff{}", "00".repeat(2046));
+        let chain = options(60).repeat(headers - 1) + &options(58);
+        let packet = octets(&ipv6_hex(60, &format!("{chain} 0104 0000 00000000 {quote}")));
+        let facts = parse(&packet.as_slice(), true);
+        assert_eq!((facts.unparsed, facts.icmp_type), (0, 1));
+        assert_eq!(quoted(&packet.as_slice(), &facts).is_some(), expected, "{headers}");
+    }
+}
