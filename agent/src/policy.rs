@@ -35,8 +35,6 @@ pub struct Loaded {
 /// Text → typed policy → tables. Replaceable, so that the pipeline can be tested without.
 pub type LoadPolicy = fn(&[SourceFile]) -> Result<Loaded, Problem>;
 
-/// Files of a folder that are policy; others are passed over, hidden ones too (editors' swap files).
-const EXTENSIONS: [&str; 2] = ["yaml", "yml"];
 /// Files that are read at most.
 const FILE_LIMIT: usize = 10_000;
 /// Bytes of text that are read at most, over all files.
@@ -52,7 +50,7 @@ pub fn read(paths: &[PathBuf]) -> Result<Vec<SourceFile>, Problem> {
         if kind.is_dir() {
             reader.folder(path, 0)?;
         } else {
-            reader.file(path)?;
+            reader.file(path, false)?;
         }
     }
     if reader.files.is_empty() {
@@ -102,10 +100,10 @@ impl Reader {
             if child.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b".")) {
                 continue;
             }
-            let is_policy = child.extension().is_some_and(|is| EXTENSIONS.iter().any(|wanted| is == *wanted));
+            let is_policy = is_policy(&child);
             match fs::metadata(&child) {
                 Ok(kind) if kind.is_dir() => self.folder(&child, depth + 1)?,
-                Ok(_) if is_policy => self.file(&child)?,
+                Ok(_) if is_policy => self.file(&child, true)?,
                 // Something else, or something that an editor took away between listing and looking.
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound && !is_policy => {}
@@ -115,7 +113,7 @@ impl Reader {
         Ok(())
     }
 
-    fn file(&mut self, path: &Path) -> Result<(), Problem> {
+    fn file(&mut self, path: &Path, in_folder: bool) -> Result<(), Problem> {
         if self.files.len() == FILE_LIMIT {
             let message = format!("{}: more than {FILE_LIMIT} policy files; merge some", path.display());
             return Err(problem("policy-too-large", message));
@@ -128,6 +126,9 @@ impl Reader {
             let message = format!("{}: policy text of more than {TEXT_LIMIT} bytes in all", path.display());
             return Err(problem("policy-too-large", message));
         }
+        if in_folder && is_policy_test(&bytes) {
+            return Ok(());
+        }
         self.bytes += bytes.len() as u64;
         let text = String::from_utf8(bytes).map_err(|error| {
             let offset = error.utf8_error().valid_up_to();
@@ -137,6 +138,21 @@ impl Reader {
         self.files.push(SourceFile { name: path.display().to_string(), text });
         Ok(())
     }
+}
+
+/// Files of a folder that are policy; others are passed over: editors' swap files, and probes that lie beside a policy.
+fn is_policy(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    let stem = name.strip_suffix(b".yaml").or_else(|| name.strip_suffix(b".yml"));
+    stem.is_some_and(|stem| !stem.ends_with(b".test"))
+}
+
+/// Whether a text is a file of probes.
+fn is_policy_test(text: &[u8]) -> bool {
+    text.split(|&byte| byte == b'\n').any(|line| {
+        let value = line.strip_prefix(b"kind:").and_then(|rest| rest.split(|&byte| byte == b'#').next());
+        value.is_some_and(|value| value.trim_ascii() == b"PolicyTest")
+    })
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Problem {
@@ -156,9 +172,12 @@ mod tests {
     fn a_folder_gives_its_policy_files_in_the_order_of_their_names() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("b")).unwrap();
-        for name in ["c.yml", "a.yaml", "b/x.yaml", ".a.yaml.swp", ".hidden.yaml", "notes.txt", "a.yaml~"] {
+        for name in
+            ["c.yml", "a.yaml", "b/x.yaml", ".a.yaml.swp", ".hidden.yaml", "notes.txt", "a.yaml~", "a.test.yaml"]
+        {
             fs::write(folder.path().join(name), name).unwrap();
         }
+        fs::write(folder.path().join("probes.yaml"), "apiVersion: x\nkind: PolicyTest # beside\n").unwrap();
         let texts: Vec<_> = read(&[folder.path().to_owned()]).unwrap().into_iter().map(|file| file.text).collect();
         assert_eq!(texts, ["a.yaml", "b/x.yaml", "c.yml"]);
     }

@@ -136,7 +136,7 @@ async fn wish(apply: &mpsc::Sender<ApplyRequest>, trigger: Trigger) {
 }
 
 /// One wish after the other; those that come in together get one answer.
-async fn follow_policy(shared: &Shared, mut wishes: mpsc::Receiver<ApplyRequest>) {
+pub(crate) async fn follow_policy(shared: &Shared, mut wishes: mpsc::Receiver<ApplyRequest>) {
     while let Some(first) = wishes.recv().await {
         let trigger = first.trigger;
         let mut replies: Vec<_> = first.reply.into_iter().collect();

@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use super::wire::{Failure, Line, Problem};
+use super::wire::{Apply, Failure, Line, Problem};
 use crate::life::problem;
 
 /// An answer that is larger than this is not the agent's.
@@ -50,17 +50,25 @@ impl Client {
         Err(failure(&bytes))
     }
 
+    /// Has the policy read again. A policy that was refused is an answer, not an error.
+    pub async fn apply(&self) -> Result<Apply, Problem> {
+        let answer = self.ask(Method::POST, "/v1/apply", Bytes::new()).await?;
+        let bytes = collect(answer).await?;
+        let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| odd(&senseless(&error)))?;
+        if value.get("trigger").is_none() {
+            return Err(failure(&bytes));
+        }
+        serde_json::from_value(value).map_err(|error| odd(&senseless(&error)))
+    }
+
     async fn whole<T: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> Result<T, Problem> {
         let answer = self.ask(method, path, body).await?;
         let success = answer.status().is_success();
         let bytes = collect(answer).await?;
-        // An apply that failed answers with the same record as one that did not; so the record is tried first.
-        match serde_json::from_slice(&bytes) {
-            Ok(value) if success || serde_json::from_slice::<Failure>(&bytes).is_err() => Ok(value),
-            _ if !success => Err(failure(&bytes)),
-            Ok(value) => Ok(value),
-            Err(error) => Err(odd(&format!("an answer that makes no sense: {error}"))),
+        if !success {
+            return Err(failure(&bytes));
         }
+        serde_json::from_slice(&bytes).map_err(|error| odd(&senseless(&error)))
     }
 
     async fn ask(&self, method: Method, path: &str, body: Bytes) -> Result<Response<Incoming>, Problem> {
@@ -94,6 +102,10 @@ impl Client {
 async fn collect(answer: Response<Incoming>) -> Result<Bytes, Problem> {
     let limited = http_body_util::Limited::new(answer.into_body(), ANSWER_LIMIT);
     limited.collect().await.map(http_body_util::Collected::to_bytes).map_err(|error| odd(&error.to_string()))
+}
+
+fn senseless(error: &serde_json::Error) -> String {
+    format!("an answer that makes no sense: {error}")
 }
 
 fn failure(bytes: &[u8]) -> Problem {

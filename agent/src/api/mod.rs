@@ -8,3 +8,6 @@ pub mod report;
 pub mod routes;
 pub mod serve;
 pub mod wire;
+
+#[cfg(test)]
+mod tests;
