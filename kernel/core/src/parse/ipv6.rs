@@ -140,6 +140,10 @@ fn fragment(h: [u8; 8], whole: Payload, data: Payload, facts: &mut Facts) -> Res
         return Ok(());
     }
     facts.fragment = FRAGMENT_LATER;
+    // The first fragment of such a datagram is out of order, so this one is as well.
+    if matches!(h[0], protocol::HOP_BY_HOP | protocol::FRAGMENT) {
+        return Err(unparsed::EXTENSION_MALFORMED);
+    }
     facts.protocol = h[0];
     // The reassembled payload length counts the headers before the fragment header, not that one.
     let before = data.start - whole.start - EXTENSION_MINIMUM;

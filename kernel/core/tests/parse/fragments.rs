@@ -132,3 +132,13 @@ fn a_second_fragment_header_is_extension_malformed() {
         assert_eq!(found.unparsed, unparsed::EXTENSION_MALFORMED);
     }
 }
+
+#[test]
+fn a_later_fragment_of_what_no_first_one_may_hold_is_extension_malformed() {
+    // Hop-by-hop options or a fragment header behind the fragment header.
+    for next in [0, 44] {
+        let found = v6(next, 64, DATA);
+        assert_eq!((found.unparsed, found.fragment), (unparsed::EXTENSION_MALFORMED, FRAGMENT_LATER), "{next}");
+        assert_eq!((found.protocol, found.fragment_id), (0, 0x89ab_cdef));
+    }
+}
