@@ -104,3 +104,14 @@ pub fn install(packages: &[&str]) -> Result<(), String> {
     };
     if install() || (succeeds("apt-get", &["update", "-qq"]) && install()) { Ok(()) } else { Err(remedy) }
 }
+
+/// Installs a tool that is a crate, where the shell script keeps its own.
+pub fn install_tool(name: &str) -> Result<(), String> {
+    let remedy = format!("cargo install --locked {name}");
+    let Some(folder) = std::env::var_os("GABION_TOOLS").filter(|_| std::env::var_os("GABION_OFFLINE").is_none()) else {
+        return Err(format!("no {name}: {remedy}"));
+    };
+    println!("x: {remedy} (into {})", folder.display());
+    let status = crate::cargo().args(["install", "--quiet", "--locked", name, "--root"]).arg(folder).status();
+    if status.is_ok_and(|status| status.success()) { Ok(()) } else { Err(format!("{name} did not build: {remedy}")) }
+}

@@ -79,7 +79,7 @@ pub fn run(arguments: &[String]) -> Outcome {
     let mut tests = Tests { success: true, ..Tests::default() };
     if !runnable.is_empty() {
         println!("x: tests ({})", runnable.join(", "));
-        tests = run_all(&members, &runnable, &request, toolchain.is_ok())?;
+        tests = run_all(&members, &runnable, &request)?;
     }
     for tier in &runnable {
         let (mut passed, mut failed) = (0, 0);
@@ -155,11 +155,8 @@ fn test_names(members: &[Member]) -> Vec<&str> {
     names
 }
 
-fn run_all(members: &[Member], tiers: &[&str], request: &Request, kernel: bool) -> Result<Tests, String> {
+fn run_all(members: &[Member], tiers: &[&str], request: &Request) -> Result<Tests, String> {
     let mut environment = Vec::new();
-    if kernel {
-        environment.push(("GABION_REQUIRE_BPF", "1"));
-    }
     if machine::is_root() {
         environment.push(("GABION_REQUIRE_ROOT", "1"));
     }
