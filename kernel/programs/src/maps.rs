@@ -19,9 +19,12 @@ pub static PARAMS: [u32; PARAM_COUNT] = [0; PARAM_COUNT];
 #[unsafe(no_mangle)]
 pub static GENERATION: u32 = 0;
 
+/// `BPF_F_MMAPABLE`: the loader fills the tables by writing into memory.
+const MMAPABLE: u32 = 1 << 10;
+
 /// Words of the tables. Size at load.
 #[map]
-pub static TABLES: Array<u64> = Array::with_max_entries(1, 0);
+pub static TABLES: Array<u64> = Array::with_max_entries(1, MMAPABLE);
 
 /// Interfaces by ifindex. Size at load.
 #[map]

@@ -1,0 +1,24 @@
+//! A compiled policy becomes a numbered generation in the kernel, replaces the one in force, and outlives
+//! the agent that loaded it.
+//!
+//! Everything hangs under one folder of a bpffs that [`Node`] owns: `state/` (what outlives a generation),
+//! `generations/<number>/` (programs, tables, counters), `links/` (what is attached). A folder appears by one
+//! rename when it is complete, and a policy comes into force by one link update per hook, so that a
+//! crash between any two system calls leaves a whole generation enforcing at each hook; [`Node::open`]
+//! adopts that, or says why it does not. This crate never reads policy text. Start with [`Node`].
+
+mod error;
+mod folder;
+mod limits;
+mod links;
+mod node;
+mod pod;
+mod staged;
+mod state;
+
+pub use error::{Blame, Error};
+pub use limits::Sizes;
+pub use links::{Attachment, EgressHook, XdpWay};
+pub use node::{Adopted, Node};
+pub use staged::{InterfaceEntry, Staged};
+pub use state::{ContractMismatch, event};

@@ -1,0 +1,75 @@
+//! What fits, checked before anything changes.
+
+use gabion_policy_compile::Compiled;
+
+use crate::error::Error;
+
+/// Words of a generation's tables: 1 GiB.
+const WORDS_LIMIT: u64 = 1 << 27;
+/// Rules with counters of their own.
+const RULES_LIMIT: u64 = 1 << 20;
+/// Largest ifindex.
+const IFINDEX_LIMIT: u64 = 1 << 20;
+/// Smallest table of interfaces: room for those that appear later.
+const INTERFACES_LEAST: u32 = 4_096;
+
+/// Sizes of what outlives a generation; they take effect when the state is made anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Connections that were answered.
+    pub established: u32,
+    /// Connections that were not answered yet.
+    pub opening: u32,
+    /// Datagrams in fragments.
+    pub fragments: u32,
+    /// Bytes of the ring of events: a power of two and a multiple of the page size.
+    pub events_bytes: u32,
+}
+
+impl Default for Sizes {
+    /// About 20 MiB of kernel memory.
+    fn default() -> Self {
+        Self { established: 65_536, opening: 32_768, fragments: 4_096, events_bytes: 1 << 20 }
+    }
+}
+
+/// Sizes of a generation's own maps.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Needs {
+    pub(crate) words: u32,
+    pub(crate) rules: u32,
+    pub(crate) interfaces: u32,
+}
+
+/// Bytes of memory that can be had, as /proc/meminfo estimates.
+fn available_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
+}
+
+/// Computes the needs of a generation, or says what does not fit.
+pub(crate) fn check(compiled: &Compiled, largest_ifindex: u32) -> Result<Needs, Error> {
+    let words = compiled.words.len() as u64;
+    let rules = compiled.rules.len() as u64;
+    let fit = |what, need, limit, remedy| {
+        if need > limit { Err(Error::TooLarge { what, need, limit, remedy }) } else { Ok(()) }
+    };
+    fit("words of the tables", words, WORDS_LIMIT, "split the policy, or name fewer distinct subjects")?;
+    fit("rules", rules, RULES_LIMIT, "join rules that differ in one field only")?;
+    fit(
+        "ifindex",
+        u64::from(largest_ifindex),
+        IFINDEX_LIMIT - 1,
+        "restart the network namespace to begin numbering anew",
+    )?;
+    let cpus = aya::util::nr_cpus().unwrap_or(1) as u64;
+    let interfaces = largest_ifindex.saturating_add(1).next_power_of_two().max(INTERFACES_LEAST);
+    let bytes = words * 8 + rules * 16 * cpus + u64::from(interfaces) * 8;
+    if let Some(available) = available_bytes() {
+        // The old generation is there until the new one took over, and the rest of the node must live too.
+        fit("bytes of kernel memory", bytes, available / 2, "free memory, or split the policy")?;
+    }
+    // Both are below 2^27 by the checks above; no map may be empty.
+    Ok(Needs { words: words.max(1) as u32, rules: rules.max(1) as u32, interfaces })
+}

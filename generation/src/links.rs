@@ -1,0 +1,225 @@
+//! What is attached to an interface, by its pins.
+//!
+//! XDP and tcx have links, which are pinned. clsact (kernels before 6.6) has none: there the filter itself
+//! persists, and the program is pinned in its place to say so.
+
+use std::io::ErrorKind;
+use std::path::Path;
+
+use aya::programs::links::{FdLink, PinnedLink};
+use aya::programs::tc::{
+    NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle, qdisc_add_clsact, qdisc_detach_program,
+};
+use aya::programs::xdp::XdpLink;
+use aya::programs::{LinkOrder, ProgramError, ProgramInfo, TcAttachType, XdpMode};
+use aya::sys::SyscallError;
+use gabion_kernel_object::EGRESS;
+
+use crate::error::{Doing, Error};
+use crate::folder::Folder;
+use crate::staged::Staged;
+
+const XDP: &str = "xdp";
+const XDP_GENERIC: &str = "xdpg";
+const TCX: &str = "tcx";
+const CLSACT: &str = "clsact";
+
+/// Place of our filter among others under clsact. The same for each generation, so that a new one replaces the old.
+const PRIORITY: u16 = 1;
+const HANDLE: TcHandle = TcHandle::new(0, 1);
+
+/// How XDP is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum XdpWay {
+    /// By the driver.
+    Native,
+    /// By the network stack, after it built an skb: slower, and worth a warning.
+    Generic,
+}
+
+/// How the egress program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EgressHook {
+    /// A link.
+    Tcx,
+    /// A filter under clsact, for kernels before 6.6.
+    Clsact,
+}
+
+/// How one interface is guarded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attachment {
+    /// Name of the interface.
+    pub interface: String,
+    /// On arrival; nothing when that hook is missing (a crash between two attachments: attach again).
+    pub xdp: Option<XdpWay>,
+    /// On departure; likewise.
+    pub egress: Option<EgressHook>,
+    /// What the operator should know.
+    pub warning: Option<String>,
+}
+
+/// What of an interface is pinned.
+pub(crate) fn look(folder: &Folder, interface: &str) -> Attachment {
+    let there = |hook| folder.link(interface, hook).exists();
+    let xdp = if there(XDP) {
+        Some(XdpWay::Native)
+    } else if there(XDP_GENERIC) {
+        Some(XdpWay::Generic)
+    } else {
+        None
+    };
+    let egress = if there(TCX) {
+        Some(EgressHook::Tcx)
+    } else if there(CLSACT) {
+        Some(EgressHook::Clsact)
+    } else {
+        None
+    };
+    let warning = (xdp == Some(XdpWay::Generic)).then(|| {
+        format!("{interface}: its driver has no XDP; packets are judged after the kernel built an skb, which is slower")
+    });
+    Attachment { interface: interface.to_owned(), xdp, egress, warning }
+}
+
+/// All interfaces that have a pin.
+pub(crate) fn all(folder: &Folder) -> Result<Vec<Attachment>, Error> {
+    let mut names: Vec<String> = folder.pinned_links()?.into_iter().map(|(interface, _)| interface).collect();
+    names.dedup();
+    Ok(names.iter().map(|name| look(folder, name)).collect())
+}
+
+/// Ids of the programs that an interface runs, as far as the kernel says.
+pub(crate) fn program_ids(folder: &Folder, interface: &str) -> Result<Vec<u32>, Error> {
+    let mut ids = Vec::new();
+    for hook in [XDP, XDP_GENERIC, TCX] {
+        let path = folder.link(interface, hook);
+        if path.exists() {
+            ids.push(link(&path)?.info().doing(format!("ask about {}", path.display()))?.program_id());
+        }
+    }
+    let path = folder.link(interface, CLSACT);
+    if path.exists() {
+        ids.push(ProgramInfo::from_pin(&path).doing(format!("open {}", path.display()))?.id());
+    }
+    Ok(ids)
+}
+
+fn link(path: &Path) -> Result<FdLink, Error> {
+    Ok(PinnedLink::from_pin(path).doing(format!("open {}", path.display()))?.into())
+}
+
+/// Attaches what is not attached yet.
+pub(crate) fn attach(folder: &Folder, generation: &mut Staged, name: &str, ifindex: u32) -> Result<Attachment, Error> {
+    let before = look(folder, name);
+    if before.xdp.is_none() {
+        attach_xdp(folder, generation, name, ifindex)?;
+    }
+    if before.egress.is_none() {
+        attach_egress(folder, generation, name)?;
+    }
+    Ok(look(folder, name))
+}
+
+fn attach_xdp(folder: &Folder, generation: &mut Staged, name: &str, ifindex: u32) -> Result<(), Error> {
+    let program = &mut generation.ingress;
+    let (id, hook) = match program.attach_to_if_index(ifindex, XdpMode::Driver) {
+        Ok(id) => (id, XDP),
+        Err(native) => match program.attach_to_if_index(ifindex, XdpMode::Skb) {
+            Ok(id) => (id, XDP_GENERIC),
+            // The second refusal is often about the mode; the first says what the driver minds.
+            Err(_) => return Err(native).doing(format!("attach XDP to {name}")),
+        },
+    };
+    let link = program.take_link(id).doing(format!("attach XDP to {name}"))?;
+    let link = FdLink::try_from(link).doing(format!("attach XDP to {name} by a link"))?;
+    link.pin(folder.link(name, hook)).doing(format!("pin the XDP link of {name}"))?;
+    Ok(())
+}
+
+fn attach_egress(folder: &Folder, generation: &mut Staged, name: &str) -> Result<(), Error> {
+    let program = &mut generation.egress;
+    let step = || format!("attach to the egress of {name}");
+    match program.attach_with_options(name, TcAttachType::Egress, TcAttachOptions::TcxOrder(LinkOrder::first())) {
+        Ok(id) => {
+            let link = FdLink::try_from(program.take_link(id).doing(step())?).doing(step())?;
+            link.pin(folder.link(name, TCX)).doing(format!("pin the egress link of {name}"))?;
+            Ok(())
+        }
+        Err(error) if lacks_tcx(&error) => {
+            // It fails when it is there already, and when it cannot be had the filter's refusal says why.
+            let _ = qdisc_add_clsact(name);
+            let options = NlOptions { priority: PRIORITY, handle: HANDLE, classid: None };
+            let id = program
+                .attach_with_options(name, TcAttachType::Egress, TcAttachOptions::Netlink(options))
+                .doing(step())?;
+            // Its drop would take the filter away.
+            std::mem::forget(program.take_link(id).doing(step())?);
+            pin_clsact(folder, generation, name)
+        }
+        Err(error) => Err(error).doing(step()),
+    }
+}
+
+/// Kernels before 6.6 do not know the attach type.
+fn lacks_tcx(error: &ProgramError) -> bool {
+    matches!(error, ProgramError::SyscallError(SyscallError { io_error, .. }) if io_error.kind() == ErrorKind::InvalidInput)
+}
+
+fn pin_clsact(folder: &Folder, generation: &mut Staged, name: &str) -> Result<(), Error> {
+    let path = folder.link(name, CLSACT);
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            return Err(error).doing(format!("remove {}", path.display()));
+        }
+        _ => {}
+    }
+    generation.egress.pin(&path).doing(format!("pin the egress program of {name}"))
+}
+
+/// Replaces the programs of an interface: one link update for each hook.
+pub(crate) fn swap(folder: &Folder, generation: &mut Staged, name: &str) -> Result<(), Error> {
+    let step = |hook: &str| format!("swap the {hook} program of {name}");
+    for hook in [XDP, XDP_GENERIC] {
+        let path = folder.link(name, hook);
+        if path.exists() {
+            let link = XdpLink::try_from(link(&path)?).doing(step(hook))?;
+            let id = generation.ingress.attach_to_link(link).doing(step(hook))?;
+            // Closes the descriptor; the pin holds the link.
+            drop(generation.ingress.take_link(id).doing(step(hook))?);
+        }
+    }
+    let path = folder.link(name, TCX);
+    if path.exists() {
+        let link = SchedClassifierLink::try_from(link(&path)?).doing(step(TCX))?;
+        let id = generation.egress.attach_to_link(link).doing(step(TCX))?;
+        drop(generation.egress.take_link(id).doing(step(TCX))?);
+    }
+    if folder.link(name, CLSACT).exists() {
+        let link =
+            SchedClassifierLink::attached(name, TcAttachType::Egress, PRIORITY, HANDLE, None).doing(step(CLSACT))?;
+        let id = generation.egress.attach_to_link(link).doing(step(CLSACT))?;
+        std::mem::forget(generation.egress.take_link(id).doing(step(CLSACT))?);
+        pin_clsact(folder, generation, name)?;
+    }
+    Ok(())
+}
+
+/// Whether the interface is in this network namespace. Not by /sys, which shows the namespace that mounted it.
+pub(crate) fn exists(name: &str) -> bool {
+    nix::net::if_::if_nametoindex(name).is_ok()
+}
+
+/// Takes everything off an interface. One that is gone took its hooks along; only the pins are left then.
+pub(crate) fn detach(folder: &Folder, name: &str) -> Result<(), Error> {
+    if folder.link(name, CLSACT).exists() && exists(name) {
+        qdisc_detach_program(name, TcAttachType::Egress, EGRESS).doing(format!("detach from the egress of {name}"))?;
+    }
+    for hook in [XDP, XDP_GENERIC, TCX, CLSACT] {
+        let path = folder.link(name, hook);
+        if path.exists() {
+            std::fs::remove_file(&path).doing(format!("remove {}", path.display()))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,169 @@
+//! What outlives a generation: made once, adopted by contract.
+
+use std::path::Path;
+
+use aya::EbpfLoader;
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
+use gabion_abi::STATE_CONTRACT;
+use gabion_abi::conn::{ConnKey, ConnValue};
+use gabion_abi::event::{Event, Settings};
+use gabion_abi::facts::Address;
+use gabion_abi::verdict::Count;
+use gabion_kernel_object::{map, object};
+
+use crate::error::{Doing, Error};
+use crate::folder::{self, Folder};
+use crate::limits::Sizes;
+use crate::pod::{LocalKey, Record};
+
+/// Pin of the number that says how the state is laid out.
+const CONTRACT: &str = "CONTRACT";
+
+/// The pinned state was written by a version with other layouts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the pinned state has contract {found}, this version has {ours}; run `gabion detach` with the version that made it, \
+     then start again"
+)]
+pub struct ContractMismatch {
+    /// What is pinned.
+    pub found: u32,
+    /// What this version reads and writes.
+    pub ours: u32,
+}
+
+/// The maps that outlive a generation.
+#[derive(Debug)]
+pub(crate) struct State {
+    folder: Folder,
+}
+
+impl State {
+    /// Adopts the state, or makes it. Says whether it was adopted.
+    pub(crate) fn open(folder: &Folder, sizes: &Sizes) -> Result<(Self, bool), Error> {
+        let state = Self { folder: folder.clone() };
+        let there = folder.state().exists();
+        if there {
+            let contract: Array<_, u32> = state.map(CONTRACT)?;
+            let found = contract.get(&0, 0).doing("read the contract of the pinned state")?;
+            if found != STATE_CONTRACT {
+                return Err(ContractMismatch { found, ours: STATE_CONTRACT }.into());
+            }
+        } else {
+            make(folder, sizes)?;
+        }
+        Ok((state, there))
+    }
+
+    /// A state map, opened by its pin.
+    pub(crate) fn map<T: TryFrom<Map, Error = MapError>>(&self, name: &str) -> Result<T, Error> {
+        pinned(&self.folder.state().join(name))
+    }
+
+    pub(crate) fn set_settings(&self, settings: &Settings) -> Result<(), Error> {
+        let mut map: Array<_, Record<Settings>> = self.map(map::SETTINGS)?;
+        map.set(0, Record(*settings), 0).doing("write the settings")
+    }
+
+    pub(crate) fn settings(&self) -> Result<Settings, Error> {
+        let map: Array<_, Record<Settings>> = self.map(map::SETTINGS)?;
+        Ok(map.get(&0, 0).doing("read the settings")?.0)
+    }
+
+    /// Replaces the node's addresses. New ones are added before old ones go.
+    pub(crate) fn set_local(&self, addresses: &[(u8, Address)]) -> Result<(), Error> {
+        let mut map: HashMap<_, LocalKey, u8> = self.map(map::LOCAL)?;
+        let wanted: Vec<LocalKey> = addresses
+            .iter()
+            .map(|(family, address)| LocalKey { address: *address, family: u32::from(*family) })
+            .collect();
+        for key in &wanted {
+            map.insert(key, 1, 0).doing("add an address of the node")?;
+        }
+        let stale: Vec<LocalKey> = map.keys().filter_map(Result::ok).filter(|key| !wanted.contains(key)).collect();
+        for key in stale {
+            map.remove(&key).doing("remove an address of the node")?;
+        }
+        Ok(())
+    }
+
+    /// Sums over CPUs, by action × reason.
+    pub(crate) fn reason_counts(&self) -> Result<Vec<Count>, Error> {
+        sums(&self.map::<PerCpuArray<_, Record<Count>>>(map::REASON_COUNTS)?)
+    }
+
+    /// Sums over CPUs, by reason.
+    pub(crate) fn suppressed(&self) -> Result<Vec<u64>, Error> {
+        let map: PerCpuArray<_, u64> = self.map(map::SUPPRESSED)?;
+        let mut found = Vec::new();
+        for values in map.iter() {
+            found.push(values.doing("read the counts of suppressed events")?.iter().sum());
+        }
+        Ok(found)
+    }
+
+    pub(crate) fn connections(&self, name: &str) -> Result<Vec<(ConnKey, ConnValue)>, Error> {
+        let map: HashMap<_, Record<ConnKey>, Record<ConnValue>> = self.map(name)?;
+        // An entry may go while we walk: what is left is still worth showing.
+        Ok(map.iter().filter_map(Result::ok).map(|(key, value)| (key.0, value.0)).collect())
+    }
+
+    pub(crate) fn events(&self) -> Result<RingBuf<MapData>, Error> {
+        self.map(map::EVENTS)
+    }
+}
+
+/// Makes the state beside its place and gives it its name when it is complete.
+fn make(folder: &Folder, sizes: &Sizes) -> Result<(), Error> {
+    let making = folder.state_in_making();
+    folder::remove(&making)?;
+    folder::create(&making)?;
+    let mut loader = EbpfLoader::new();
+    // The programs need no relocation against the kernel's types, and reading those takes longer than all else here.
+    loader.btf(None);
+    for name in map::STATE {
+        loader.map_pin_path(name, making.join(name));
+    }
+    loader
+        .map_max_entries(map::ESTABLISHED, sizes.established)
+        .map_max_entries(map::OPENING, sizes.opening)
+        .map_max_entries(map::FRAGMENTS, sizes.fragments)
+        .map_max_entries(map::EVENTS, sizes.events_bytes);
+    loader.load(object()?).doing("make the maps that outlive a generation")?;
+    let mut contract: Array<MapData, u32> = Array::create(1, 0).doing("make the contract's map")?;
+    contract.set(0, STATE_CONTRACT, 0).doing("write the contract")?;
+    contract.pin(making.join(CONTRACT)).doing("pin the contract")?;
+    folder::publish(&making, &folder.state())
+}
+
+/// A map by its pin.
+pub(crate) fn pinned<T: TryFrom<Map, Error = MapError>>(path: &Path) -> Result<T, Error> {
+    let step = || format!("open {}", path.display());
+    let data = MapData::from_pin(path).doing(step())?;
+    T::try_from(Map::from_map_data(data).doing(step())?).doing(step())
+}
+
+/// Counts summed over CPUs.
+pub(crate) fn sums(map: &PerCpuArray<MapData, Record<Count>>) -> Result<Vec<Count>, Error> {
+    let mut found = Vec::new();
+    for values in map.iter() {
+        let values = values.doing("read counters")?;
+        let mut sum = Count::default();
+        for Record(count) in values.iter() {
+            sum.packets = sum.packets.wrapping_add(count.packets);
+            sum.bytes = sum.bytes.wrapping_add(count.bytes);
+        }
+        found.push(sum);
+    }
+    Ok(found)
+}
+
+/// An event from the ring; nothing when the length is not an event's.
+#[must_use]
+pub fn event(bytes: &[u8]) -> Option<Event> {
+    if bytes.len() != size_of::<Event>() {
+        return None;
+    }
+    // SAFETY: as many bytes as an `Event` has, which is integers only: every bit pattern is one.
+    Some(unsafe { bytes.as_ptr().cast::<Event>().read_unaligned() })
+}

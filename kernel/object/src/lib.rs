@@ -1,0 +1,70 @@
+//! The kernel programs, built from source by the build script and embedded as one object.
+//!
+//! It holds bytes and names and does nothing with them: `gabion-generation` loads them. Where the
+//! BPF toolchain is missing the crate still compiles, and [`object`] says what to do.
+
+#![forbid(unsafe_code)]
+
+include!(concat!(env!("OUT_DIR"), "/object.rs"));
+
+/// The XDP program.
+pub const INGRESS: &str = "gabion_ingress";
+/// The tc program.
+pub const EGRESS: &str = "gabion_egress";
+
+/// Names of maps and read-only globals, as the object's symbols spell them.
+pub mod map {
+    /// Global: parameters of the tables.
+    pub const PARAMS: &str = "PARAMS";
+    /// Global: number of the generation.
+    pub const GENERATION: &str = "GENERATION";
+    /// Words of the tables.
+    pub const TABLES: &str = "TABLES";
+    /// Interfaces by ifindex.
+    pub const INTERFACES: &str = "INTERFACES";
+    /// Counts by rule number and CPU.
+    pub const RULE_COUNTS: &str = "RULE_COUNTS";
+    /// Totals by action × reason and CPU.
+    pub const REASON_COUNTS: &str = "REASON_COUNTS";
+    /// Events that were not sent, by reason and CPU.
+    pub const SUPPRESSED: &str = "SUPPRESSED";
+    /// Settings.
+    pub const SETTINGS: &str = "SETTINGS";
+    /// The node's addresses.
+    pub const LOCAL: &str = "LOCAL";
+    /// Connections that were answered.
+    pub const ESTABLISHED: &str = "ESTABLISHED";
+    /// Connections that were not.
+    pub const OPENING: &str = "OPENING";
+    /// Datagrams whose first fragment passed.
+    pub const FRAGMENTS: &str = "FRAGMENTS";
+    /// The ring of events.
+    pub const EVENTS: &str = "EVENTS";
+
+    /// Maps that outlive a generation.
+    pub const STATE: [&str; 8] = [ESTABLISHED, OPENING, FRAGMENTS, SETTINGS, LOCAL, EVENTS, REASON_COUNTS, SUPPRESSED];
+}
+
+/// No object was embedded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotBuilt {
+    /// What was missing when this binary was built.
+    pub reason: &'static str,
+}
+
+impl std::fmt::Display for NotBuilt {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            formatter,
+            "this binary was built without the kernel programs ({}); `./x doctor` says what is missing, then build again",
+            self.reason
+        )
+    }
+}
+
+impl std::error::Error for NotBuilt {}
+
+/// The object.
+pub fn object() -> Result<&'static [u8], NotBuilt> {
+    EMBEDDED.map_err(|reason| NotBuilt { reason })
+}
