@@ -9,6 +9,7 @@ mod kinds;
 mod names;
 mod place;
 mod print;
+mod schema;
 mod service;
 mod shape;
 mod site;
@@ -26,6 +27,7 @@ use crate::set::{Location, PolicySet};
 
 pub use kinds::API_VERSION;
 pub use print::to_yaml;
+pub use schema::{reference_tables, schema};
 pub use tree::{DEPTH_LIMIT, NODE_LIMIT, SOURCE_LIMIT};
 
 /// One file, or whatever else text came from.

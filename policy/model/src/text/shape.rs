@@ -238,8 +238,8 @@ impl Check<'_, '_> {
             Shape::Text(form) if kind != Plain::Text && !(form.number && kind == Plain::Integer) => {
                 let message = format!("{} is {}, and must be {}", quote(name), found(node), form.what);
                 // Quotes alone do not make a number an address or a pair.
-                    let quotable = !form.number && form.pattern.is_none_or(|pattern| !pattern.contains(['/', ':']));
-                    let help = quotable.then(|| format!("put it in quotes: \"{text}\""));
+                let quotable = !form.number && form.pattern.is_none_or(|pattern| !pattern.contains(['/', ':']));
+                let help = quotable.then(|| format!("put it in quotes: \"{text}\""));
                 self.report(Code::WrongType, node.span, message, help);
             }
             Shape::Bool if !matches!(kind, Plain::Bool(_)) => {
@@ -265,14 +265,20 @@ impl Check<'_, '_> {
                 let message = format!("{} must be {}, not {}", quote(name), shape.describe(), quote(text));
                 if text == "pass" && words.contains(&"audit") && words.contains(&"deny") {
                     let help = "a Policy stands in no tier; allow, deny or audit here, or write a ClusterPolicy";
-                    self.report(Code::Pass, node.span, "only a ClusterPolicy can pass to the next tier".to_owned(), Some(help.to_owned()));
+                    self.report(
+                        Code::Pass,
+                        node.span,
+                        "only a ClusterPolicy can pass to the next tier".to_owned(),
+                        Some(help.to_owned()),
+                    );
                     return;
                 }
                 let foreign = FOREIGN_WORDS.iter().find(|(word, _)| words.contains(&"deny") && *word == text);
                 let meant = nearest(text, words.iter().copied())
                     .map(|word| format!("did you mean `{word}`?"))
                     .or(foreign.map(|(_, help)| (*help).to_owned()))
-                    .or((words.len() > WORDS_IN_MESSAGE).then(|| format!("the words are {}", list(words.iter().copied()))));
+                    .or((words.len() > WORDS_IN_MESSAGE)
+                        .then(|| format!("the words are {}", list(words.iter().copied()))));
                 self.report(Code::UnknownWord, node.span, message, meant);
             }
             _ => {}
