@@ -62,7 +62,10 @@ impl State {
 
     pub(crate) fn set_settings(&self, settings: &Settings) -> Result<(), Error> {
         let mut map: Array<_, Record<Settings>> = self.map(map::SETTINGS)?;
-        map.set(0, Record(*settings), 0).doing("write the settings")
+        // The kernel programs look at the whole list, and 0 is no port.
+        let mut settings = *settings;
+        settings.failsafe.iter_mut().skip(settings.failsafe_count as usize).for_each(|port| *port = 0);
+        map.set(0, Record(settings), 0).doing("write the settings")
     }
 
     pub(crate) fn settings(&self) -> Result<Settings, Error> {

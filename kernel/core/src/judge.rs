@@ -53,8 +53,8 @@ pub trait World: Tables + Sized {
     fn interface(&self, ifindex: u32) -> Interface;
     /// Whether audit mode is on.
     fn audit_mode(&self) -> bool;
-    /// Fail-safe port by its place in the list: protocol << 16 | port, 0 beyond the end.
-    fn failsafe(&self, index: usize) -> u32;
+    /// Whether a port (protocol << 16 | port) is among the fail-safe ones: [`lists`].
+    fn is_failsafe_port(&self, wanted: u32) -> bool;
     /// A connection.
     fn connection<'a>(&'a self, table: Table, key: &ConnKey) -> Option<Self::Slot<'a>>;
     /// Adds a connection, or replaces it. A table that is full forgets its oldest.
@@ -275,11 +275,20 @@ fn is_failsafe<W: World>(world: &W, place: Place, facts: &Facts) -> bool {
         (&facts.source, facts.source_port)
     };
     let wanted = (facts.protocol as u32) << 16 | port as u32;
-    let mut listed = false;
-    for index in 0..FAILSAFE_LIMIT {
-        listed |= world.failsafe(index) == wanted;
+    world.is_failsafe_port(wanted) && world.is_local(facts.family, address)
+}
+
+/// Whether `wanted` is in the list, which is 0 beyond its end. Without a branch for each element: the verifier would
+/// follow every pattern of hits and misses.
+#[must_use]
+#[inline(always)]
+pub fn lists(ports: &[u32; FAILSAFE_LIMIT], wanted: u32) -> bool {
+    let mut hits = 0;
+    for port in ports {
+        // 0 alone borrows through to the highest bit.
+        hits |= u64::from(port ^ wanted).wrapping_sub(1) >> 63;
     }
-    listed && world.is_local(facts.family, address)
+    hits != 0
 }
 
 #[inline(always)]

@@ -9,7 +9,7 @@ use gabion_abi::facts::{Address, Facts};
 use gabion_abi::tables::PARAM_COUNT;
 use gabion_abi::verdict::Interface;
 use gabion_kernel_core::classify::{Entries, Tables, classify};
-use gabion_kernel_core::judge::{Case, Slot, Table, World};
+use gabion_kernel_core::judge::{Case, Slot, Table, World, lists};
 use gabion_kernel_core::track::track;
 
 use crate::maps;
@@ -121,13 +121,8 @@ impl<H: Hook> World for Maps<H> {
     }
 
     #[inline(always)]
-    fn failsafe(&self, index: usize) -> u32 {
-        match maps::SETTINGS.get(0) {
-            Some(settings) if index < settings.failsafe_count as usize => {
-                settings.failsafe.get(index).copied().unwrap_or(0)
-            }
-            _ => 0,
-        }
+    fn is_failsafe_port(&self, wanted: u32) -> bool {
+        maps::SETTINGS.get(0).is_some_and(|settings| lists(&settings.failsafe, wanted))
     }
 
     #[inline(always)]
