@@ -6,7 +6,7 @@
 //! @source/len  destination/len  lo : hi  lo : hi  protocol/mask  flags/mask
 //! ```
 //!
-//! The whole file becomes one `ClusterPolicy` in tier `classbench` for everyone, with the lines as
+//! The whole file becomes one `ClusterPolicy`, named after the file, in tier `classbench` for everyone, with the lines as
 //! ingress rules in their order; rule *n*, counted from 0 over the lines that hold rules, is named
 //! `<file stem>-n`. What no line matches is left to the site's defaults. The language carries no
 //! actions, so the caller chooses them ([`Actions`]).
@@ -35,6 +35,7 @@ use gabion_policy_model::subject::{Any, AnySubject, Cidr};
 use ipnet::{IpNet, Ipv4Net};
 
 use crate::diagnostic::{Diagnostic, ERROR_LIMIT};
+use crate::names;
 use crate::source::{Lines, Source};
 use crate::Imported;
 
@@ -91,15 +92,17 @@ pub fn import_classbench(source: Source<'_>, actions: Actions) -> Result<Importe
                 continue;
             }
         };
-        if !filter.can_match() {
+        let can_match = filter.can_match();
+        if !can_match {
             unmatchable.push(range.clone());
         }
         rules.push(Rule {
             name: format!("{stem}-{}", rules.len()),
             action: actions.of(rules.len()),
-            from: Some(vec![cidr(filter.source)]),
+            // From nobody is how a rule says that it matches nothing.
+            from: Some(if can_match { vec![cidr(filter.source)] } else { Vec::new() }),
             to: Some(vec![cidr(filter.destination)]),
-            services: services.of(&filter),
+            services: if can_match { services.of(&filter) } else { Vec::new() },
             stateless: false,
             log: false,
             location: lines.locate(range),
@@ -117,7 +120,7 @@ pub fn import_classbench(source: Source<'_>, actions: Actions) -> Result<Importe
         ));
     }
     let policy = ClusterPolicy {
-        name: stem,
+        name: names::fit_document(&stem, "classbench"),
         tier: Tier { name: "classbench".to_owned(), stage: Stage::Admin, order: 0 },
         order: 0,
         subject: AnySubject::Any(Any),
@@ -258,7 +261,7 @@ fn masked(lines: &Lines<'_>, (word, range): &(&str, Range<usize>), limit: u16) -
         })
 }
 
-/// Builds services; sets that many lines share are worked out once.
+/// Builds the services of lines that can match; sets that many lines share are worked out once.
 #[derive(Default)]
 struct Services {
     icmp: HashMap<Masked, RangeSet>,
@@ -282,13 +285,9 @@ impl Services {
         if filter.protocol.matches(protocol::TCP.into()) && filter.flags_can_match_tcp() {
             services.push(Service { protocols: only(protocol::TCP), tcp_flags: Some(flags), ..base.clone() });
         }
-        if filter.protocol.matches(protocol::ICMP.into()) {
+        if filter.protocol.matches(protocol::ICMP.into()) && !filter.wants_ports() {
             let numbers = self.icmp.entry(filter.flags).or_insert_with(|| matching(filter.flags, u16::MAX));
-            services.push(Service { protocols: only(protocol::ICMP), icmp: Some(numbers.clone()), ..base.clone() });
-        }
-        if services.is_empty() {
-            // No packet is TCP and ICMP: this matches nothing, as the line does.
-            services.push(Service { tcp_flags: Some(flags), icmp: Some(RangeSet::from_range(0..=0xffff)), ..base });
+            services.push(Service { protocols: only(protocol::ICMP), icmp: Some(numbers.clone()), ..base });
         }
         services
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use gabion_policy_model::set::Location;
 
 use crate::diagnostic::Diagnostic;
+use crate::names;
 
 /// A text with the name that errors call it by.
 #[derive(Clone, Copy, Debug)]
@@ -17,21 +18,20 @@ pub struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    /// The name without folders and without what follows the last dot, fit to be a policy's name.
+    /// The name without folders and without what follows the last dot, fit to begin a rule's name.
     pub(crate) fn stem(&self, otherwise: &str) -> String {
         let file = self.name.rsplit(['/', '\\']).next().unwrap_or_default();
         let stem = match file.rsplit_once('.') {
             Some((stem, _)) if !stem.is_empty() => stem,
             _ => file,
         };
-        let fit: String = stem
-            .chars()
-            .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '-' })
-            .collect();
-        let fit = fit.trim_matches(|c: char| !c.is_ascii_alphanumeric());
-        if fit.is_empty() { otherwise.to_owned() } else { fit.to_owned() }
+        // Room for the number of the rule.
+        names::fit(stem, names::RULE_NAME_LIMIT - 12, otherwise)
     }
 }
+
+/// Characters of a file's name that names of policies keep.
+const STEM_CHARS: usize = 50;
 
 /// A source with its lines counted.
 #[derive(Debug)]

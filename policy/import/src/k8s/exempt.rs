@@ -12,6 +12,7 @@ use gabion_policy_model::trace::Direction;
 
 use super::admin_policy::ADMIN_ORDER;
 use super::selector::cidr;
+use crate::names::RULE_NAME_LIMIT;
 
 /// Adds the tiers `pod-itself` and `pod-node` as far as policies select someone.
 ///
@@ -25,25 +26,28 @@ pub(super) fn exempt(set: &mut PolicySet, node_addresses: &[Vec<IpAddr>]) -> Opt
     selected.egress.extend(&isolated.egress);
 
     let inventory = &set.inventory;
-    let itself = |pods: &BTreeSet<usize>| {
+    let itself = |direction: &str, pods: &BTreeSet<usize>| {
         pods.iter()
-            .map(|&pod| &inventory.entries[pod])
-            .filter(|entry| !entry.addresses.is_empty())
-            .map(|entry| {
-                let name = format!("{}.{}", entry.namespace, entry.name);
+            .map(|&pod| (pod, &inventory.entries[pod]))
+            .filter(|(_, entry)| !entry.addresses.is_empty())
+            .map(|(pod, entry)| {
+                let full = format!("{direction}.{}.{}", entry.namespace, entry.name);
+                let name = if full.len() <= RULE_NAME_LIMIT { full } else { format!("{direction}-{pod}") };
                 rule(name, Some(subjects(&entry.addresses)), Some(subjects(&entry.addresses)), &entry.location)
             })
             .collect()
     };
-    let itself = policy(set, "pod-itself", ADMIN_ORDER - 1, itself(&selected.ingress), itself(&selected.egress));
+    let itself = policy(set, "pod-itself", ADMIN_ORDER - 1, itself("ingress", &selected.ingress), itself("egress", &selected.egress));
 
     let ingress = by_node(inventory, &isolated.ingress, node_addresses)
         .into_iter()
-        .map(|(node, pods)| rule(format!("from-{}", node[0]), Some(subjects(&node)), Some(pods), &Location::default()))
+        .enumerate()
+        .map(|(n, (node, pods))| rule(format!("from-node-{n}"), Some(subjects(&node)), Some(pods), &Location::default()))
         .collect();
     let egress = by_node(inventory, &isolated.egress, node_addresses)
         .into_iter()
-        .map(|(node, pods)| rule(format!("to-{}", node[0]), Some(pods), Some(subjects(&node)), &Location::default()))
+        .enumerate()
+        .map(|(n, (node, pods))| rule(format!("to-node-{n}"), Some(pods), Some(subjects(&node)), &Location::default()))
         .collect();
     let of_node = policy(set, "pod-node", ADMIN_ORDER + 1, ingress, egress);
 

@@ -82,17 +82,36 @@ impl Text<'_, '_> {
         }
     }
 
-    /// A map of strings.
-    pub fn strings(&self, node: Option<&Node>, what: &str) -> BTreeMap<String, String> {
-        let Some(fields) = node.and_then(|node| Fields::open(self, node, what)) else { return BTreeMap::new() };
-        fields
-            .pairs
-            .iter()
-            .filter_map(|(key, value)| {
-                let value = self.string(value, &format!("{what} `{key}`"))?;
-                Some(((*key).to_owned(), value.to_owned()))
+    /// A map of labels.
+    pub fn labels(&self, node: Option<&Node>) -> BTreeMap<String, String> {
+        let Some(fields) = node.and_then(|node| Fields::open(self, node, "labels")) else { return BTreeMap::new() };
+        let pairs = fields.pairs.iter().zip(&fields.keys);
+        pairs
+            .filter_map(|(&(key, value), node)| {
+                self.label_key(node, key)?;
+                let value = self.label_value(value)?;
+                Some((key.to_owned(), value.to_owned()))
             })
             .collect()
+    }
+
+    pub fn label_key(&self, node: &Node, key: &str) -> Option<()> {
+        let fits = names::is_label_key(key);
+        if !fits {
+            let remedy = "write at most 63 letters, digits, `-`, `_` and `.`, before it a domain and `/` if need be";
+            self.refuse(node, "not the key of a label", remedy);
+        }
+        fits.then_some(())
+    }
+
+    pub fn label_value<'n>(&self, node: &'n Node) -> Option<&'n str> {
+        let value = self.string(node, "the value of a label")?;
+        if !value.is_empty() && !names::is_qualified(value, 63) {
+            let remedy = "write at most 63 letters, digits, `-`, `_` and `.`, a letter or digit first and last";
+            self.refuse(node, "not the value of a label", remedy);
+            return None;
+        }
+        Some(value)
     }
 }
 
@@ -207,25 +226,21 @@ impl Metadata {
             Some(node) => text.string(node, "the namespace")?,
             None => DEFAULT_NAMESPACE,
         };
-        for (node, word) in [(fields.of("name"), name), (fields.of("namespace"), namespace)] {
-            if let Some(node) = node
-                && !is_dns_subdomain(word)
-            {
-                let remedy = "write at most 253 of a-z, 0-9, `-` and `.`, a letter or digit first and last";
-                text.refuse(node, "not a name that Kubernetes takes", remedy);
-                return None;
-            }
+        if let Some(node) = fields.of("name")
+            && !names::is_dns_subdomain(name)
+        {
+            let remedy = "write at most 253 of a-z, 0-9, `-` and `.`, a letter or digit first and last";
+            text.refuse(node, "not a name that Kubernetes takes", remedy);
+            return None;
         }
-        let labels = text.strings(fields.of("labels"), "the label");
+        if let Some(node) = fields.of("namespace")
+            && !names::is_dns_label(namespace)
+        {
+            let remedy = "write at most 63 of a-z, 0-9 and `-`, a letter or digit first and last";
+            text.refuse(node, "not a namespace that Kubernetes takes", remedy);
+            return None;
+        }
+        let labels = text.labels(fields.of("labels"));
         Some(Self { name: name.to_owned(), namespace: namespace.to_owned(), labels })
     }
-}
-
-/// RFC 1123 subdomain names, as Kubernetes wants them.
-fn is_dns_subdomain(name: &str) -> bool {
-    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    name.len() <= 253
-        && name.split('.').all(|label| {
-            label.starts_with(inner) && label.ends_with(inner) && label.chars().all(|c| inner(c) || c == '-')
-        })
 }

@@ -11,7 +11,7 @@ use crate::yaml::Node;
 /// A `LabelSelector`; an empty one selects everything.
 pub(super) fn selector(text: &Text<'_, '_>, node: &Node, what: &str) -> Option<LabelSelector> {
     let fields = Fields::closed(text, node, what, &["matchLabels", "matchExpressions"])?;
-    let match_labels = text.strings(fields.of("matchLabels"), "the label");
+    let match_labels = text.labels(fields.of("matchLabels"));
     let mut match_expressions = Vec::new();
     for element in text.list(fields.of("matchExpressions"), "matchExpressions") {
         match_expressions.extend(expression(text, element));
@@ -22,11 +22,13 @@ pub(super) fn selector(text: &Text<'_, '_>, node: &Node, what: &str) -> Option<L
 fn expression(text: &Text<'_, '_>, node: &Node) -> Option<LabelTest> {
     let what = "a match expression";
     let fields = Fields::closed(text, node, what, &["key", "operator", "values"])?;
-    let key = text.string(fields.required(text, "key", what)?, "the key")?.to_owned();
+    let node = fields.required(text, "key", what)?;
+    let key = text.string(node, "the key")?.to_owned();
+    text.label_key(node, &key)?;
     let operator = fields.required(text, "operator", what)?;
     let mut values = Vec::new();
     for value in text.list(fields.of("values"), "values") {
-        values.push(text.string(value, "a value")?.to_owned());
+        values.push(text.label_value(value)?.to_owned());
     }
     let name = text.string(operator, "the operator")?;
     let wants_values = match name {

@@ -1,6 +1,6 @@
 //! Chains → tiers of ordered rules.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use gabion_policy_model::rule::{Action, ClusterPolicy, Rule, Stage, Tier};
@@ -12,6 +12,7 @@ use super::statement::{Reader, Statement, Verdict};
 use super::token::Token;
 use super::words;
 use crate::diagnostic::Diagnostic;
+use crate::names;
 use crate::source::Lines;
 
 /// How deep chains may jump, as in the kernel.
@@ -353,6 +354,8 @@ fn range(tokens: &[Token]) -> std::ops::Range<usize> {
 struct Tiers {
     policies: Vec<ClusterPolicy>,
     numbers: HashMap<&'static str, u32>,
+    /// Names of rules that are given away.
+    names: HashSet<String>,
     /// The last policy takes more rules of this direction.
     open: Option<&'static str>,
 }
@@ -400,14 +403,15 @@ impl Tiers {
         if guarded || self.open != Some(direction) {
             self.begin(base, direction);
         }
+        let name = self.name(&flat.name);
         let mut rules = Vec::new();
         if !not_from.is_empty() {
-            rules.push(rule(format!("{}.not-from", flat.name), Action::Pass, Some(not_from), None));
+            rules.push(rule(format!("{name}.not-from"), Action::Pass, Some(not_from), None));
         }
         if !not_to.is_empty() {
-            rules.push(rule(format!("{}.not-to", flat.name), Action::Pass, None, Some(not_to)));
+            rules.push(rule(format!("{name}.not-to"), Action::Pass, None, Some(not_to)));
         }
-        rules.push(rule(flat.name.clone(), flat.action, from, to));
+        rules.push(rule(name, flat.action, from, to));
         if let Some(policy) = self.policies.last_mut() {
             let list = if direction == "egress" { &mut policy.egress } else { &mut policy.ingress };
             list.append(&mut rules);
@@ -415,6 +419,19 @@ impl Tiers {
         // What passes here is for the next tier, so that no other rule may stand in this one.
         self.open = (!guarded).then_some(direction);
         Ok(())
+    }
+
+    /// The name with what no name holds replaced, shortened, and told apart from the others. There is room
+    /// for what the rules before it add.
+    fn name(&mut self, wanted: &str) -> String {
+        let fit = names::fit(wanted, names::RULE_NAME_LIMIT - 20, "rule");
+        let mut name = fit.clone();
+        let mut number = 2;
+        while !self.names.insert(name.clone()) {
+            name = format!("{fit}.{number}");
+            number += 1;
+        }
+        name
     }
 
     fn begin(&mut self, base: &Base<'_, '_>, direction: &'static str) {
