@@ -2,7 +2,9 @@
 
 use gabion_policy_model::PolicySet;
 use gabion_policy_model::oracle::{Action, Decision};
+use gabion_policy_model::rule::{ClusterPolicy, Policy, Rule};
 use gabion_policy_model::site::Mode;
+use gabion_policy_model::subject::AnySubject;
 use gabion_policy_model::trace::Direction;
 use serde::Serialize;
 
@@ -154,10 +156,26 @@ fn notes(set: &PolicySet, directory: &Directory<'_>, packet: &Packet<'_>, verdic
     if audit && !verdict.is_allowed() {
         notes.push("the site starts in audit mode: there the packet passes, and is reported".to_owned());
     }
+    let placed = packet.source_interface.or(packet.destination_interface).is_some();
+    if packet.place == Place::EndToEnd && !placed && speaks_of_interfaces(set) {
+        notes.push("rules of this policy speak of interfaces: without --in and --out they see none".to_owned());
+    }
     if packet.place == Place::Arrival && packet.asked.ingress && !packet.asked.egress && !directory.knows_node() {
         let text = "the site lists no addresses of the node, so that the packet counts as meant for the node itself; \
                     with --out it counts as forwarded";
         notes.push(text.to_owned());
     }
     notes
+}
+
+fn speaks_of_interfaces(set: &PolicySet) -> bool {
+    let is_interface = |subject: &AnySubject| matches!(subject, AnySubject::Interface(_));
+    let in_rules = |rules: &[Rule]| rules.iter().flat_map(|r| r.from.iter().chain(&r.to).flatten()).any(is_interface);
+    let in_cluster = |policy: &ClusterPolicy| {
+        is_interface(&policy.subject) || in_rules(&policy.ingress) || in_rules(&policy.egress)
+    };
+    let in_policy = |policy: &Policy| {
+        is_interface(&policy.subject) || policy.ingress.iter().chain(&policy.egress).any(|rules| in_rules(rules))
+    };
+    set.cluster_policies.iter().any(in_cluster) || set.policies.iter().any(in_policy)
 }

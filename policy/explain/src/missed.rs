@@ -9,7 +9,7 @@ use gabion_policy_model::oracle::{self, service_matches};
 use gabion_policy_model::range::RangeSet;
 use gabion_policy_model::rule::Rule;
 use gabion_policy_model::service::{FragmentMatch, PortMatch, Service, Vlan};
-use gabion_policy_model::subject::{End, Subject};
+use gabion_policy_model::subject::{End, Extent, Subject};
 use gabion_policy_model::trace::Direction;
 use serde::Serialize;
 
@@ -51,7 +51,7 @@ impl<'a, S: Subject> Comparison<'a, S> {
         (!subject.carried_by(self.typed.end(direction), &self.set.inventory)).then(|| Missed {
             field: "subject",
             wants: subject.describe(),
-            has: self.packet.end_name(direction),
+            has: self.end_as(std::slice::from_ref(subject), direction),
         })
     }
 
@@ -81,7 +81,24 @@ impl<'a, S: Subject> Comparison<'a, S> {
         } else if peers.len() > SHOWN {
             wants.push(format!("{} more", peers.len() - SHOWN));
         }
-        Some(Missed { field, wants: wants.join(" or "), has: self.packet.end_name(side) })
+        Some(Missed { field, wants: wants.join(" or "), has: self.end_as(peers, side) })
+    }
+
+    /// An end as subjects look at it: only interfaces are compared with interfaces.
+    fn end_as(&self, subjects: &[S], side: Direction) -> String {
+        let by_interface = |subject: &S| {
+            let extents = subject.extents(&self.set.inventory);
+            let plain = Extent::default();
+            !extents.is_empty()
+                && extents.iter().all(|e| *e == Extent { interfaces: e.interfaces.clone(), ..plain.clone() })
+        };
+        if subjects.is_empty() || !subjects.iter().all(by_interface) {
+            return self.packet.end_name(side);
+        }
+        match self.typed.end(side).interface {
+            Some(name) => format!("interface {name}"),
+            None => "no interface that is known".to_owned(),
+        }
     }
 
     /// A rule without services is not asked about packets that must be named.
@@ -253,5 +270,45 @@ fn found(field: &str, f: &Facts, packet: &Packet<'_>) -> String {
             _ => "a whole packet".to_owned(),
         },
         _ => packet.content(),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use gabion_policy_model::oracle::rule_matches;
+
+    use super::*;
+    use crate::packet::{Asked, Place};
+
+    /// A rule misses in some field exactly when the oracle says that it does not match.
+    #[test]
+    fn a_rule_matches_exactly_when_it_misses_nowhere() {
+        let mut tried = [0usize; 2];
+        for seed in 1..=400 {
+            let mut rng = fastrand::Rng::with_seed(seed);
+            let set = gabion_testing_oracle::policy_set(&mut rng);
+            for _ in 0..40 {
+                let sent = gabion_testing_oracle::packet(&mut rng);
+                let packet = Packet {
+                    facts: sent.facts,
+                    source_interface: sent.source_interface,
+                    destination_interface: sent.destination_interface,
+                    asked: Asked::BOTH,
+                    place: Place::EndToEnd,
+                    assumed: Vec::new(),
+                };
+                let comparison = Comparison::new(&set, &packet);
+                let of_policies = set.policies.iter().flat_map(|p| p.ingress.iter().chain(&p.egress).flatten());
+                let of_tiers = set.cluster_policies.iter().flat_map(|p| p.ingress.iter().chain(&p.egress));
+                for rule in of_policies.chain(of_tiers) {
+                    let matches = rule_matches(rule, &comparison.typed);
+                    let missed = comparison.rule(rule);
+                    assert_eq!(missed.is_empty(), matches, "seed {seed}: {missed:?} of {rule:#?}\nfor {sent:#?}");
+                    tried[usize::from(matches)] += 1;
+                }
+            }
+        }
+        assert!(tried.iter().all(|&count| count > 1_000), "{tried:?}");
     }
 }

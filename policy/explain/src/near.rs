@@ -31,7 +31,9 @@ pub struct NearMiss {
 /// Near misses that are shown for each direction.
 const SHOWN: usize = 5;
 /// Rules that are farther away than this are not close: two ends, or one end and two fields.
-const FARTHEST: usize = 4;
+const FARTHEST_ALLOW: usize = 4;
+/// What might have denied an allowed packet is of interest only where little was missing: one end, or two fields.
+const FARTHEST_DENY: usize = 2;
 
 /// `file:line:column`, where the text is known.
 pub(crate) fn written(location: &Location) -> Option<String> {
@@ -57,6 +59,7 @@ pub(crate) fn near_misses<S: Subject>(
         Action::Deny => matches!(action, rule::Action::Allow | rule::Action::Audit),
         Action::Allow | Action::Audit => action == rule::Action::Deny,
     };
+    let farthest = if decision.action == Action::Deny { FARTHEST_ALLOW } else { FARTHEST_DENY };
     let mut close: Vec<(usize, RuleRef, Vec<Missed>)> = Vec::new();
     let mut consider = |subject: &S, rules: &[Rule<S>], reference: &dyn Fn(u32) -> RuleRef| {
         let mut candidates = rules.iter().enumerate().filter(|(_, rule)| wanted(rule.action)).peekable();
@@ -67,7 +70,7 @@ pub(crate) fn near_misses<S: Subject>(
         for (position, rule) in candidates {
             let missed: Vec<_> = about.clone().into_iter().chain(comparison.rule(rule)).collect();
             let apart = distance(&missed);
-            if apart <= FARTHEST {
+            if apart <= farthest {
                 close.push((apart, reference(position as u32), missed));
             }
         }

@@ -50,7 +50,7 @@ pub(crate) fn remedy(comparison: &Comparison<'_, AnySubject>, direction: Directi
         direction: direction_name(direction),
         text: format!("{text}{covers}"),
         location: place(comparison.set, direction, decision),
-        yaml: None,
+        yaml: document.as_ref().map(gabion_policy_model::text::to_yaml),
         document,
     }
 }
@@ -88,12 +88,12 @@ impl Draft<'_> {
                 let drafts = before.map_or_else(Vec::new, |before| {
                     self.cluster_policies(before.tier.clone(), before.order.saturating_sub(1))
                 });
-                (format!("Narrow rule {name} so that it no longer covers this, or allow it earlier in the tier:"), drafts)
+                (format!("Narrow rule {name} so that it no longer covers this, or allow it earlier in the tier"), drafts)
             }
             RuleRef::Policy { .. } => {
                 let drafts = self.cluster_policies(self.tier(Stage::Admin, "admin"), 0);
                 let text = format!(
-                    "Narrow rule {name}: a deny wins over every allow beside it. Only an admin tier decides before it:"
+                    "Narrow rule {name}: a deny wins over every allow beside it. Only an admin tier decides before it"
                 );
                 (text, drafts)
             }
@@ -101,11 +101,11 @@ impl Draft<'_> {
                 let isolating = set.policies.get(policy as usize);
                 let drafts = isolating.map(|isolating| self.policy(isolating)).into_iter().collect();
                 let policy = name.strip_suffix("/isolation").unwrap_or(&name);
-                (format!("Add this rule to policy {policy}, or this policy beside it:"), drafts)
+                (format!("Add this rule to policy {policy}, or this policy beside it"), drafts)
             }
             RuleRef::SubjectDefault { .. } | RuleRef::Default | RuleRef::LinkControlDefault | RuleRef::UnparsedDefault => {
                 let drafts = self.cluster_policies(self.tier(Stage::Baseline, "baseline"), 0);
-                (format!("No rule speaks of it: allow it in a baseline tier, or change the site's {name}:"), drafts)
+                (format!("No rule speaks of it: allow it in a baseline tier, or change the site's {name}"), drafts)
             }
         }
     }
@@ -231,10 +231,16 @@ impl Draft<'_> {
             let end = self.comparison.typed.end(side);
             let entry = self.comparison.set.inventory.entries.iter().find(|entry| entry.is(end));
             let name = entry.map_or_else(|| word(&self.comparison.packet.end_name(side)), |entry| word(&entry.name));
-            name.chars().take(40).collect::<String>()
+            name.chars().take(20).collect::<String>()
         };
         let mut name = format!("allow-{}-to-{}-{}", end(Direction::Egress), end(Direction::Ingress), self.content_name());
-        name.truncate(120);
+        // A name has 63 characters; what is put before and behind it needs its share.
+        name.truncate(48);
+        name.truncate(name.trim_end_matches('-').len());
+        // Both directions may need a document, and the two are pasted together.
+        if self.direction == Direction::Egress {
+            name.push_str("-egress");
+        }
         let free = (2..).map(|number| format!("{name}-{number}")).find(|numbered| !taken(numbered));
         if taken(&name) { free.unwrap_or(name) } else { name }
     }
