@@ -52,7 +52,8 @@ pub fn table(answer: &Answer) -> String {
         text += "\nwhat would have allowed it\n";
     }
     for remedy in &answer.would_allow {
-        let _ = writeln!(text, "  {}: {}", remedy.direction, remedy.text);
+        let colon = if remedy.yaml.is_some() { ":" } else { "." };
+        let _ = writeln!(text, "  {}: {}{colon}", remedy.direction, remedy.text);
         if let Some(yaml) = &remedy.yaml {
             for line in yaml.lines() {
                 let _ = writeln!(text, "{}", format!("    {line}").trim_end());

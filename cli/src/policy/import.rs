@@ -8,6 +8,7 @@ use gabion_policy_import::classbench::Actions;
 use gabion_policy_import::{Diagnostic, Imported, Source, import_classbench, import_k8s, import_nft};
 use gabion_policy_model::PolicySet;
 use gabion_policy_model::finding::Severity;
+use gabion_policy_model::text;
 
 use crate::command::{ClassbenchActions, ImportArgs, ImportLanguage};
 use crate::exit::{Exit, Failure, plain};
@@ -48,7 +49,7 @@ pub fn run(arguments: &ImportArgs) -> Result<Exit, Failure> {
     };
     problems(&imported.warnings, Severity::Warning);
     let Some(folder) = &arguments.out else {
-        return output::print_bytes(crate::pending::to_yaml(&imported.policies).as_bytes()).map(|()| Exit::Fine);
+        return output::print_bytes(text::to_yaml(&imported.policies).as_bytes()).map(|()| Exit::Fine);
     };
     let files = files(&stem(&arguments.files, arguments.language), &imported.policies);
     write(folder, &files, arguments.force)?;
@@ -88,7 +89,7 @@ fn files(stem: &str, set: &PolicySet) -> Vec<(String, String)> {
     [("inventory", inventory), ("site", site), ("cluster-policies", cluster), ("policies", policies)]
         .into_iter()
         .filter(|(_, part)| *part != PolicySet::default())
-        .map(|(kind, part)| (format!("{stem}-{kind}.yaml"), crate::pending::to_yaml(&part)))
+        .map(|(kind, part)| (format!("{stem}-{kind}.yaml"), text::to_yaml(&part)))
         .collect()
 }
 
