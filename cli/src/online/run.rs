@@ -1,0 +1,95 @@
+//! `gabion run`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use gabion_agent::run::RunOptions;
+
+use super::{BPFFS, Connection, STATE, failed};
+use crate::exit::{Exit, Failure};
+
+/// Flags of `gabion run`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  gabion run --policy /etc/gabion/policy
+  gabion run --policy site.yaml --policy rules/ --listen 127.0.0.1:9464 --log-format json
+
+SIGHUP, `gabion apply` and changed files put the policy into force anew, as a whole or not at all.
+SIGTERM stops the agent; enforcement stays. `gabion detach` takes it away.")]
+pub struct RunArgs {
+    /// Files or folders of policy
+    #[arg(long, required = true, value_name = "PATH", num_args = 1..)]
+    policy: Vec<PathBuf>,
+    /// Folder of the bpffs that this agent owns
+    #[arg(long, value_name = "DIR", default_value = BPFFS, env = "GABION_BPFFS")]
+    bpffs: PathBuf,
+    /// Folder for generation numbers, counts and the last good policy
+    #[arg(long, value_name = "DIR", default_value = STATE, env = "GABION_STATE")]
+    state: PathBuf,
+    #[command(flatten)]
+    connection: Connection,
+    /// Also answer questions (and /metrics) on this loopback address, read-only
+    #[arg(long, value_name = "127.0.0.1:PORT")]
+    listen: Option<SocketAddr>,
+    /// How to write the log
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    log_format: LogFormat,
+    /// What to write to the log
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    log_level: LogLevel,
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    /// For people and the journal
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// What is written to the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum LogLevel {
+    /// What needs a person
+    Error,
+    /// What may need one
+    Warn,
+    /// What happens
+    Info,
+    /// What a developer wants
+    Debug,
+}
+
+pub(super) fn run(arguments: &RunArgs) -> Result<Exit, Failure> {
+    start_log(arguments.log_format, arguments.log_level);
+    let options = RunOptions {
+        policy: arguments.policy.clone(),
+        bpffs: arguments.bpffs.clone(),
+        state: arguments.state.clone(),
+        socket: arguments.connection.socket.clone(),
+        listen: arguments.listen,
+    };
+    gabion_agent::run::run(&options, gabion_agent::kernel::bpf::open).map_err(failed)?;
+    Ok(Exit::Fine)
+}
+
+fn start_log(format: LogFormat, level: LogLevel) {
+    let level = match level {
+        LogLevel::Error => tracing::Level::ERROR,
+        LogLevel::Warn => tracing::Level::WARN,
+        LogLevel::Info => tracing::Level::INFO,
+        LogLevel::Debug => tracing::Level::DEBUG,
+    };
+    let log = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_target(false);
+    match format {
+        LogFormat::Json => log.json().flatten_event(true).init(),
+        // The journal writes the time itself.
+        LogFormat::Text if std::env::var_os("JOURNAL_STREAM").is_some() => log.with_ansi(false).without_time().init(),
+        LogFormat::Text => {
+            log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init();
+        }
+    }
+}
