@@ -1,0 +1,264 @@
+//! The agent's own life: modes, edits, mistakes, crashes, and what stays in force meanwhile.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher as _;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use gabion_testing_netns::End::{Client, Node, Server};
+use gabion_testing_netns::{ARRIVAL, Bench, Probe, Site, rules, way};
+use gabion_testing_site::frame::{holds, tcp_flag::SYN};
+
+const ALLOWED: u16 = 5_000;
+const FORBIDDEN: u16 = 5_001;
+
+fn allow(port: u16, extra: usize) -> String {
+    // More rules make another generation of the same meaning.
+    let mut list = vec![format!("{{name: r, action: allow, services: [{{protocol: udp, ports: {port}}}]}}")];
+    list.extend(
+        (0..extra)
+            .map(|n| format!("{{name: x{n}, action: deny, services: [{{protocol: udp, ports: {}}}]}}", 20_000 + n)),
+    );
+    rules(&list.iter().map(String::as_str).collect::<Vec<_>>(), &[])
+}
+
+fn pair() -> [Probe; 2] {
+    [ALLOWED, FORBIDDEN].map(|port| Probe::udp(Client, Server, false, 700, port))
+}
+
+/// Sends allowed and forbidden packets in turn while something happens. Gives back how many were sent
+/// and how many of each arrived.
+fn under_traffic(bench: &Bench, happens: impl FnOnce()) -> (u64, u64, u64) {
+    let (good, bad) = (bench.mark(), bench.mark());
+    let tap = bench.tap(Server);
+    let allowed = tap.watch({
+        let mark = good.clone();
+        move |frame| holds(frame, &mark)
+    });
+    let forbidden = tap.watch({
+        let mark = bad.clone();
+        move |frame| holds(frame, &mark)
+    });
+    let (stop, sent) = (AtomicBool::new(false), AtomicU64::new(0));
+    let transmitter = bench.transmitter(Client, Server);
+    let way = way(Client, Server, false);
+    thread::scope(|scope| {
+        let sender = scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                transmitter.send(&way.udp(700, FORBIDDEN, &bad)).unwrap();
+                transmitter.send(&way.udp(700, ALLOWED, &good)).unwrap();
+                sent.fetch_add(1, Ordering::Relaxed);
+                // About 5,000 a second: dense enough to meet every gap, and leaves the machine to the agent.
+                thread::sleep(Duration::from_micros(200));
+            }
+        });
+        happens();
+        stop.store(true, Ordering::Relaxed);
+        sender.join().unwrap();
+    });
+    bench.fence(Client, Server);
+    let sent = sent.into_inner();
+    let counts = (sent, allowed.seen(), forbidden.seen());
+    tap.clear();
+    counts
+}
+
+#[test]
+fn modes_switch_without_a_new_generation() {
+    let Some(bench) = Bench::new() else { return };
+    let [good, bad] = pair();
+    bench.baseline(&[&good, &bad]);
+    let Some(agent) = bench.guard(&allow(ALLOWED, 0)) else { return };
+    let generation = agent.status().unwrap()["generation"]["number"].clone();
+    bench.verify(&[(&good, true), (&bad, false)]);
+    let events = agent.events(&[]).unwrap();
+    for (mode, passes) in [("audit", true), ("enforce", false), ("audit", true), ("policy", false)] {
+        let output = agent.ask(&["mode", mode]).unwrap();
+        assert!(output.status.success(), "mode {mode}: {}", String::from_utf8_lossy(&output.stderr));
+        bench.verify(&[(&good, true), (&bad, passes)]);
+        assert_eq!(agent.status().unwrap()["generation"]["number"], generation, "mode {mode}");
+    }
+    // Both were reported: what was denied, and what would have been.
+    for verdict in ["deny", "audit"] {
+        let port = u64::from(FORBIDDEN);
+        let told = |event: &serde_json::Value| event["verdict"] == verdict && event["destination_port"] == port;
+        assert!(events.wait(ARRIVAL, told), "no event with verdict {verdict}");
+    }
+}
+
+#[test]
+fn edits_take_effect_as_a_whole_under_traffic() {
+    let Some(bench) = Bench::new() else { return };
+    let [good, bad] = pair();
+    bench.baseline(&[&good, &bad]);
+    let Some(agent) = bench.guard(&allow(ALLOWED, 0)) else { return };
+    let (sent, allowed, forbidden) = under_traffic(&bench, || {
+        for extra in 1..=10 {
+            bench.apply(&agent, &allow(ALLOWED, extra));
+        }
+    });
+    assert_eq!(forbidden, 0, "of {sent} forbidden packets some passed during ten edits");
+    assert_eq!(allowed, sent, "allowed packets were lost during ten edits");
+    let number = agent.status().unwrap()["generation"]["number"].as_u64().unwrap();
+    assert!(number >= 11, "generation {number} after ten edits");
+}
+
+#[test]
+fn a_bad_policy_leaves_the_old_one_in_force() {
+    let Some(bench) = Bench::new() else { return };
+    let [good, bad] = pair();
+    bench.baseline(&[&good, &bad]);
+    let Some(agent) = bench.guard(&allow(ALLOWED, 0)) else { return };
+    let before = agent.status().unwrap()["generation"]["number"].clone();
+    for wrong in [
+        "this is: [not\n",
+        "apiVersion: gabion.dev/v1alpha1\nkind: Policy\nmetadata: {name: a}\nspec: {subject: anyone}\n",
+        "",
+    ] {
+        bench.place.write_policy(wrong).unwrap();
+        let output = agent.ask(&["apply"]).unwrap();
+        assert!(!output.status.success(), "{wrong:?} was accepted");
+        bench.verify(&[(&good, true), (&bad, false)]);
+        assert_eq!(agent.status().unwrap()["generation"]["number"], before);
+    }
+    bench.apply(&agent, &allow(FORBIDDEN, 0));
+    bench.verify(&[(&good, false), (&bad, true)]);
+}
+
+#[test]
+fn a_saved_file_and_a_hangup_are_enough() {
+    let Some(bench) = Bench::new() else { return };
+    let Some(mut agent) = bench.guard(&allow(ALLOWED, 0)) else { return };
+    let number = |status: &serde_json::Value| status["generation"]["number"].as_u64().unwrap_or(0);
+    let before = number(&agent.status().unwrap());
+    bench.write(&Site::default(), &allow(FORBIDDEN, 0));
+    agent.until("in force after the file changed", |status| number(status) > before).unwrap();
+    let [good, bad] = pair();
+    bench.verify(&[(&good, false), (&bad, true)]);
+}
+
+#[test]
+fn fail_safe_ports_stay_open_whatever_a_policy_says() {
+    let Some(bench) = Bench::new() else { return };
+    let site = Site {
+        ingress: "deny",
+        egress: "deny",
+        more: "  failsafe: [{protocol: tcp, port: 22}, {protocol: udp, port: 161}]\n",
+        ..Site::default()
+    };
+    let open: Vec<Probe> = [false, true]
+        .into_iter()
+        .flat_map(|six| {
+            [
+                Probe::tcp(Client, Node, six, 900, 22, SYN),
+                Probe::udp(Server, Node, six, 900, 161),
+                Probe::tcp(Node, Client, six, 22, 900, 0x12),
+            ]
+        })
+        .collect();
+    let closed = [
+        Probe::tcp(Client, Node, false, 900, 23, SYN),
+        // The node's own ports only: not those of the machines behind it.
+        Probe::tcp(Client, Server, false, 900, 22, SYN),
+        Probe::udp(Server, Client, true, 900, 161),
+        Probe::udp(Node, Client, false, 162, 900),
+    ];
+    bench.baseline(&open.iter().chain(&closed).collect::<Vec<_>>());
+    let deny = "{name: shut, action: deny}";
+    let Some(_agent) = bench.guard_with(&site, &rules(&[deny], &[deny])) else { return };
+    let open = open.iter().map(|probe| (probe, true));
+    bench.verify(&open.chain(closed.iter().map(|probe| (probe, false))).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_is_in_force_outlives_the_agent_until_it_is_detached() {
+    let Some(bench) = Bench::new() else { return };
+    let [good, bad] = pair();
+    bench.baseline(&[&good, &bad]);
+    let Some(agent) = bench.guard(&allow(ALLOWED, 0)) else { return };
+    assert!(agent.stop().unwrap().success());
+    bench.verify(&[(&good, true), (&bad, false)]);
+    let mut agent = bench.start(2).unwrap();
+    let status = agent.until("adopted", |status| status["generation"]["adopted"] == true).unwrap();
+    assert!(status["warnings"].as_array().is_none_or(Vec::is_empty), "{status}");
+    bench.verify(&[(&good, true), (&bad, false)]);
+    let output = agent.ask(&["detach"]).unwrap();
+    assert!(output.status.success(), "detach: {}", String::from_utf8_lossy(&output.stderr));
+    bench.baseline(&[&good, &bad]);
+    assert_eq!(pinned(&bench), Vec::<String>::new());
+}
+
+/// What is pinned below the agent's bpffs.
+fn pinned(bench: &Bench) -> Vec<String> {
+    fn files(folder: &std::path::Path, found: &mut Vec<String>) {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => files(&entry.path(), found),
+                _ => found.push(entry.path().display().to_string()),
+            }
+        }
+    }
+    let mut found = bench.node.run(|| {
+        let mut found = Vec::new();
+        files(&bench.place.bpffs(), &mut found);
+        found
+    });
+    found.sort();
+    found
+}
+
+#[test]
+fn fifty_crashes_under_traffic_let_nothing_through() {
+    const CRASHES: u32 = 50;
+    let Some(bench) = Bench::new() else { return };
+    let [good, bad] = pair();
+    bench.baseline(&[&good, &bad]);
+    let Some(agent) = bench.guard(&allow(ALLOWED, 0)) else { return };
+    let before = pinned(&bench);
+    assert!(!before.is_empty(), "nothing is pinned");
+    agent.crash().unwrap();
+
+    let seed = RandomState::new().hash_one(Instant::now());
+    let mut random = seed | 1;
+    let mut next = move |below: u64| {
+        // xorshift64: moments only have to differ.
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random % below
+    };
+    println!("seed {seed}");
+    let binary = gabion_testing_netns::agent_binary().unwrap();
+    let mut generation = 0;
+    let (sent, allowed, forbidden) = under_traffic(&bench, || {
+        for crash in 0..CRASHES {
+            // Half of them while the agent starts or applies an edit, half while it is at rest.
+            bench.write(&Site::default(), &allow(ALLOWED, (crash % 5) as usize));
+            let mut agent = gabion_testing_site::agent::Agent::start(&bench.node, &bench.place, &binary).unwrap();
+            if next(2) == 0 {
+                let status =
+                    agent.until("adopted", |status| status["generation"]["number"].as_u64() > Some(0)).unwrap();
+                let number = status["generation"]["number"].as_u64().unwrap();
+                assert!(number >= generation, "generation {number} after {generation}");
+                generation = number;
+            }
+            thread::sleep(Duration::from_micros(next(30_000)));
+            agent.crash().unwrap();
+        }
+    });
+    assert_eq!(forbidden, 0, "of {sent} forbidden packets some passed; seed {seed}");
+    assert_eq!(allowed, sent, "allowed packets were lost; seed {seed}");
+    println!("{sent} packets of each kind during {CRASHES} crashes");
+
+    let mut agent = bench.start(2).unwrap();
+    agent.until("adopted", |status| status["generation"]["adopted"] == true).unwrap();
+    bench.verify(&[(&good, true), (&bad, false)]);
+    // Nothing of the crashed ones is left beside what the first had pinned.
+    assert_eq!(pinned(&bench).len(), before.len(), "before: {before:#?}\nafter: {:#?}", pinned(&bench));
+    assert!(agent.ask(&["detach"]).unwrap().status.success());
+    assert_eq!(pinned(&bench), Vec::<String>::new());
+    bench.baseline(&[&good, &bad]);
+}
