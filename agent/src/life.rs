@@ -35,6 +35,8 @@ pub enum Trigger {
     Api,
     /// A file changed.
     File,
+    /// The tables have no room for an interface that appeared.
+    Room,
 }
 
 impl Trigger {
@@ -45,6 +47,7 @@ impl Trigger {
             Self::Signal => "signal",
             Self::Api => "api",
             Self::File => "file",
+            Self::Room => "room",
         }
     }
 }
@@ -115,6 +118,9 @@ pub struct Agent {
     view: BTreeMap<u32, KernelInterface>,
     addresses: BTreeSet<(u32, IpAddr)>,
     api_port: Option<u16>,
+    wants_room: bool,
+    /// Why the kernel programs do not know the node's own addresses.
+    pub(crate) local_problem: Option<String>,
 }
 
 impl std::fmt::Debug for Agent {
@@ -157,7 +163,7 @@ impl Agent {
         }
         let settings = kernel.settings().unwrap_or_default();
         Self {
-            last_number: state.last_number.max(adopted.unwrap_or(0)),
+            last_number: state.last_number.max(kernel.last_number()),
             adopted: adopted.is_some(),
             kernel,
             hub,
@@ -178,6 +184,8 @@ impl Agent {
             view: BTreeMap::new(),
             addresses: BTreeSet::new(),
             api_port,
+            wants_room: false,
+            local_problem: None,
         }
     }
 
@@ -215,7 +223,11 @@ impl Agent {
     pub fn apply(&mut self, built: Result<Built, Problem>, trigger: Trigger) -> Apply {
         let outcome = built.and_then(|built| {
             let same = self.current.as_ref().is_some_and(|current| current.digest == built.digest);
-            if same && !self.adopted { Ok(self.unchanged(&built, trigger)) } else { self.commit(built, trigger) }
+            if same && !self.adopted && trigger != Trigger::Room {
+                Ok(self.unchanged(&built, trigger))
+            } else {
+                self.commit(built, trigger)
+            }
         });
         let apply = outcome.unwrap_or_else(|problem| self.refused(trigger, problem));
         // A file that was touched, but says the same, is no attempt that anybody wants to read about.
@@ -294,6 +306,10 @@ impl Agent {
         let swapped = self.kernel.install(&plan).map_err(kernel_problem)?;
 
         self.base.fold(&self.names, &swapped.previous_counts);
+        if self.current.is_none() {
+            // The state was made just now.
+            self.write_local();
+        }
         self.names = rule_names(&loaded.compiled).into();
         self.hub.name_generation(number, Arc::clone(&self.names));
         self.view = view;
@@ -473,6 +489,7 @@ impl Agent {
                 Guard { attachment, problem: None }
             }
             Err(error) => {
+                self.wants_room |= error.wants_room;
                 let known = self.guards.get(&index).and_then(|guard| guard.problem.as_deref());
                 if known != Some(error.message.as_str()) {
                     tracing::error!(interface = name, ifindex = index, "NOT GUARDED: {error}");
@@ -493,8 +510,10 @@ impl Agent {
             }
             if let Err(error) = self.kernel.set_interface(index, new) {
                 tracing::error!(ifindex = index, "the kernel does not take what is known of this interface: {error}");
-                let guard = self.guards.entry(index).or_default();
-                guard.attachment.warning = Some(error.message);
+                self.wants_room |= error.wants_room;
+                if let Some(guard) = self.guards.get_mut(&index) {
+                    guard.attachment.warning = Some(error.message);
+                }
             }
         }
         self.view = view;
@@ -503,9 +522,21 @@ impl Agent {
     /// A link is there, or has changed. Whether that calls for [`Self::sync_interfaces`].
     pub fn link_changed(&mut self, index: u32, link: crate::interfaces::Link) -> bool {
         let again = self.guards.get(&index).is_some_and(|guard| guard.problem.is_some());
-        let known = self.links.get(&index) == Some(&link);
-        self.links.insert(index, link);
-        again || !known
+        let before = self.links.insert(index, link);
+        let Some(link) = self.links.get(&index) else { return true };
+        if before.as_ref().is_some_and(|before| before.name != link.name) && self.is_attached(index) {
+            let name = link.name.clone();
+            tracing::info!(ifindex = index, name, "interface renamed");
+            if let Err(error) = self.kernel.rename(index, &name) {
+                tracing::error!(ifindex = index, name, "the pins keep the old name: {error}");
+            }
+        }
+        again || before.as_ref() != self.links.get(&index)
+    }
+
+    /// Whether the tables have no room for an interface, so that a new generation is wanted. Asked once.
+    pub fn take_wants_room(&mut self) -> bool {
+        std::mem::take(&mut self.wants_room)
     }
 
     /// Takes everything out of the kernel: hooks, tables, state. The node is open afterwards.
@@ -529,55 +560,39 @@ impl Agent {
     /// A link is gone.
     pub fn link_gone(&mut self, index: u32) {
         self.links.remove(&index);
-        let gone: Vec<IpAddr> = self.addresses.iter().filter(|(at, _)| *at == index).map(|(_, it)| *it).collect();
-        for address in gone {
-            self.address_changed(index, address, false);
+        let before = self.addresses.len();
+        self.addresses.retain(|(at, _)| *at != index);
+        if self.addresses.len() != before {
+            self.write_local();
         }
     }
 
     /// An address of the node came or went.
     pub fn address_changed(&mut self, index: u32, address: IpAddr, present: bool) {
-        let before = self.has_address(address);
-        if present {
-            self.addresses.insert((index, address));
-        } else {
-            self.addresses.remove(&(index, address));
-        }
-        if self.has_address(address) != before {
-            self.write_local(address, present);
-        }
-    }
-
-    fn has_address(&self, address: IpAddr) -> bool {
-        self.addresses.iter().any(|(_, it)| *it == address)
-    }
-
-    fn write_local(&mut self, address: IpAddr, present: bool) {
-        if let Err(error) = self.kernel.set_local(address, present) {
-            tracing::error!(%address, "the kernel does not take this address of the node: {error}");
-        }
-    }
-
-    /// After all links and addresses were listed: forgets addresses that an earlier agent knew and nobody has now.
-    pub fn forget_stale_addresses(&mut self) {
-        for address in self.kernel.local().unwrap_or_default() {
-            if !self.has_address(address) {
-                self.write_local(address, false);
-            }
+        let changed = match present {
+            true => self.addresses.insert((index, address)),
+            false => self.addresses.remove(&(index, address)),
+        };
+        if changed {
+            self.write_local();
         }
     }
 
     /// All links and addresses, listed afresh: what is not among them is gone.
     pub fn relist(&mut self, links: Links, addresses: BTreeSet<(u32, IpAddr)>) {
-        let gone: Vec<(u32, IpAddr)> = self.addresses.difference(&addresses).copied().collect();
-        for (index, address) in gone {
-            self.address_changed(index, address, false);
-        }
-        for (index, address) in addresses {
-            self.address_changed(index, address, true);
-        }
         self.links = links;
-        self.forget_stale_addresses();
+        self.addresses = addresses;
+        self.write_local();
+    }
+
+    fn write_local(&mut self) {
+        // Several interfaces may have the same address.
+        let addresses: BTreeSet<IpAddr> = self.addresses.iter().map(|(_, address)| *address).collect();
+        let addresses: Vec<IpAddr> = addresses.into_iter().collect();
+        self.local_problem = self.kernel.set_local(&addresses).err().map(|error| {
+            tracing::error!("the kernel does not take the node's own addresses: {error}");
+            error.message
+        });
     }
 
     /// Takes at most `limit` events from the ring; whether there may be more.

@@ -292,6 +292,7 @@ fn addresses_are_the_nodes_own_while_any_interface_has_them() {
     let stale = [192, 168, 0, 9].into();
     node.world.borrow_mut().local.insert(stale);
     let mut agent = node.started();
+    assert!(node.world.borrow().local.contains(&std::net::IpAddr::from([10, 0, 0, 1])));
     assert!(!node.world.borrow().local.contains(&stale), "an earlier agent's");
     let shared = "fe80::1".parse().unwrap();
     agent.address_changed(2, shared, true);
@@ -300,6 +301,29 @@ fn addresses_are_the_nodes_own_while_any_interface_has_them() {
     assert!(node.world.borrow().local.contains(&shared));
     agent.link_gone(3);
     assert!(!node.world.borrow().local.contains(&shared));
+}
+
+#[test]
+fn an_interface_without_room_in_the_tables_brings_a_new_generation() {
+    let node = Node::new(&policy(&["eth*"], &["poll"]));
+    let mut agent = node.started();
+    node.world.borrow_mut().room = Some(5_000);
+    agent.link_changed(7_000, Link { name: "eth7000".into(), link_type: 1, ..Link::default() });
+    agent.sync_interfaces();
+    assert!(agent.take_wants_room() && !agent.take_wants_room());
+    let built = agent.source.build();
+    assert_eq!(agent.apply(built, Trigger::Room).generation, 2, "although the policy is the same");
+    assert!(node.flags(7_000) & flag::JUDGED != 0);
+}
+
+#[test]
+fn a_renamed_interface_keeps_its_hooks() {
+    let node = Node::new(&policy(&["eth*"], &["poll"]));
+    let mut agent = node.started();
+    node.world.borrow_mut().calls.clear();
+    assert!(agent.link_changed(2, Link { name: "eth9".into(), link_type: 1, up: true, ..Link::default() }));
+    agent.sync_interfaces();
+    assert_eq!(node.world.borrow().calls, ["rename 2 eth9"]);
 }
 
 #[test]

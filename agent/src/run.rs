@@ -177,6 +177,9 @@ async fn follow_events(shared: &Shared, ring: Option<std::os::fd::OwnedFd>) -> R
 
 async fn follow_links(shared: &Shared, mut monitor: Monitor) {
     loop {
+        if shared.agent.borrow_mut().take_wants_room() {
+            wish(&shared.apply, Trigger::Room).await;
+        }
         match monitor.next().await {
             Some(Change::Link(index, link)) => {
                 let mut agent = shared.agent.borrow_mut();

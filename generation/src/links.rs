@@ -210,6 +210,17 @@ pub(crate) fn exists(name: &str) -> bool {
     nix::net::if_::if_nametoindex(name).is_ok()
 }
 
+/// Gives the pins of an interface its new name.
+pub(crate) fn rename(folder: &Folder, old: &str, new: &str) -> Result<(), Error> {
+    for hook in [XDP, XDP_GENERIC, TCX, CLSACT] {
+        let path = folder.link(old, hook);
+        if path.exists() {
+            std::fs::rename(&path, folder.link(new, hook)).doing(format!("rename {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
 /// Takes everything off an interface. One that is gone took its hooks along; only the pins are left then.
 pub(crate) fn detach(folder: &Folder, name: &str) -> Result<(), Error> {
     if folder.link(name, CLSACT).exists() && exists(name) {

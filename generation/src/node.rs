@@ -96,6 +96,17 @@ impl Node {
         Ok(())
     }
 
+    /// The largest number given out, as far as the folder shows.
+    #[must_use]
+    pub fn last_number(&self) -> u32 {
+        self.last_number
+    }
+
+    /// Numbers go on after `last`: the folder forgets them when the node starts anew, the agent does not.
+    pub fn resume_numbers(&mut self, last: u32) {
+        self.last_number = self.last_number.max(last);
+    }
+
     /// Loads and verifies `compiled` as the next generation. Nothing that is in force changes; what does not fit is
     /// refused with need and limit.
     pub fn stage(&mut self, compiled: &Compiled, interfaces: &[InterfaceEntry]) -> Result<Staged, Error> {
@@ -106,8 +117,8 @@ impl Node {
     }
 
     /// Brings a staged generation into force at every hook, and removes the one before. When a hook
-    /// refuses, the hooks that were swapped go back to the old one.
-    pub fn commit(&mut self, mut staged: Staged) -> Result<(), Error> {
+    /// refuses, the hooks that were swapped go back to the old one. Gives back the one before, for its last counts.
+    pub fn commit(&mut self, mut staged: Staged) -> Result<Option<Staged>, Error> {
         let mut attachments = links::all(&self.folder)?;
         // Hooks of an interface that is gone went with it.
         attachments.retain(|attachment| links::exists(&attachment.interface));
@@ -123,10 +134,11 @@ impl Node {
             }
         }
         staged.keep();
-        if let Some(old) = self.live.replace(staged) {
+        let old = self.live.replace(staged);
+        if let Some(old) = &old {
             folder::remove(&self.folder.generation(old.number()))?;
         }
-        Ok(())
+        Ok(old)
     }
 
     /// Guards an interface with the generation in force. What is attached already stays as it is.
@@ -143,6 +155,11 @@ impl Node {
             return Err(Error::NotAttached { name: name.to_owned() });
         }
         links::detach(&self.folder, name)
+    }
+
+    /// An interface got another name: its pins follow, its hooks never stop.
+    pub fn rename(&mut self, old: &str, new: &str) -> Result<(), Error> {
+        links::rename(&self.folder, old, new)
     }
 
     /// Takes everything away: hooks, generations, state.

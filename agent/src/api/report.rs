@@ -77,6 +77,9 @@ impl Agent {
         {
             warnings.push(format!("the policy on disk is not in force: {}", problem.message));
         }
+        if let Some(problem) = &self.local_problem {
+            warnings.push(format!("the kernel programs do not know all addresses of the node: {problem}"));
+        }
         if let Some(chosen) = &self.mode_override {
             warnings.push(format!(
                 "mode {} was chosen by an operator at {}; `gabion mode policy` goes back to what the policy says",

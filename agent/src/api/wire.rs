@@ -176,7 +176,7 @@ pub struct Rule {
 pub struct Apply {
     /// When, RFC 3339.
     pub time: String,
-    /// `start`, `signal`, `api` or `file`.
+    /// `start`, `signal`, `api`, `file`, or `room` (the tables had no room for an interface).
     pub trigger: String,
     /// It is in force now.
     pub ok: bool,

@@ -25,6 +25,8 @@ pub struct World {
     pub events: VecDeque<Option<Event>>,
     pub calls: Vec<String>,
     pub refuse_install: bool,
+    /// Indices from here on have no room until the next generation.
+    pub room: Option<u32>,
     pub refuse_attach: BTreeSet<u32>,
     pub refuse_native: BTreeSet<u32>,
 }
@@ -34,12 +36,16 @@ pub struct World {
 pub struct Fake(pub Rc<RefCell<World>>);
 
 fn refused(message: &str) -> KernelError {
-    KernelError { code: "fake".into(), blame: "system", message: message.into() }
+    KernelError { code: "fake".into(), blame: "system", wants_room: false, message: message.into() }
 }
 
 impl Kernel for Fake {
     fn adopted(&self) -> Option<u32> {
         self.0.borrow().generation
+    }
+
+    fn last_number(&self) -> u32 {
+        self.0.borrow().generation.unwrap_or(0)
     }
 
     fn install(&mut self, plan: &Plan<'_>) -> Result<Swapped, KernelError> {
@@ -50,6 +56,7 @@ impl Kernel for Fake {
         }
         let previous_counts = std::mem::replace(&mut world.counts, vec![Count::default(); plan.compiled.rules.len()]);
         world.generation = Some(plan.number);
+        world.room = None;
         world.interfaces.clone_from(plan.interfaces);
         world.settings = *plan.settings;
         for generation in world.attached.values_mut() {
@@ -81,6 +88,11 @@ impl Kernel for Fake {
         Ok(())
     }
 
+    fn rename(&mut self, ifindex: u32, name: &str) -> Result<(), KernelError> {
+        self.0.borrow_mut().calls.push(format!("rename {ifindex} {name}"));
+        Ok(())
+    }
+
     fn remove(&mut self) -> Result<(), KernelError> {
         let mut world = self.0.borrow_mut();
         *world = World { calls: std::mem::take(&mut world.calls), ..World::default() };
@@ -95,6 +107,9 @@ impl Kernel for Fake {
     fn set_interface(&mut self, ifindex: u32, interface: Option<Interface>) -> Result<(), KernelError> {
         let mut world = self.0.borrow_mut();
         world.calls.push(format!("interface {ifindex} {:?}", interface.map(|it| it.flags)));
+        if ifindex >= world.room.unwrap_or(u32::MAX) {
+            return Err(KernelError { wants_room: true, ..refused("ifindex too large") });
+        }
         match interface {
             Some(interface) => world.interfaces.insert(ifindex, interface),
             None => world.interfaces.remove(&ifindex),
@@ -102,18 +117,9 @@ impl Kernel for Fake {
         Ok(())
     }
 
-    fn set_local(&mut self, address: IpAddr, present: bool) -> Result<(), KernelError> {
-        let mut world = self.0.borrow_mut();
-        if present {
-            world.local.insert(address);
-        } else {
-            world.local.remove(&address);
-        }
+    fn set_local(&mut self, addresses: &[IpAddr]) -> Result<(), KernelError> {
+        self.0.borrow_mut().local = addresses.iter().copied().collect();
         Ok(())
-    }
-
-    fn local(&self) -> Result<Vec<IpAddr>, KernelError> {
-        Ok(self.0.borrow().local.iter().copied().collect())
     }
 
     fn set_settings(&mut self, settings: &Settings) -> Result<(), KernelError> {

@@ -11,7 +11,7 @@ use gabion_abi::verdict::{Count, Interface, reason};
 use gabion_policy_compile::Compiled;
 use gabion_policy_model::site::ConnectionLimits;
 
-// pub mod bpf;
+pub mod bpf;
 #[cfg(test)]
 pub mod fake;
 
@@ -34,6 +34,8 @@ pub struct KernelError {
     pub code: String,
     /// Whose fault: `input`, `system` or `ours`.
     pub blame: &'static str,
+    /// There is no room for an interface; a new generation makes it.
+    pub wants_room: bool,
     /// What happened, with number and limit where there are some, and what to do.
     pub message: String,
 }
@@ -68,6 +70,9 @@ pub trait Kernel {
     /// Number of the generation that an earlier agent left in force, if there was one.
     fn adopted(&self) -> Option<u32>;
 
+    /// The largest generation number that the kernel side knows of.
+    fn last_number(&self) -> u32;
+
     /// Puts a generation into force on every interface that is attached, as a whole or not at all: an error leaves the
     /// old one in force.
     fn install(&mut self, plan: &Plan<'_>) -> Result<Swapped, KernelError>;
@@ -78,6 +83,9 @@ pub trait Kernel {
     /// Takes the hooks off an interface. One that is gone already is fine.
     fn detach(&mut self, ifindex: u32) -> Result<(), KernelError>;
 
+    /// An interface has another name now: what is attached stays.
+    fn rename(&mut self, ifindex: u32, name: &str) -> Result<(), KernelError>;
+
     /// Takes all hooks off and removes everything that is pinned.
     fn remove(&mut self) -> Result<(), KernelError>;
 
@@ -87,11 +95,8 @@ pub trait Kernel {
     /// What the generation in force knows about an interface; none when it is gone.
     fn set_interface(&mut self, ifindex: u32, interface: Option<Interface>) -> Result<(), KernelError>;
 
-    /// Adds or removes one of the node's own addresses.
-    fn set_local(&mut self, address: IpAddr, present: bool) -> Result<(), KernelError>;
-
-    /// The node's own addresses as the kernel programs know them.
-    fn local(&self) -> Result<Vec<IpAddr>, KernelError>;
+    /// Replaces the list of the node's own addresses.
+    fn set_local(&mut self, addresses: &[IpAddr]) -> Result<(), KernelError>;
 
     /// Changes mode, limits and fail-safe ports.
     fn set_settings(&mut self, settings: &Settings) -> Result<(), KernelError>;

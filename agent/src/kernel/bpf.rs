@@ -1,0 +1,319 @@
+//! The real kernel: generations, links and state maps of `generation`.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use aya::maps::{MapData, RingBuf};
+use gabion_abi::event::{Event, Settings, suppressed};
+use gabion_abi::facts::{self, Address};
+use gabion_abi::verdict::{Count, Interface, reason};
+use gabion_generation::{Attachment as Attached, Blame, EgressHook, Error, InterfaceEntry, Node, Sizes, XdpWay};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+
+use super::{Attachment, Kernel, KernelError, Plan, ReasonCounts, Swapped};
+use crate::api::wire::Problem;
+use crate::journal::Journal;
+use crate::life::{journal_problem, kernel_problem};
+
+/// The kernel side of one node.
+pub struct Bpf {
+    root: PathBuf,
+    /// None before the first generation on a fresh folder: the sizes of the state are the policy's.
+    node: Option<Node>,
+    adopted: Option<u32>,
+    events: Option<RingBuf<MapData>>,
+    /// What the generation in force was told, for interfaces that are attached later.
+    interfaces: BTreeMap<u32, Interface>,
+    /// Names under which interfaces are pinned.
+    names: BTreeMap<u32, String>,
+    /// Keeps a second agent off the folder.
+    _lock: File,
+}
+
+impl std::fmt::Debug for Bpf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Bpf").field("root", &self.root).field("node", &self.node).finish_non_exhaustive()
+    }
+}
+
+/// Opens the folder: adopts what is there, or is ready to begin.
+pub fn open(root: &Path) -> Result<Box<dyn Kernel>, Problem> {
+    let opened = Bpf::open(root).map_err(kernel_problem)?;
+    Ok(Box::new(opened))
+}
+
+/// Takes everything away that is pinned under `root`, when no agent is running. Whether there was something.
+pub fn detach(root: &Path, state: &Path) -> Result<bool, Problem> {
+    if !root.join("state").exists() {
+        return Ok(false);
+    }
+    // The state folder's lock too: an agent that could not open the bpffs yet is an agent. A folder that is not there
+    // belongs to nobody, and is not made for this.
+    let _journal = if state.exists() { Some(Journal::open(state).map_err(journal_problem)?) } else { None };
+    let mut kernel = Bpf::open(root).map_err(kernel_problem)?;
+    kernel.remove().map_err(kernel_problem)?;
+    Ok(true)
+}
+
+fn failed(error: Error) -> KernelError {
+    let (code, blame) = match error.blame() {
+        Blame::Operator => ("generation-refused", "input"),
+        Blame::Kernel => ("kernel-refused", "system"),
+        Blame::Ourselves => ("generation-defect", "ours"),
+    };
+    let wants_room = matches!(&error, Error::TooLarge { what: "ifindex", .. });
+    KernelError { code: code.to_owned(), blame, wants_room, message: error.to_string() }
+}
+
+fn system(code: &str, message: String) -> KernelError {
+    KernelError { code: code.to_owned(), blame: "system", wants_room: false, message }
+}
+
+fn lock(root: &Path) -> Result<File, KernelError> {
+    let refused = |action: &str, error: &dyn std::fmt::Display| {
+        system("bpffs", format!("{}: cannot {action}: {error}", root.display()))
+    };
+    std::fs::create_dir_all(root).map_err(|error| refused("create the folder", &error))?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = rustix::fs::open(root, flags, Mode::empty()).map_err(|error| refused("open", &error))?;
+    match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(File::from(folder)),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let message = format!(
+                "{} is in use by another agent; stop it first, or give this one a --bpffs folder of its own",
+                root.display()
+            );
+            Err(KernelError { blame: "input", ..system("bpffs-locked", message) })
+        }
+        Err(error) => Err(refused("lock", &error)),
+    }
+}
+
+impl Bpf {
+    fn open(root: &Path) -> Result<Self, KernelError> {
+        let lock = lock(root)?;
+        let mut bpf = Self {
+            root: root.to_owned(),
+            node: None,
+            adopted: None,
+            events: None,
+            interfaces: BTreeMap::new(),
+            names: BTreeMap::new(),
+            _lock: lock,
+        };
+        if root.join("state").exists() {
+            bpf.begin(&Sizes::default())?;
+        }
+        Ok(bpf)
+    }
+
+    /// Adopts or makes the state; sizes matter only when it is made.
+    fn begin(&mut self, sizes: &Sizes) -> Result<&mut Node, KernelError> {
+        let (node, found) = Node::open(&self.root, sizes).map_err(failed)?;
+        self.adopted = found.generation;
+        for name in &found.gone {
+            tracing::info!(interface = name, "is gone since the last agent; its pins were removed");
+        }
+        for attachment in found.attachments {
+            if let Ok(ifindex) = nix::net::if_::if_nametoindex(attachment.interface.as_str()) {
+                self.names.insert(ifindex, attachment.interface);
+            }
+        }
+        self.events = Some(node.events().map_err(failed)?);
+        Ok(self.node.insert(node))
+    }
+
+    fn node(&mut self) -> Result<&mut Node, KernelError> {
+        self.node.as_mut().ok_or_else(|| failed(Error::NoGeneration))
+    }
+}
+
+fn address(address: &IpAddr) -> (u8, Address) {
+    match address {
+        IpAddr::V4(v4) => (facts::FAMILY_V4, Address::v4((*v4).into())),
+        IpAddr::V6(v6) => (facts::FAMILY_V6, Address::v6((*v6).into())),
+    }
+}
+
+fn described(attached: Attached) -> Attachment {
+    Attachment {
+        ingress: match attached.xdp {
+            Some(XdpWay::Native) => "xdp-native",
+            Some(XdpWay::Generic) => "xdp-generic",
+            None => "none",
+        },
+        egress: match attached.egress {
+            Some(EgressHook::Tcx) => "tcx",
+            Some(EgressHook::Clsact) => "clsact",
+            None => "none",
+        },
+        warning: attached.warning,
+    }
+}
+
+impl Kernel for Bpf {
+    fn adopted(&self) -> Option<u32> {
+        self.adopted
+    }
+
+    fn last_number(&self) -> u32 {
+        self.node.as_ref().map_or(0, Node::last_number)
+    }
+
+    fn install(&mut self, plan: &Plan<'_>) -> Result<Swapped, KernelError> {
+        if self.node.is_none() {
+            let limits = plan.connections;
+            let sizes = Sizes {
+                established: limits.established,
+                opening: limits.opening,
+                fragments: limits.fragments,
+                ..Sizes::default()
+            };
+            self.begin(&sizes)?;
+        }
+        let node = self.node()?;
+        node.resume_numbers(plan.number.saturating_sub(1));
+        let entries: Vec<InterfaceEntry> =
+            plan.interfaces.iter().map(|(&ifindex, &interface)| InterfaceEntry { ifindex, interface }).collect();
+        let staged = node.stage(plan.compiled, &entries).map_err(failed)?;
+        let before = node.settings().map_err(failed)?;
+        // New fail-safe ports first, so that the new policy cannot close them for a moment; the mode last, so that a
+        // policy on trial is never enforced because its successor will be.
+        let audit_mode = if node.live().is_some() { before.audit_mode } else { plan.settings.audit_mode };
+        node.set_settings(&Settings { audit_mode, ..*plan.settings }).map_err(failed)?;
+        let previous = match node.commit(staged) {
+            Ok(previous) => previous,
+            Err(error) => {
+                // The commit's refusal is what matters; the old settings go with the old generation.
+                if let Err(again) = node.set_settings(&before) {
+                    tracing::error!("the old settings could not be put back: {again}");
+                }
+                return Err(failed(error));
+            }
+        };
+        node.set_settings(plan.settings).map_err(failed)?;
+        let previous_counts = previous.map(|old| old.rule_counts()).transpose();
+        self.interfaces.clone_from(plan.interfaces);
+        Ok(Swapped {
+            previous_counts: previous_counts
+                .unwrap_or_else(|error| {
+                    tracing::error!("the last counts of the generation before are lost: {error}");
+                    None
+                })
+                .unwrap_or_default(),
+        })
+    }
+
+    fn attach(&mut self, ifindex: u32, name: &str) -> Result<Attachment, KernelError> {
+        let interface = self.interfaces.get(&ifindex).copied().unwrap_or_default();
+        let attached = self.node()?.attach(name, InterfaceEntry { ifindex, interface }).map_err(failed)?;
+        self.names.insert(ifindex, name.to_owned());
+        Ok(described(attached))
+    }
+
+    fn detach(&mut self, ifindex: u32) -> Result<(), KernelError> {
+        let Some(name) = self.names.remove(&ifindex) else { return Ok(()) };
+        match self.node()?.detach(&name) {
+            Ok(()) | Err(Error::NotAttached { .. }) => Ok(()),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    fn rename(&mut self, ifindex: u32, name: &str) -> Result<(), KernelError> {
+        let Some(old) = self.names.get(&ifindex).cloned() else { return Ok(()) };
+        self.node()?.rename(&old, name).map_err(failed)?;
+        self.names.insert(ifindex, name.to_owned());
+        Ok(())
+    }
+
+    fn remove(&mut self) -> Result<(), KernelError> {
+        self.events = None;
+        self.adopted = None;
+        self.interfaces.clear();
+        self.names.clear();
+        self.node.take().map_or(Ok(()), |node| node.detach_all().map_err(failed))
+    }
+
+    fn attached(&self) -> Vec<u32> {
+        self.names.keys().copied().collect()
+    }
+
+    fn set_interface(&mut self, ifindex: u32, interface: Option<Interface>) -> Result<(), KernelError> {
+        let known = interface.unwrap_or_default();
+        let outcome = self.node()?.set_interface(InterfaceEntry { ifindex, interface: known });
+        match (outcome, interface) {
+            (Ok(()), _) => {}
+            // What has no room is unknown, which is all that was wanted.
+            (Err(Error::TooLarge { .. }), None) => {}
+            (Err(error), _) => return Err(failed(error)),
+        }
+        match interface {
+            Some(interface) => self.interfaces.insert(ifindex, interface),
+            None => self.interfaces.remove(&ifindex),
+        };
+        Ok(())
+    }
+
+    fn set_local(&mut self, addresses: &[IpAddr]) -> Result<(), KernelError> {
+        let addresses: Vec<(u8, Address)> = addresses.iter().map(address).collect();
+        // Before the first generation there is nobody to tell; the agent says it again after it.
+        self.node.as_ref().map_or(Ok(()), |node| node.set_local(&addresses).map_err(failed))
+    }
+
+    fn set_settings(&mut self, settings: &Settings) -> Result<(), KernelError> {
+        self.node()?.set_settings(settings).map_err(failed)
+    }
+
+    fn settings(&self) -> Result<Settings, KernelError> {
+        self.node.as_ref().map_or_else(|| Ok(Settings::default()), |node| node.settings().map_err(failed))
+    }
+
+    fn rule_counts(&self) -> Result<Vec<Count>, KernelError> {
+        let live = self.node.as_ref().and_then(Node::live);
+        live.map_or_else(|| Ok(Vec::new()), |live| live.rule_counts().map_err(failed))
+    }
+
+    fn reason_counts(&self) -> Result<ReasonCounts, KernelError> {
+        let mut counts = ReasonCounts::default();
+        if let Some(node) = &self.node {
+            let flat = node.reason_counts().map_err(failed)?;
+            for (row, found) in counts.iter_mut().zip(flat.chunks(usize::from(reason::COUNT))) {
+                for (count, found) in row.iter_mut().zip(found) {
+                    *count = *found;
+                }
+            }
+        }
+        Ok(counts)
+    }
+
+    fn suppressed(&self) -> Result<[u64; suppressed::COUNT as usize], KernelError> {
+        let mut counts = [0; suppressed::COUNT as usize];
+        if let Some(node) = &self.node {
+            for (count, found) in counts.iter_mut().zip(node.suppressed().map_err(failed)?) {
+                *count = found;
+            }
+        }
+        Ok(counts)
+    }
+
+    fn event_fd(&self) -> Result<Option<OwnedFd>, KernelError> {
+        let Some(ring) = &self.events else { return Ok(None) };
+        // A copy of the descriptor: the ring stays ours to read.
+        let copied = ring.as_fd().try_clone_to_owned();
+        copied.map(Some).map_err(|error| system("events", format!("cannot watch the ring of events: {error}")))
+    }
+
+    fn take_events(&mut self, limit: usize, sink: &mut dyn FnMut(Option<Event>)) -> usize {
+        let Some(ring) = &mut self.events else { return 0 };
+        for taken in 0..limit {
+            match ring.next() {
+                Some(item) => sink(gabion_generation::event(&item)),
+                None => return taken,
+            }
+        }
+        limit
+    }
+}
