@@ -34,10 +34,10 @@ use gabion_policy_model::service::{FlagMatch, PortMatch, Service};
 use gabion_policy_model::subject::{Any, AnySubject, Cidr};
 use ipnet::{IpNet, Ipv4Net};
 
+use crate::Imported;
 use crate::diagnostic::{Diagnostic, ERROR_LIMIT};
 use crate::names;
 use crate::source::{Lines, Source};
-use crate::Imported;
 
 /// What the lines do, since the language does not say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -223,7 +223,11 @@ fn prefix(lines: &Lines<'_>, (word, range): (&str, Range<usize>)) -> Result<Ipv4
         Ipv4Net::new(address, decimal(length)?).ok()
     });
     parsed.map(|net| net.trunc()).ok_or_else(|| {
-        lines.diagnose(range, "not an IPv4 prefix", "write four decimal numbers and a length from 0 to 32, `10.0.0.0/8`")
+        lines.diagnose(
+            range,
+            "not an IPv4 prefix",
+            "write four decimal numbers and a length from 0 to 32, `10.0.0.0/8`",
+        )
     })
 }
 

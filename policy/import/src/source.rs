@@ -30,9 +30,6 @@ impl<'a> Source<'a> {
     }
 }
 
-/// Characters of a file's name that names of policies keep.
-const STEM_CHARS: usize = 50;
-
 /// A source with its lines counted.
 #[derive(Debug)]
 pub(crate) struct Lines<'a> {

@@ -37,12 +37,20 @@ pub(super) fn exempt(set: &mut PolicySet, node_addresses: &[Vec<IpAddr>]) -> Opt
             })
             .collect()
     };
-    let itself = policy(set, "pod-itself", ADMIN_ORDER - 1, itself("ingress", &selected.ingress), itself("egress", &selected.egress));
+    let itself = policy(
+        set,
+        "pod-itself",
+        ADMIN_ORDER - 1,
+        itself("ingress", &selected.ingress),
+        itself("egress", &selected.egress),
+    );
 
     let ingress = by_node(inventory, &isolated.ingress, node_addresses)
         .into_iter()
         .enumerate()
-        .map(|(n, (node, pods))| rule(format!("from-node-{n}"), Some(subjects(&node)), Some(pods), &Location::default()))
+        .map(|(n, (node, pods))| {
+            rule(format!("from-node-{n}"), Some(subjects(&node)), Some(pods), &Location::default())
+        })
         .collect();
     let egress = by_node(inventory, &isolated.egress, node_addresses)
         .into_iter()
@@ -134,13 +142,7 @@ fn rule(name: String, from: Option<Vec<AnySubject>>, to: Option<Vec<AnySubject>>
 
 /// A policy for everyone in a tier of its own; none without rules. A name that an object of
 /// the cluster has already gets a suffix.
-fn policy(
-    set: &PolicySet,
-    name: &str,
-    order: u32,
-    ingress: Vec<Rule>,
-    egress: Vec<Rule>,
-) -> Option<ClusterPolicy> {
+fn policy(set: &PolicySet, name: &str, order: u32, ingress: Vec<Rule>, egress: Vec<Rule>) -> Option<ClusterPolicy> {
     if ingress.is_empty() && egress.is_empty() {
         return None;
     }

@@ -47,11 +47,11 @@ use gabion_policy_model::PolicySet;
 use gabion_policy_model::inventory::NAMESPACE_NAME_LABEL;
 use gabion_policy_model::subject::{AnySubject, LabelSelector, LabelTest, Namespaces};
 
+use crate::Imported;
 use crate::diagnostic::{Diagnostic, ERROR_LIMIT};
 use crate::names;
 use crate::source::{Lines, Source};
 use crate::yaml::{self, Node};
-use crate::Imported;
 use object::{Fields, Metadata, Text};
 use workload::Cluster;
 
@@ -197,7 +197,9 @@ impl<'t, 'l, 'a> Objects<'t, 'l, 'a> {
             return Some(());
         }
         let known: Vec<&str> = READ.iter().map(|(name, _)| *name).collect();
-        let remedy = match names::nearest(&kind, &known) {
+        // Kinds of other groups may be called almost the same and mean something else.
+        let of_group: Vec<&str> = READ.iter().filter(|(_, known)| *known == api).map(|(name, _)| *name).collect();
+        let remedy = match names::nearest(&kind, &of_group) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("read are {}; remove it if it does not matter", known.join(", ")),
         };
@@ -347,8 +349,9 @@ fn asks_for_namespace_labels(subject: &AnySubject) -> bool {
     let other = |key: &String| key != NAMESPACE_NAME_LABEL;
     match_labels.keys().any(other)
         || match_expressions.iter().any(|test| match test {
-            LabelTest::In(key, _) | LabelTest::NotIn(key, _) | LabelTest::Exists(key) | LabelTest::DoesNotExist(key) => {
-                other(key)
-            }
+            LabelTest::In(key, _)
+            | LabelTest::NotIn(key, _)
+            | LabelTest::Exists(key)
+            | LabelTest::DoesNotExist(key) => other(key),
         })
 }

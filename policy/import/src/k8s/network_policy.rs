@@ -1,8 +1,8 @@
 //! `NetworkPolicy`, networking.k8s.io/v1.
 
+use gabion_policy_model::range::RangeSet;
 use gabion_policy_model::rule::{Action, Policy, Rule};
 use gabion_policy_model::service::{PortMatch, Service};
-use gabion_policy_model::range::RangeSet;
 use gabion_policy_model::subject::{AnySubject, LabelSelector, Namespaces};
 
 use super::object::{Fields, Metadata, Text};
@@ -66,9 +66,7 @@ pub(super) fn read(text: &Text<'_, '_>, object: &Fields<'_>) -> Option<Policy> {
     let mut sections = [(Side::Ingress, speaks_ingress), (Side::Egress, speaks_egress)].map(|(side, speaks)| {
         let node = fields.of(side.section());
         let rules = rules(text, node, side, &metadata.namespace);
-        if !speaks
-            && let Some(node) = node
-        {
+        if !speaks && let Some(node) = node {
             let message = format!("`{}` has no effect: policyTypes does not name it", side.section());
             text.warn(node, message, "name it in policyTypes, or remove the section");
         }

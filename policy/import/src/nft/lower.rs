@@ -59,7 +59,8 @@ pub(super) fn lower(tables: &[(&Lines<'_>, Table)], node: &[IpAddr]) -> Read<(Ve
                 > 1;
             let base = Expansion { lines, table, warnings: &mut warnings, count: 0 }.base(chain, shared)?;
             if let Some(base) = base {
-                if let Some(other) = bases.iter().find(|o| o.hook == base.hook && (o.v4 && base.v4 || o.v6 && base.v6)) {
+                if let Some(other) = bases.iter().find(|o| o.hook == base.hook && (o.v4 && base.v4 || o.v6 && base.v6))
+                {
                     let message = format!("a second chain at this hook, beside `{}`", other.chain.name);
                     return Err(lines.diagnose(chain.range.clone(), message, "write the rules of both into one chain"));
                 }
@@ -258,18 +259,30 @@ impl<'t, 'a> Expansion<'t, 'a, '_> {
                     if unconditional || index + 1 == chain.rules.len() {
                         return Ok(());
                     }
-                    return self.refuse(tokens, "a return under conditions", "write the opposite conditions at the rules behind it");
+                    return self.refuse(
+                        tokens,
+                        "a return under conditions",
+                        "write the opposite conditions at the rules behind it",
+                    );
                 }
                 Verdict::Jump(to) | Verdict::Goto(to) => {
                     if depth == JUMP_LIMIT {
-                        return self.refuse(tokens, format!("jumps deeper than {JUMP_LIMIT}"), "jump less deep; nft refuses it too");
+                        return self.refuse(
+                            tokens,
+                            format!("jumps deeper than {JUMP_LIMIT}"),
+                            "jump less deep; nft refuses it too",
+                        );
                     }
                     let Some(target) = self.table.chains.iter().find(|c| c.name == to.text && c.base.is_none()) else {
                         return self.refuse(std::slice::from_ref(to), "no such chain in this table", "write the chain");
                     };
                     let goes = matches!(statement.verdict, Verdict::Goto(_));
                     if goes && depth > 0 {
-                        return self.refuse(tokens, "a goto from a chain that is jumped to", "write `jump`, or jump from the base chain");
+                        return self.refuse(
+                            tokens,
+                            "a goto from a chain that is jumped to",
+                            "write `jump`, or jump from the base chain",
+                        );
                     }
                     self.chain(target, &conditions, &format!("{name}.{}", target.name), base, depth + 1)?;
                     if goes {
@@ -279,7 +292,11 @@ impl<'t, 'a> Expansion<'t, 'a, '_> {
             }
             self.count += 1;
             if self.count > RULE_LIMIT {
-                return self.refuse(tokens, format!("more than {RULE_LIMIT} rules when jumps are written out"), "jump less");
+                return self.refuse(
+                    tokens,
+                    format!("more than {RULE_LIMIT} rules when jumps are written out"),
+                    "jump less",
+                );
             }
         }
         Ok(())
@@ -309,12 +326,20 @@ impl<'t, 'a> Expansion<'t, 'a, '_> {
         match statement.verdict {
             Verdict::Accept if known & replies != 0 && states & !replies == 0 => {
                 if states != replies {
-                    self.warn(tokens, "only one of established and related: Gabion admits both", "nothing to do if both may pass");
+                    self.warn(
+                        tokens,
+                        "only one of established and related: Gabion admits both",
+                        "nothing to do if both may pass",
+                    );
                 }
                 if conditions.unconditional(&Conditions::new(base.v4, base.v6)) {
                     base.admits_replies = true;
                 } else {
-                    self.warn(tokens, "replies are admitted whatever else this rule asks", "nothing to do if they may pass");
+                    self.warn(
+                        tokens,
+                        "replies are admitted whatever else this rule asks",
+                        "nothing to do if they may pass",
+                    );
                 }
                 if base.rules.iter().any(|rule| rule.action == Action::Deny) {
                     self.warn(

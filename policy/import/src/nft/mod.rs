@@ -61,9 +61,8 @@ pub fn import_nft_at(sources: &[Source<'_>], node: &[IpAddr]) -> Result<Imported
     let mut definitions = ruleset::Definitions::new();
     let (mut tables, mut errors) = (Vec::new(), Vec::new());
     for lines in &texts {
-        let read = token::tokens(lines).and_then(|tokens| {
-            ruleset::Reader { lines, tokens, at: 0, definitions: &mut definitions }.ruleset()
-        });
+        let read = token::tokens(lines)
+            .and_then(|tokens| ruleset::Reader { lines, tokens, at: 0, definitions: &mut definitions }.ruleset());
         match read {
             Ok(read) => tables.extend(read.into_iter().map(|table| (lines, table))),
             Err(error) => errors.push(error),

@@ -187,8 +187,7 @@ impl Reader<'_, '_> {
         };
         let name = if family.is_some() { self.word("the name of a table")?.text } else { first.text };
         // Without a family nft takes `ip`.
-        let mut table =
-            Table { name, family: family.unwrap_or(Family::Ip), chains: Vec::new(), sets: HashMap::new() };
+        let mut table = Table { name, family: family.unwrap_or(Family::Ip), chains: Vec::new(), sets: HashMap::new() };
         self.block(|reader| reader.member(&mut table))?;
         Ok(table)
     }
@@ -257,7 +256,11 @@ impl Reader<'_, '_> {
                         base.accept = false;
                         Ok(())
                     }
-                    _ => reader.refuse(statement.first(), "no policy of a base chain", "write `policy accept` or `policy drop`"),
+                    _ => reader.refuse(
+                        statement.first(),
+                        "no policy of a base chain",
+                        "write `policy accept` or `policy drop`",
+                    ),
                 },
                 Some("comment") => Ok(()),
                 Some(_) => {
@@ -287,7 +290,11 @@ impl Reader<'_, '_> {
             }
         };
         if word(4) != "priority" {
-            return self.refuse(statement.get(4).or(statement.first()), "a priority is missing", "write `priority filter`");
+            return self.refuse(
+                statement.get(4).or(statement.first()),
+                "a priority is missing",
+                "write `priority filter`",
+            );
         }
         Ok(Base { hook, accept: true })
     }

@@ -215,7 +215,11 @@ impl<'r> Reader<'r, '_> {
                 set.iter().all(|(low, high)| (low..=high).all(|p| ported.iter().any(|&with| u32::from(with) == p)))
             });
             if !named {
-                return self.refuse(token, "`th` without protocols that have ports", "write `meta l4proto { tcp, udp }` before it");
+                return self.refuse(
+                    token,
+                    "`th` without protocols that have ports",
+                    "write `meta l4proto { tcp, udp }` before it",
+                );
             }
         } else {
             let number = words::number(&token.text, &words::PROTOCOLS, 255).unwrap_or_default();
@@ -263,9 +267,24 @@ impl<'r> Reader<'r, '_> {
         if let Some(pattern) = list.iter().find(|token| token.text.contains('*')) {
             return self.refuse(pattern, "a pattern of interfaces", "name the interfaces, `{ \"eth0\", \"eth1\" }`");
         }
+        let is_interface = |name: &str| {
+            (1..=15).contains(&name.len())
+                && !name.contains(|c: char| matches!(c, '/' | ':') || c.is_whitespace() || c.is_control())
+        };
+        if let Some(wrong) = list.iter().find(|token| !is_interface(&token.text)) {
+            return self.refuse(
+                wrong,
+                "no name of an interface",
+                "write at most 15 characters without blanks, `/` and `:`",
+            );
+        }
         let names = list.iter().map(|token| token.text.clone()).collect();
         let side = if key.text.starts_with('i') { &mut more.source } else { &mut more.destination };
-        if negated { side.not_interfaces = names } else { side.interfaces = Some(names) }
+        if negated {
+            side.not_interfaces = names
+        } else {
+            side.interfaces = Some(names)
+        }
         Ok(())
     }
 
@@ -279,7 +298,11 @@ impl<'r> Reader<'r, '_> {
                 _ => return self.refuse(token, "not a MAC address", "write six octets, `00:1b:2c:3d:4e:5f`"),
             }
         }
-        Ok(if negated { Side { not_macs: macs, ..Side::default() } } else { Side { macs: Some(macs), ..Side::default() } })
+        Ok(if negated {
+            Side { not_macs: macs, ..Side::default() }
+        } else {
+            Side { macs: Some(macs), ..Side::default() }
+        })
     }
 
     fn addresses(&mut self, key: &'r Token, v6: bool) -> Read<Side> {

@@ -54,11 +54,7 @@ pub(super) fn tokens(lines: &Lines<'_>) -> Result<Vec<Token>, Diagnostic> {
                 let Some(end) = end else {
                     return Err(lines.diagnose(start..at, "a quote without an end", "close it on the same line"));
                 };
-                tokens.push(Token {
-                    kind: Kind::Quoted,
-                    text: rest[..end].to_owned(),
-                    range: start..at + end + 1,
-                });
+                tokens.push(Token { kind: Kind::Quoted, text: rest[..end].to_owned(), range: start..at + end + 1 });
                 at += end + 1;
             }
             '=' | '!' | '<' | '>' if text[at..].starts_with('=') => {

@@ -40,15 +40,18 @@ fn a_deny_of_ingress_concerns_the_subject_only() {
 #[test]
 fn namespaces_as_peers_are_pods_and_nobody_outside() {
     let spec = format!("{X}ingress: [{{action: Deny, from: [{{namespaces: {{}}}}]}}]");
-    check(&admin("d", 10, &spec), |p| !(p.to("x/*") && p.from_pod()));
+    check(&admin("d", 10, &spec), |p| !(p.to("x/*") && p.sent_by_pod()));
 }
 
 #[test]
 fn the_lower_priority_number_is_asked_first_whatever_the_order_of_the_text() {
     let deny = admin("a-deny", 20, &format!("{X}ingress: [{{action: Deny, from: [{{namespaces: {{}}}}]}}]"));
-    let allow =
-        admin("z-allow", 10, &format!("{X}ingress: [{{action: Allow, from: [{{namespaces: {{matchLabels: {{ns: z}}}}}}]}}]"));
-    check(&(deny + &allow), |p| !(p.to("x/*") && p.from_pod()) || p.from("z/*"));
+    let allow = admin(
+        "z-allow",
+        10,
+        &format!("{X}ingress: [{{action: Allow, from: [{{namespaces: {{matchLabels: {{ns: z}}}}}}]}}]"),
+    );
+    check(&(deny + &allow), |p| !(p.to("x/*") && p.sent_by_pod()) || p.from("z/*"));
 }
 
 #[test]
@@ -71,19 +74,22 @@ fn within_a_policy_the_first_rule_that_matches_decides() {
 
 #[test]
 fn an_allow_overrules_network_policies() {
-    let allow = admin("a", 5, &format!("{X}ingress: [{{action: Allow, from: [{{namespaces: {{matchLabels: {{ns: y}}}}}}]}}]"));
+    let allow =
+        admin("a", 5, &format!("{X}ingress: [{{action: Allow, from: [{{namespaces: {{matchLabels: {{ns: y}}}}}}]}}]"));
     check(&(allow + &network("x", "podSelector: {}\npolicyTypes: [Ingress]")), |p| !p.to("x/*") || p.from("y/*"));
 }
 
 #[test]
 fn a_deny_overrules_network_policies() {
-    let deny = admin("d", 5, &format!("{X}ingress: [{{action: Deny, from: [{{namespaces: {{matchLabels: {{ns: y}}}}}}]}}]"));
+    let deny =
+        admin("d", 5, &format!("{X}ingress: [{{action: Deny, from: [{{namespaces: {{matchLabels: {{ns: y}}}}}}]}}]"));
     check(&(deny + &network("x", "podSelector: {}\ningress: [{}]")), |p| !(p.to("x/*") && p.from("y/*")));
 }
 
 #[test]
 fn pass_leaves_all_admin_policies_for_the_network_policies() {
-    let pass = admin("p", 5, &format!("{X}ingress: [{{action: Pass, from: [{{namespaces: {{matchLabels: {{ns: y}}}}}}]}}]"));
+    let pass =
+        admin("p", 5, &format!("{X}ingress: [{{action: Pass, from: [{{namespaces: {{matchLabels: {{ns: y}}}}}}]}}]"));
     let deny = admin("d", 6, &format!("{X}ingress: [{{action: Deny, from: [{{namespaces: {{}}}}]}}]"));
     let policy = network("x", "podSelector: {matchLabels: {pod: a}}\ningress: [{ports: [{port: 80}]}]");
     check(&(pass + &deny + &policy), |p| {
@@ -91,7 +97,7 @@ fn pass_leaves_all_admin_policies_for_the_network_policies() {
             true
         } else if p.from("y/*") {
             !p.to("x/a") || p.tcp(80)
-        } else if p.from_pod() {
+        } else if p.sent_by_pod() {
             false
         } else {
             !p.to("x/a") || p.tcp(80)
@@ -103,25 +109,20 @@ fn pass_leaves_all_admin_policies_for_the_network_policies() {
 fn the_baseline_concerns_whom_no_network_policy_isolates() {
     let baseline = baseline(&format!("{X}ingress: [{{action: Deny, from: [{{namespaces: {{}}}}]}}]"));
     let policy = network("x", "podSelector: {matchLabels: {pod: a}}\ningress: [{from: [{podSelector: {}}]}]");
-    check(&(baseline + &policy), |p| {
-        if p.to("x/a") {
-            p.from("x/*")
-        } else {
-            !(p.to("x/*") && p.from_pod())
-        }
-    });
+    check(&(baseline + &policy), |p| if p.to("x/a") { p.from("x/*") } else { !(p.to("x/*") && p.sent_by_pod()) });
 }
 
 #[test]
 fn a_network_policy_of_one_direction_leaves_the_other_to_the_baseline() {
     let baseline = baseline(&format!("{X}egress: [{{action: Deny, to: [{{namespaces: {{}}}}]}}]"));
     let policy = network("x", "podSelector: {}\ningress: [{}]");
-    check(&(baseline + &policy), |p| !(p.from("x/*") && p.to_pod()));
+    check(&(baseline + &policy), |p| !(p.from("x/*") && p.sent_to_pod()));
 }
 
 #[test]
 fn pass_goes_to_the_baseline_where_nobody_isolates() {
-    let pass = admin("p", 5, &format!("{X}ingress: [{{action: Pass, from: [{{namespaces: {{matchLabels: {{ns: y}}}}}}]}}]"));
+    let pass =
+        admin("p", 5, &format!("{X}ingress: [{{action: Pass, from: [{{namespaces: {{matchLabels: {{ns: y}}}}}}]}}]"));
     let allow = admin("q", 6, &format!("{X}ingress: [{{action: Allow, from: [{{namespaces: {{}}}}]}}]"));
     let baseline = baseline(&format!("{X}ingress: [{{action: Deny, from: [{{namespaces: {{}}}}]}}]"));
     check(&(pass + &allow + &baseline), |p| !(p.to("x/*") && p.from("y/*")));
@@ -139,7 +140,7 @@ ingress:
 #[test]
 fn ports_by_number_range_and_name() {
     let spec = |ports: &str| format!("{X}ingress: [{{action: Deny, from: [{{namespaces: {{}}}}], ports: [{ports}]}}]");
-    let hit = |p: &crate::cluster::Probe| p.to("x/*") && p.from_pod();
+    let hit = |p: &crate::cluster::Probe| p.to("x/*") && p.sent_by_pod();
     check(&admin("d", 1, &spec("{portNumber: {port: 80, protocol: UDP}}")), |p| {
         !(hit(p) && p.proto == Proto::Udp && p.port == 80)
     });
@@ -147,9 +148,7 @@ fn ports_by_number_range_and_name() {
     check(&admin("d", 1, &spec("{portRange: {start: 80, end: 81, protocol: SCTP}}")), |p| {
         !(hit(p) && p.proto == Proto::Sctp)
     });
-    check(&admin("d", 1, &spec("{namedPort: serve-81-udp}")), |p| {
-        !(hit(p) && p.proto == Proto::Udp && p.port == 81)
-    });
+    check(&admin("d", 1, &spec("{namedPort: serve-81-udp}")), |p| !(hit(p) && p.proto == Proto::Udp && p.port == 81));
 }
 
 #[test]
@@ -163,7 +162,7 @@ fn nodes_are_the_addresses_of_the_node_objects() {
     let node = "---\napiVersion: v1\nkind: Node\nmetadata: {name: n1, labels: {role: edge}}\n\
                 status: {addresses: [{type: Hostname, address: n1}, {type: ExternalIP, address: 203.0.113.9}]}\n";
     let spec = |role| format!("{X}egress: [{{action: Deny, to: [{{nodes: {{matchLabels: {{role: {role}}}}}}}]}}]");
-    check(&(admin("d", 1, &spec("edge")) + node), |p| !(p.from("x/*") && !p.to_pod() && !p.v6));
+    check(&(admin("d", 1, &spec("edge")) + node), |p| !(p.from("x/*") && !p.sent_to_pod() && !p.v6));
     check(&(admin("d", 1, &spec("core")) + node), |_| true);
 }
 
@@ -174,7 +173,11 @@ fn policies_without_rules_of_a_direction_leave_it_alone() {
 
 #[test]
 fn an_admin_policy_called_default_stands_beside_the_baseline() {
-    let allow = admin("default", 5, &format!("{X}ingress: [{{action: Allow, from: [{{namespaces: {{matchLabels: {{ns: y}}}}}}]}}]"));
+    let allow = admin(
+        "default",
+        5,
+        &format!("{X}ingress: [{{action: Allow, from: [{{namespaces: {{matchLabels: {{ns: y}}}}}}]}}]"),
+    );
     let baseline = baseline(&format!("{X}ingress: [{{action: Deny, from: [{{namespaces: {{}}}}]}}]"));
-    check(&(allow + &baseline), |p| !(p.to("x/*") && p.from_pod()) || p.from("y/*"));
+    check(&(allow + &baseline), |p| !(p.to("x/*") && p.sent_by_pod()) || p.from("y/*"));
 }

@@ -49,11 +49,11 @@ impl Probe {
         self.proto == Proto::Tcp && self.port == port
     }
 
-    pub fn from_pod(&self) -> bool {
+    pub fn sent_by_pod(&self) -> bool {
         self.from != OUTSIDE
     }
 
-    pub fn to_pod(&self) -> bool {
+    pub fn sent_to_pod(&self) -> bool {
         self.to != OUTSIDE
     }
 }
@@ -74,9 +74,9 @@ pub fn address(who: Who, v6: bool) -> Address {
         (true, false) => Address::v4(0xcb00_7109),
         (true, true) => Address::v6(0x2001_0db8_0000_0000_0000_0000_0000_0009),
         (false, false) => Address::v4(0x0a00_0000 | number(NAMESPACES, who.ns) << 16 | number(PODS, who.pod)),
-        (false, true) => {
-            Address::v6(0xfd00 << 112 | u128::from(number(NAMESPACES, who.ns)) << 16 | u128::from(number(PODS, who.pod)))
-        }
+        (false, true) => Address::v6(
+            0xfd00 << 112 | u128::from(number(NAMESPACES, who.ns)) << 16 | u128::from(number(PODS, who.pod)),
+        ),
     }
 }
 

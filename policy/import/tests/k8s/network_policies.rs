@@ -71,7 +71,7 @@ fn a_namespace_selector_alone_means_all_pods_there() {
 #[test]
 fn an_empty_namespace_selector_means_all_pods_but_nobody_outside() {
     check(&policy("x", "podSelector: {}\ningress: [{from: [{namespaceSelector: {}}]}]"), |p| {
-        !p.to("x/*") || p.from_pod()
+        !p.to("x/*") || p.sent_by_pod()
     });
 }
 
@@ -217,7 +217,7 @@ fn a_named_port_to_a_block_matches_pods_with_an_address_in_it_only() {
     let spec = "podSelector: {}
 policyTypes: [Egress]
 egress: [{to: [{ipBlock: {cidr: 0.0.0.0/0}}], ports: [{port: serve-80-tcp}]}]";
-    check(&policy("x", spec), |p| !p.from("x/*") || !p.v6 && p.to_pod() && p.tcp(80));
+    check(&policy("x", spec), |p| !p.from("x/*") || !p.v6 && p.sent_to_pod() && p.tcp(80));
 }
 
 #[test]
@@ -239,13 +239,13 @@ egress: [{to: [{ipBlock: {cidr: 10.0.0.0/8, except: [10.2.0.0/16, 10.3.0.1/32]}}
 #[test]
 fn a_block_of_the_other_family_covers_nobody() {
     let spec = "podSelector: {}\ningress: [{from: [{ipBlock: {cidr: 'fd00::/8'}}]}]";
-    check(&policy("x", spec), |p| !p.to("x/*") || p.v6 && p.from_pod());
+    check(&policy("x", spec), |p| !p.to("x/*") || p.v6 && p.sent_by_pod());
 }
 
 #[test]
 fn a_block_from_outside() {
     let spec = "podSelector: {}\ningress: [{from: [{ipBlock: {cidr: 203.0.113.0/24}}]}]";
-    check(&policy("x", spec), |p| !p.to("x/*") || !p.v6 && !p.from_pod());
+    check(&policy("x", spec), |p| !p.to("x/*") || !p.v6 && !p.sent_by_pod());
 }
 
 #[test]
@@ -278,7 +278,7 @@ fn policy_types_without_ingress_leave_ingress_alone() {
 fn both_ends_must_allow() {
     let sender = policy("x", "podSelector: {}\npolicyTypes: [Egress]\negress: [{to: [{namespaceSelector: {}}]}]");
     let receiver = policy("y", "podSelector: {matchLabels: {pod: b}}\ningress: [{from: [{podSelector: {}}]}]");
-    check(&(sender + &receiver), |p| (!p.from("x/*") || p.to_pod()) && (!p.to("y/b") || p.from("y/*")));
+    check(&(sender + &receiver), |p| (!p.from("x/*") || p.sent_to_pod()) && (!p.to("y/b") || p.from("y/*")));
 }
 
 #[test]

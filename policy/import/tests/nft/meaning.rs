@@ -45,7 +45,11 @@ fn a_gateways_ruleset() {
     let set = imported.policies;
     let check = |packet: Packet, expected: &str| {
         let (allowed, rule) = arrives(&set, &packet);
-        assert_eq!((allowed, rule.as_str()), (expected != "forward-policy" && expected != "forward-10", expected), "{packet:?}");
+        assert_eq!(
+            (allowed, rule.as_str()),
+            (expected != "forward-policy" && expected != "forward-10", expected),
+            "{packet:?}"
+        );
     };
     let hmi = Packet { dport: 502, ..Packet::new("10.1.0.5", "10.2.0.9") };
     check(hmi, "forward-2");
@@ -66,7 +70,10 @@ fn a_gateways_ruleset() {
     check(Packet::new("2001:db8::1", "fd00::1"), "forward-7");
     check(Packet { flags: 0x12, ..Packet::new("2001:db8::1", "fd00::1") }, "forward-policy");
     check(Packet { vlan: Some(7), source_mac: 0x0200_0000_0007, ..Packet::new("1.1.1.1", "2.2.2.2") }, "forward-8");
-    check(Packet { vlan: Some(8), source_mac: 0x0200_0000_0007, ..Packet::new("1.1.1.1", "2.2.2.2") }, "forward-policy");
+    check(
+        Packet { vlan: Some(8), source_mac: 0x0200_0000_0007, ..Packet::new("1.1.1.1", "2.2.2.2") },
+        "forward-policy",
+    );
     check(Packet { protocol: 17, dport: 53, ..Packet::new("1.1.1.1", "2.2.2.2") }, "forward-9");
     check(Packet::new("10.66.1.1", "2.2.2.2"), "forward-10");
 
@@ -184,7 +191,9 @@ fn rules_whose_replies_are_stopped_are_stateless() {
 
 #[test]
 fn flags_alone_ask_for_any_of_them() {
-    let text = |flags: &str| format!("table ip t {{ chain c {{ type filter hook forward priority 0; tcp flags {flags} drop; }}; }}");
+    let text = |flags: &str| {
+        format!("table ip t {{ chain c {{ type filter hook forward priority 0; tcp flags {flags} drop; }}; }}")
+    };
     let dropped = |flags: &str, packet: u8| {
         !arrives(&import(&text(flags)).policies, &Packet { flags: packet, ..Packet::new("1.1.1.1", "2.2.2.2") }).0
     };

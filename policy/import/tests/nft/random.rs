@@ -119,7 +119,8 @@ fn rule(dice: &mut Dice, chains: usize, from: usize) -> Rule {
         1 => {
             rule.protocol = Some(6);
             if dice.one_in(2) {
-                let bits = |dice: &mut Dice| FLAGS.iter().filter(|_| dice.one_in(2)).fold(0, |bits, (_, bit)| bits | bit);
+                let bits =
+                    |dice: &mut Dice| FLAGS.iter().filter(|_| dice.one_in(2)).fold(0, |bits, (_, bit)| bits | bit);
                 // nft wants at least two flags behind the slash.
                 let mask = bits(dice) | 0x12;
                 let value = bits(dice) & mask;

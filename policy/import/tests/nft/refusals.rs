@@ -4,7 +4,9 @@ use crate::packet::{accepted_by_nft, import_at};
 
 /// The rule in a forward chain, on line 4.
 fn in_chain(rule: &str) -> String {
-    format!("table inet t {{\n  chain forward {{\n    type filter hook forward priority 0; policy drop;\n    {rule}\n  }}\n}}\n")
+    format!(
+        "table inet t {{\n  chain forward {{\n    type filter hook forward priority 0; policy drop;\n    {rule}\n  }}\n}}\n"
+    )
 }
 
 fn refused(text: &str) -> String {
@@ -52,7 +54,10 @@ fn rules_outside_of_the_subset() {
              02:00:00:00:00:01 accept`; ask for one of the two"
                 .to_owned(),
         ),
-        ("th dport 53 accept", "4:5: `th` without protocols that have ports: `th`; write `meta l4proto { tcp, udp }` before it".to_owned()),
+        (
+            "th dport 53 accept",
+            "4:5: `th` without protocols that have ports: `th`; write `meta l4proto { tcp, udp }` before it".to_owned(),
+        ),
     ] {
         let text = in_chain(rule);
         accepted_by_nft(&text);
@@ -86,9 +91,17 @@ fn mistakes() {
         ("tcp dport { 80", "7:1: the text ends inside of braces; close them with `}`"),
         ("accept drop", "4:12: this stands behind the verdict: `drop`; write the verdict last"),
         ("jump nowhere", "4:10: no such chain in this table: `nowhere`; write the chain"),
-        ("ip saddr @nobody drop", "4:14: no such set in this table: `@nobody`; write the set before, with its elements"),
+        (
+            "ip saddr @nobody drop",
+            "4:14: no such set in this table: `@nobody`; write the set before, with its elements",
+        ),
         ("ip saddr $nobody drop", "4:14: no such definition before: `$nobody`; define it above"),
         ("log prefix \"open", "4:16: a quote without an end: `\"`; close it on the same line"),
+        (
+            "iifname \"an-interface-name-too-long\" drop",
+            "4:13: no name of an interface: `\"an-interface-name-too-long\"`; write at most 15 characters without blanks, \
+             `/` and `:`",
+        ),
         ("ct state fresh accept", "4:14: no such state: `fresh`; write new, established, related or invalid"),
         ("tcp flags sin drop", "4:15: no such TCP flag: `sin`; write fin, syn, rst, psh, ack, urg, ecn or cwr"),
     ] {
