@@ -10,6 +10,7 @@
 mod carry;
 pub mod finding;
 pub mod inventory;
+pub mod lint;
 pub mod oracle;
 pub mod range;
 pub mod rule;

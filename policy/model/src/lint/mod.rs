@@ -1,0 +1,47 @@
+//! What looks wrong with a policy that can be used: findings of severity warning.
+//!
+//! A lint speaks only when it is sure. Comparisons are bounded by [`WORK_LIMIT`]; a lint that stops
+//! there says so.
+
+mod cover;
+mod meet;
+mod order;
+mod single;
+
+use crate::finding::{EXCERPT_LIMIT, Finding};
+use crate::set::PolicySet;
+use crate::text::Source;
+
+/// Comparisons of two rules in brief, over all lints of a set: what a machine does in a good half
+/// second. One in full counts as many in brief.
+pub const WORK_LIMIT: usize = 40_000_000;
+
+/// Overlaps of allow and deny that are shown.
+pub const OVERLAP_LIMIT: usize = 100;
+
+/// Looks for what a policy probably does not mean.
+#[must_use]
+pub fn lint(set: &PolicySet) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    single::lint(set, &mut findings);
+    order::lint(set, &mut findings);
+    findings.sort_by(|a, b| {
+        let key = |finding: &Finding| (finding.location.source.clone(), finding.location.offset, finding.code);
+        // Findings without a place stand at the end.
+        (a.location.line == 0).cmp(&(b.location.line == 0)).then_with(|| key(a).cmp(&key(b)))
+    });
+    findings
+}
+
+/// Looks for what a policy probably does not mean, and quotes the text it was read from.
+#[must_use]
+pub fn lint_text(set: &PolicySet, sources: &[Source]) -> Vec<Finding> {
+    let mut findings = lint(set);
+    for finding in &mut findings {
+        let place = &finding.location;
+        let source = sources.iter().find(|source| source.name == place.source);
+        let text = source.and_then(|source| source.text.get(place.offset..place.offset + place.length));
+        finding.text = text.unwrap_or_default().chars().take(EXCERPT_LIMIT / 4).collect();
+    }
+    findings
+}

@@ -1,0 +1,245 @@
+//! Lints of one rule, subject or document at a time.
+
+use std::collections::{HashMap, HashSet};
+
+use gabion_abi::facts::protocol;
+
+use crate::finding::{Code, Finding, quote};
+use crate::inventory::{Inventory, NamedPort};
+use crate::rule::Rule;
+use crate::service::{PortMatch, Service};
+use crate::set::{Location, PolicySet};
+use crate::subject::{AnySubject, Subject};
+use crate::trace::{Direction, RuleRef};
+
+/// Entries that are looked through for subjects, over all of them.
+const ENTRY_LIMIT: usize = 50_000_000;
+
+pub(super) fn lint(set: &PolicySet, findings: &mut Vec<Finding>) {
+    let mut single =
+        Single { set, findings, carriers: Carriers::new(&set.inventory), subjects: HashSet::new(), said_empty: false };
+    for (index, policy) in set.policies.iter().enumerate() {
+        single.subject(&policy.subject, &policy.location);
+        if policy.ingress.is_none() && policy.egress.is_none() {
+            let message = format!("the Policy {} speaks of neither direction", quote(&policy.name));
+            let help = "write `ingress: []` to isolate from everyone, or rules; or remove it";
+            single.findings.push(Finding::new(Code::NoEffect, policy.location.clone(), message).help(help));
+        }
+        for direction in [Direction::Ingress, Direction::Egress] {
+            for (position, rule) in policy.rules(direction).unwrap_or_default().iter().enumerate() {
+                single.rule(rule, RuleRef::Policy { policy: index as u32, rule: position as u32 }, direction);
+            }
+        }
+    }
+    for (index, policy) in set.cluster_policies.iter().enumerate() {
+        single.subject(&policy.subject, &policy.location);
+        if policy.ingress.is_empty() && policy.egress.is_empty() {
+            let message = format!("the ClusterPolicy {} has no rules", quote(&policy.name));
+            let finding = Finding::new(Code::NoEffect, policy.location.clone(), message);
+            single.findings.push(finding.help("write rules for `ingress` or `egress`, or remove it"));
+        }
+        for direction in [Direction::Ingress, Direction::Egress] {
+            for (position, rule) in policy.rules(direction).iter().enumerate() {
+                single.rule(rule, RuleRef::Cluster { policy: index as u32, rule: position as u32 }, direction);
+            }
+        }
+    }
+    if let Some(site) = &set.site {
+        for of in &site.defaults.subjects {
+            single.subject(&of.subject, &of.location);
+        }
+        if site.failsafe.is_empty() {
+            let message = "no fail-safe port: a mistake in a policy can lock you out of the node";
+            let finding = Finding::new(Code::NoFailsafe, site.location.clone(), message);
+            single.findings.push(finding.help("leave `failsafe` out for SSH, or name the port you manage the node by"));
+        }
+    }
+    for entry in &set.inventory.entries {
+        for name in &entry.interfaces {
+            single.interface(name, &entry.location);
+        }
+    }
+}
+
+struct Single<'s, 'f> {
+    set: &'s PolicySet,
+    findings: &'f mut Vec<Finding>,
+    carriers: Carriers<'s>,
+    /// Subjects that were looked at: each is reported once.
+    subjects: HashSet<&'s AnySubject>,
+    said_empty: bool,
+}
+
+impl<'s> Single<'s, '_> {
+    fn rule(&mut self, rule: &'s Rule, reference: RuleRef, direction: Direction) {
+        let name = || quote(&reference.name(self.set, direction));
+        let never = |why: &str, help: &str| {
+            let message = format!("the rule {} never matches: {why}", name());
+            Finding::new(Code::NeverMatches, rule.location.clone(), message).help(help)
+        };
+        for (key, peers) in [("from", &rule.from), ("to", &rule.to)] {
+            if peers.as_ref().is_some_and(Vec::is_empty) {
+                let why = format!("its `{key}` names nobody");
+                let help = format!("name someone in `{key}`, leave it out for anyone, or remove the rule");
+                self.findings.push(never(&why, &help));
+            }
+        }
+        let mut possible = rule.services.is_empty();
+        for service in &rule.services {
+            if service.matches_nothing() {
+                continue;
+            }
+            if let Some(PortMatch::Named(port)) = &service.ports
+                && !self.carriers.has_port(port, service)
+            {
+                let message =
+                    format!("no inventory entry has a port {} that the rule {} could mean", quote(port), name());
+                let help = "add it to `ports` of an entry, or write the number";
+                self.findings.push(Finding::new(Code::NeverMatches, rule.location.clone(), message).help(help));
+            }
+            possible = true;
+            if let Some(without) = without_ports(service) {
+                let message = format!(
+                    "the rule {} names ports and the protocol {without}, which has none: of that protocol nothing matches",
+                    name()
+                );
+                let help = "write a second service for it, without ports";
+                self.findings.push(Finding::new(Code::PartlyContradictory, rule.location.clone(), message).help(help));
+            }
+        }
+        if !possible {
+            self.findings.push(never("its services contradict themselves", "remove the rule, or mend its services"));
+        }
+        for subject in rule.from.iter().chain(&rule.to).flatten() {
+            self.subject(subject, &rule.location);
+        }
+    }
+
+    fn subject(&mut self, subject: &'s AnySubject, location: &Location) {
+        if !self.subjects.insert(subject) {
+            return;
+        }
+        match subject {
+            AnySubject::Interface(name) => self.interface(&name.0, location),
+            AnySubject::Labels(_) | AnySubject::ServiceAccount(_) | AnySubject::Spiffe(_) => {
+                if self.set.inventory.entries.is_empty() {
+                    if !self.said_empty {
+                        self.said_empty = true;
+                        let message =
+                            "labels, service accounts and SPIFFE IDs name nobody: there is no inventory entry";
+                        let finding = Finding::new(Code::NobodyCarries, location.clone(), message);
+                        self.findings.push(finding.help("add an Inventory document, or check its files too"));
+                    }
+                } else if self.carriers.nobody(subject) {
+                    let message = format!("no inventory entry carries {}", subject.describe());
+                    let help = "add or mend the entry in the Inventory, or the subject here";
+                    self.findings.push(Finding::new(Code::NobodyCarries, location.clone(), message).help(help));
+                }
+            }
+            AnySubject::Any(_) | AnySubject::Cidr(_) | AnySubject::Mac(_) => {}
+        }
+    }
+
+    fn interface(&mut self, name: &str, location: &Location) {
+        let Some(site) = &self.set.site else { return };
+        let listed = |pattern: &str| match pattern.strip_suffix('*') {
+            Some(stem) => name.starts_with(stem),
+            None => pattern == name,
+        };
+        if !site.interfaces.is_empty() && !site.interfaces.iter().any(|interface| listed(&interface.name)) {
+            let message = format!("the Site lists no interface {}", quote(name));
+            let finding = Finding::new(Code::UnknownInterface, location.clone(), message)
+                .related(site.location.clone(), "the Site")
+                .help("add it to `interfaces` of the Site, or mend the name");
+            self.findings.push(finding);
+        }
+    }
+}
+
+/// The first protocol without ports that stands beside ports by its own number.
+fn without_ports(service: &Service) -> Option<u8> {
+    if service.ports.is_none() && service.source_ports.is_none() {
+        return None;
+    }
+    // Ranges are written for breadth; only what was named singly is surely meant.
+    let singles = service.protocols.as_ref()?.iter().filter(|(low, high)| low == high);
+    let numbers = singles.filter_map(|(number, _)| u8::try_from(number).ok());
+    let has_ports = |number: &u8| {
+        matches!(*number, protocol::TCP | protocol::UDP | protocol::DCCP | protocol::SCTP | protocol::UDPLITE)
+    };
+    numbers.into_iter().find(|number| !has_ports(number))
+}
+
+/// Who carries what, looked up rather than searched where that is possible.
+struct Carriers<'s> {
+    inventory: &'s Inventory,
+    labels: HashMap<(&'s str, &'s str), Vec<usize>>,
+    accounts: HashMap<&'s str, Vec<usize>>,
+    ports: HashMap<&'s str, Vec<&'s NamedPort>>,
+    work: usize,
+}
+
+impl<'s> Carriers<'s> {
+    fn new(inventory: &'s Inventory) -> Self {
+        let mut labels: HashMap<(&str, &str), Vec<usize>> = HashMap::new();
+        let mut accounts: HashMap<&str, Vec<usize>> = HashMap::new();
+        let mut ports: HashMap<&str, Vec<&NamedPort>> = HashMap::new();
+        for (index, entry) in inventory.entries.iter().enumerate() {
+            for (key, value) in &entry.labels {
+                labels.entry((key, value)).or_default().push(index);
+            }
+            if let Some(account) = &entry.service_account {
+                accounts.entry(account).or_default().push(index);
+            }
+            for port in &entry.ports {
+                let named = ports.entry(&port.name).or_default();
+                if !named.iter().any(|known| known.protocol == port.protocol) {
+                    named.push(port);
+                }
+            }
+        }
+        Self { inventory, labels, accounts, ports, work: 0 }
+    }
+
+    fn has_port(&self, name: &str, service: &Service) -> bool {
+        let fits = |port: &&NamedPort| service.protocols.as_ref().is_none_or(|set| set.contains(port.protocol.into()));
+        self.ports.get(name).is_some_and(|ports| ports.iter().any(fits))
+    }
+
+    /// Whether it is certain that no entry carries a subject.
+    fn nobody(&mut self, subject: &AnySubject) -> bool {
+        let entries = &self.inventory.entries;
+        let candidates: Option<&[usize]> = match subject {
+            AnySubject::Labels(labels) => {
+                let lists = labels.selector.match_labels.iter().map(|(key, value)| {
+                    self.labels.get(&(key.as_str(), value.as_str())).map_or(&[][..], Vec::as_slice)
+                });
+                lists.min_by_key(|list| list.len())
+            }
+            AnySubject::ServiceAccount(account) => {
+                Some(self.accounts.get(account.name.as_str()).map_or(&[][..], Vec::as_slice))
+            }
+            _ => None,
+        };
+        let count = candidates.map_or(entries.len(), <[_]>::len);
+        if self.work + count > ENTRY_LIMIT {
+            return false;
+        }
+        self.work += count;
+        let carries = |index: usize| match subject {
+            AnySubject::Labels(labels) => {
+                labels.selector.matches(&entries[index].labels)
+                    && labels.namespaces.cover(&entries[index].namespace, self.inventory)
+            }
+            AnySubject::ServiceAccount(account) => {
+                account.namespace.as_ref().is_none_or(|namespace| *namespace == entries[index].namespace)
+            }
+            AnySubject::Spiffe(spiffe) => entries[index].spiffe_id.as_deref().is_some_and(|id| spiffe.matches(id)),
+            _ => true,
+        };
+        match candidates {
+            Some(list) => !list.iter().copied().any(carries),
+            None => !(0..entries.len()).any(carries),
+        }
+    }
+}
