@@ -27,7 +27,8 @@ pub struct Outcome {
 
 /// Boots `kernel` with the files given (path in the guest, path on the host), runs `command` there as root and waits
 /// for its end. /proc, /sys, /dev, /tmp, bpffs, tracefs and cgroup v2 are mounted. Every file is readable and
-/// executable. fn run(kernel: &Kernel, files: &[(&str, &Path)], command: &[&str]) -> Result<Outcome, Error> {
+/// executable.
+pub fn run(kernel: &Kernel, files: &[(&str, &Path)], command: &[&str]) -> Result<Outcome, Error> {
     let init = crate::program("gabion-testing-vm", "gabion-guest")?;
     let initramfs = initramfs(kernel, &init, files, command)?;
     let folder = crate::folder().join(format!("run-{}-{}", std::process::id(), unique()));
