@@ -9,8 +9,8 @@
 pub mod command;
 mod exit;
 mod explain;
+mod online;
 mod output;
-mod pending;
 mod policy;
 mod report;
 mod sources;
@@ -52,6 +52,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
     match cli.command {
         None => output::print(&command().render_long_help().ansi().to_string()).map(|()| Exit::Fine),
         Some(Command::Policy(command)) => policy::run(command),
+        Some(Command::Online(command)) => online::run(command),
         Some(Command::Explain(arguments)) => explain::run(&arguments),
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();

@@ -10,6 +10,7 @@ use clap::builder::styling::AnsiColor;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+pub use crate::online::OnlineCommand;
 pub use crate::output::Format;
 pub use explain::ExplainArgs;
 pub use policy::{
@@ -48,6 +49,9 @@ pub enum Command {
     Policy(PolicyCommand),
     /// Say whether a packet passes, which rule decides, and what would have let it pass
     Explain(Box<ExplainArgs>),
+    /// Commands that start an agent or talk to one
+    #[command(flatten)]
+    Online(OnlineCommand),
     /// Print completions for a shell
     #[command(after_help = "Examples:\n  gabion completions bash > /etc/bash_completion.d/gabion")]
     Completions {

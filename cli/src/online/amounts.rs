@@ -13,7 +13,11 @@ pub(super) fn bytes(value: u64) -> String {
 /// A rate, `-` when nothing happens.
 pub(super) fn rate(per_second: f64) -> String {
     // What rounds to nothing is nothing.
-    if per_second < 0.05 { String::from("-") } else { format!("{}/s", scaled(per_second, 1_000.0, &["", "k", "M", "G"])) }
+    if per_second < 0.05 {
+        String::from("-")
+    } else {
+        format!("{}/s", scaled(per_second, 1_000.0, &["", "k", "M", "G"]))
+    }
 }
 
 fn scaled(mut value: f64, step: f64, units: &[&str]) -> String {
@@ -51,7 +55,8 @@ mod tests {
 
     #[test]
     fn counts_keep_three_digits() {
-        let cases = [(0, "0"), (999, "999"), (1_000, "1.00k"), (12_345, "12.3k"), (999_999, "1.00M"), (u64::MAX, "18.4E")];
+        let cases =
+            [(0, "0"), (999, "999"), (1_000, "1.00k"), (12_345, "12.3k"), (999_999, "1.00M"), (u64::MAX, "18.4E")];
         for (value, text) in cases {
             assert_eq!(count(value), text);
         }

@@ -37,10 +37,6 @@ pub(super) fn run(arguments: &DetachArgs) -> Result<Exit, Failure> {
         return Ok(Exit::Fine);
     }
     let found = gabion_agent::kernel::bpf::detach(&arguments.bpffs, &arguments.state).map_err(failed)?;
-    output::print(if found {
-        "detached; nothing is enforced any more\n"
-    } else {
-        "nothing was attached\n"
-    })?;
+    output::print(if found { "detached; nothing is enforced any more\n" } else { "nothing was attached\n" })?;
     Ok(Exit::Fine)
 }

@@ -10,7 +10,7 @@ mod events;
 mod mode;
 mod run;
 mod status;
-pub mod top;
+mod top;
 
 use std::future::Future;
 use std::path::PathBuf;

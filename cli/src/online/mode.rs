@@ -38,9 +38,8 @@ pub(super) fn run(arguments: &ModeArgs) -> Result<Exit, Failure> {
     };
     let request = ModeRequest { mode: mode.to_owned() };
     let body = serde_json::to_vec(&request).map_err(|error| Failure::defect(error.to_string()))?;
-    let mode: Mode = arguments
-        .connection
-        .ask(|client| async move { client.post("/v1/mode", body).await.map_err(failed) })?;
+    let mode: Mode =
+        arguments.connection.ask(|client| async move { client.post("/v1/mode", body).await.map_err(failed) })?;
     output::show(arguments.output.output, &mode, |mode| match &mode.overridden_since {
         Some(_) => format!("mode {} (the policy says {}; `gabion mode policy` goes back)\n", mode.current, mode.policy),
         None => format!("mode {}, as the policy says\n", mode.current),

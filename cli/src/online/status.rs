@@ -53,7 +53,10 @@ fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
 fn facts(status: &Status) -> Vec<Vec<String>> {
     let generation = &status.generation;
     let mode = match &status.mode.overridden_since {
-        Some(since) => format!("{} (chosen by an operator at {since}; the policy says {})", status.mode.current, status.mode.policy),
+        Some(since) => format!(
+            "{} (chosen by an operator at {since}; the policy says {})",
+            status.mode.current, status.mode.policy
+        ),
         None => status.mode.current.clone(),
     };
     let digest: String = generation.digest.chars().take(12).collect();
@@ -71,16 +74,16 @@ fn facts(status: &Status) -> Vec<Vec<String>> {
         vec![String::from("site"), status.site.clone()],
         vec![
             String::from("generation"),
-            format!("{} since {}, {} rules, policy {digest}{adopted}", generation.number, generation.since, generation.rules),
+            format!(
+                "{} since {}, {} rules, policy {digest}{adopted}",
+                generation.number, generation.since, generation.rules
+            ),
         ],
         vec![String::from("mode"), mode],
         vec![String::from("fail-safe"), status.failsafe.join(", ")],
         vec![String::from("policy"), status.policy_paths.join(", ")],
         vec![String::from("last apply"), status.last_apply.as_ref().map_or_else(|| String::from("-"), last_apply)],
-        vec![
-            String::from("events"),
-            format!("{} received, suppressed: {suppressed}", count(status.events.received)),
-        ],
+        vec![String::from("events"), format!("{} received, suppressed: {suppressed}", count(status.events.received))],
         vec![
             String::from("agent"),
             format!("gabion {}, pid {}, up {}", status.version, status.pid, duration(status.uptime_s)),

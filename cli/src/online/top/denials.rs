@@ -20,7 +20,8 @@ pub(super) fn draw(frame: &mut Frame<'_>, view: &mut View, area: Rect) {
     let denials = view.shown_denials();
     let frame_of_list = block(format!("{} recent denials ", denials.len()), view.pane == Pane::Denials);
     if denials.is_empty() {
-        let nothing = if view.filter.is_empty() { "  nothing was denied so far" } else { "  nothing matches the filter" };
+        let nothing =
+            if view.filter.is_empty() { "  nothing was denied so far" } else { "  nothing matches the filter" };
         frame.render_widget(Paragraph::new(Span::styled(nothing, FAINT)).block(frame_of_list), area);
         return;
     }

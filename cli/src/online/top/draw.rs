@@ -45,7 +45,8 @@ pub(super) fn draw(frame: &mut Frame<'_>, view: &mut View) {
     let area = frame.area();
     let warnings = view.reading.as_ref().map_or(0, |reading| reading.status.warnings.len());
     // A third of the screen at most is given to warnings.
-    let alert_lines = if area.height < 16 { 0 } else { u16::try_from(warnings.min(3)).unwrap_or(0).min(area.height / 3) };
+    let alert_lines =
+        if area.height < 16 { 0 } else { u16::try_from(warnings.min(3)).unwrap_or(0).min(area.height / 3) };
     let [title, totals, alerts, body, keys] = Layout::vertical([
         Constraint::Length(1),
         Constraint::Length(if area.height < 12 { 1 } else { 4 }),
@@ -112,7 +113,8 @@ fn title_line(view: &View, width: u16) -> Paragraph<'static> {
         spans.push(Span::styled("  PAUSED", BOLD));
     }
     if let Some(trouble) = &view.trouble {
-        spans.push(Span::styled(format!("  NO ANSWER: {trouble}"), palette.of(Color::Red).add_modifier(Modifier::BOLD)));
+        spans
+            .push(Span::styled(format!("  NO ANSWER: {trouble}"), palette.of(Color::Red).add_modifier(Modifier::BOLD)));
     }
     Paragraph::new(Line::from(spans))
 }

@@ -40,8 +40,26 @@ pub(super) fn lines(answer: &Answer) -> Vec<String> {
     if let Some(content) = answer.packet.get("content").and_then(Value::as_str) {
         lines.push(format!("packet: {content}"));
     }
-    section(&mut lines, "What would have let it pass", &answer.would_allow);
-    section(&mut lines, "Rules that came close", &answer.close);
+    if !answer.would_allow.is_empty() {
+        lines.extend([String::new(), String::from("What would have let it pass:")]);
+        for remedy in &answer.would_allow {
+            lines.push(format!("- {}: {}", text(remedy, "direction"), text(remedy, "text")));
+            lines.extend(text(remedy, "yaml").lines().map(|line| format!("    {line}")));
+        }
+    }
+    if !answer.close.is_empty() {
+        lines.extend([String::new(), String::from("Rules that came close:")]);
+        for close in &answer.close {
+            lines.push(format!("- {} ({}, {})", text(close, "rule"), text(close, "action"), text(close, "direction")));
+            let missed = close.get("missed").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+            for it in missed {
+                lines.push(format!("    {}: wants {}, has {}", text(it, "field"), text(it, "wants"), text(it, "has")));
+            }
+            if missed.is_empty() {
+                lines.push(String::from("    matches too, but another decides first"));
+            }
+        }
+    }
     if !answer.notes.is_empty() {
         lines.push(String::new());
         lines.extend(answer.notes.iter().map(|note| format!("note: {note}")));
@@ -49,41 +67,7 @@ pub(super) fn lines(answer: &Answer) -> Vec<String> {
     lines
 }
 
-fn section(lines: &mut Vec<String>, title: &str, items: &[Value]) {
-    if items.is_empty() {
-        return;
-    }
-    lines.push(String::new());
-    lines.push(format!("{title}:"));
-    for item in items {
-        lines.push(format!("- {}", sentence(item)));
-        if let Some(text) = item.get("yaml").and_then(Value::as_str) {
-            lines.extend(text.lines().map(|line| format!("    {line}")));
-        }
-    }
-}
-
-/// A near miss or a remedy in a line: its own words where it has some, else all its fields.
-fn sentence(item: &Value) -> String {
-    match item {
-        Value::String(text) => text.clone(),
-        Value::Object(fields) => {
-            let mut parts = Vec::new();
-            for (name, value) in fields {
-                match value {
-                    Value::String(text) if name == "yaml" || text.is_empty() => {}
-                    Value::String(text) => parts.push(format!("{name}: {text}")),
-                    Value::Array(items) => {
-                        let items: Vec<String> = items.iter().map(sentence).collect();
-                        parts.push(format!("{name}: {}", items.join(", ")));
-                    }
-                    Value::Object(_) => parts.push(format!("{name}: {}", sentence(value))),
-                    Value::Null => {}
-                    other => parts.push(format!("{name}: {other}")),
-                }
-            }
-            parts.join("; ")
-        }
-        other => other.to_string(),
-    }
+/// A field that is text; nothing when it is not there.
+fn text<'v>(value: &'v Value, field: &str) -> &'v str {
+    value.get(field).and_then(Value::as_str).unwrap_or_default()
 }

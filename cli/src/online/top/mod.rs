@@ -46,14 +46,17 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 pub(super) fn run(arguments: &TopArgs) -> Result<Exit, Failure> {
     if !std::io::stdout().is_terminal() {
-        return Err(Failure::input("top needs a terminal").help("`gabion status` and `gabion events` print to anything"));
+        return Err(
+            Failure::input("top needs a terminal").help("`gabion status` and `gabion events` print to anything")
+        );
     }
     let period = Duration::from_secs_f64(arguments.interval);
     arguments.connection.ask(|client| async move {
         // Without an agent there is nothing to look at; one that goes away later may come back.
         client.get::<Status>("/v1/status").await.map_err(super::failed)?;
         // Installs a panic hook too, which gives the terminal back.
-        let terminal = ratatui::try_init().map_err(|error| Failure::system(format!("cannot use the terminal: {error}")))?;
+        let terminal =
+            ratatui::try_init().map_err(|error| Failure::system(format!("cannot use the terminal: {error}")))?;
         let outcome = watch(&client, terminal, period).await;
         ratatui::restore();
         outcome.map_err(|error| Failure::system(format!("the terminal: {error}")))

@@ -37,7 +37,10 @@ pub(super) fn draw(frame: &mut Frame<'_>, view: &mut View, area: Rect) {
             let mut cells = vec![
                 Text::raw(rule.name.clone()),
                 Text::raw(rule.direction.clone()),
-                Text::from(Span::styled(if rule.active { rule.action.clone() } else { String::from("gone") }, palette.action(&rule.action))),
+                Text::from(Span::styled(
+                    if rule.active { rule.action.clone() } else { String::from("gone") },
+                    palette.action(&rule.action),
+                )),
                 right(rate(view.rate_of(rule).packets)),
                 right(count(rule.amount.packets)),
             ];
