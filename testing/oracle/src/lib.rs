@@ -6,8 +6,10 @@
 
 #![forbid(unsafe_code)]
 
+mod host;
 mod packets;
 mod policies;
 
-pub use packets::{Sent, frame, packet};
+pub use host::Host;
+pub use packets::{Sent, follow_up, frame, packet};
 pub use policies::{INTERFACES, policy_set};

@@ -186,3 +186,45 @@ fn payload(facts: &Facts) -> Vec<u8> {
     payload.resize(payload.len().next_multiple_of(8).max(24), 0);
     payload
 }
+
+/// A frame that follows on an earlier one: an answer, a later fragment, or an ICMP error about it.
+#[must_use]
+pub fn follow_up(rng: &mut Rng, earlier: &Facts) -> Vec<u8> {
+    let mut facts = *earlier;
+    if facts.fragment == facts::FRAGMENT_FIRST {
+        facts.fragment = facts::FRAGMENT_LATER;
+        (facts.transport, facts.source_port, facts.destination_port) = (facts::TRANSPORT_NONE, 0, 0);
+        return frame(&facts);
+    }
+    std::mem::swap(&mut facts.source, &mut facts.destination);
+    std::mem::swap(&mut facts.source_mac, &mut facts.destination_mac);
+    if facts.family != facts::FAMILY_NONE && rng.usize(0..4) == 0 {
+        return error_about(&facts, earlier);
+    }
+    std::mem::swap(&mut facts.source_port, &mut facts.destination_port);
+    match (facts.transport, facts.protocol) {
+        (facts::TRANSPORT_PORTS, protocol::TCP) => facts.tcp_flags = [0x12, 0x10, 0x11, 0x14][rng.usize(0..4)],
+        (facts::TRANSPORT_ICMP, protocol::ICMP) if facts.icmp_type == 8 => facts.icmp_type = 0,
+        (facts::TRANSPORT_ICMP, protocol::ICMPV6) if facts.icmp_type == 128 => facts.icmp_type = 129,
+        _ => {}
+    }
+    frame(&facts)
+}
+
+/// Destination unreachable, from the receiver of a packet to its sender, with the packet quoted.
+fn error_about(back: &Facts, earlier: &Facts) -> Vec<u8> {
+    let v6 = back.family == facts::FAMILY_V6;
+    let untagged = Facts { vlan_outer: facts::VLAN_NONE, vlan_inner: facts::VLAN_NONE, ..*earlier };
+    let quoted = &frame(&untagged)[14..];
+    let mut outer = Facts { transport: facts::TRANSPORT_ICMP, fragment: facts::FRAGMENT_NONE, fragment_id: 0, ..*back };
+    (outer.protocol, outer.icmp_type) = if v6 { (protocol::ICMPV6, 1) } else { (protocol::ICMP, 3) };
+    outer.icmp_code = 1;
+    let mut bytes = frame(&outer);
+    let tags = [back.vlan_outer, back.vlan_inner].iter().filter(|&&vid| vid != facts::VLAN_NONE).count();
+    let network = 14 + 4 * tags;
+    bytes.truncate(network + if v6 { 48 } else { 28 });
+    bytes.extend_from_slice(quoted);
+    let (at, length) = if v6 { (4, quoted.len() + 8) } else { (2, quoted.len() + 28) };
+    bytes[network + at..network + at + 2].copy_from_slice(&(length as u16).to_be_bytes());
+    bytes
+}

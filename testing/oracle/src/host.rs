@@ -1,0 +1,129 @@
+//! The host in the kernel's place: maps as hash maps, a clock that stands still.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+
+use gabion_abi::conn::{ConnKey, ConnValue, FragmentKey};
+use gabion_abi::event::Settings;
+use gabion_abi::facts::Address;
+use gabion_abi::verdict::Interface;
+use gabion_kernel_core::classify::Tables;
+use gabion_kernel_core::judge::{Case, Slot, Table, World, quote};
+use gabion_policy_compile::Compiled;
+
+/// One entry of a connection table.
+#[derive(Debug)]
+pub struct Cell(Rc<RefCell<ConnValue>>);
+
+impl Slot for Cell {
+    fn load(&self) -> ConnValue {
+        *self.0.borrow()
+    }
+
+    fn replace(&self, value: &ConnValue) {
+        *self.0.borrow_mut() = *value;
+    }
+}
+
+/// What a packet meets on the host.
+#[derive(Debug)]
+pub struct Host<'c> {
+    /// The tables in force.
+    pub compiled: &'c Compiled,
+    /// Their number.
+    pub generation: u32,
+    /// `CLOCK_BOOTTIME`.
+    pub now_ns: u64,
+    /// The node's own addresses.
+    pub local: HashSet<(u8, Address)>,
+    /// Interfaces by index.
+    pub interfaces: HashMap<u32, Interface>,
+    /// Mode and fail-safe ports.
+    pub settings: Settings,
+    connections: RefCell<HashMap<(Table, ConnKey), Rc<RefCell<ConnValue>>>>,
+    fragments: RefCell<HashMap<FragmentKey, u64>>,
+}
+
+impl<'c> Host<'c> {
+    /// A host that knows no address, no interface and no connection.
+    #[must_use]
+    pub fn new(compiled: &'c Compiled, generation: u32) -> Self {
+        Self {
+            compiled,
+            generation,
+            now_ns: 1_000_000_000_000,
+            local: HashSet::new(),
+            interfaces: HashMap::new(),
+            settings: Settings::default(),
+            connections: RefCell::default(),
+            fragments: RefCell::default(),
+        }
+    }
+}
+
+impl Tables for Host<'_> {
+    fn param(&self, index: usize) -> u32 {
+        self.compiled.params[index]
+    }
+
+    fn word(&self, index: u32) -> u64 {
+        self.compiled.words.get(index as usize).copied().unwrap_or(0)
+    }
+}
+
+impl World for Host<'_> {
+    type Packet = Vec<u8>;
+    type Slot<'a>
+        = Cell
+    where
+        Self: 'a;
+
+    fn now_ns(&self) -> u64 {
+        self.now_ns
+    }
+
+    fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    fn is_local(&self, family: u8, address: &Address) -> bool {
+        self.local.contains(&(family, *address))
+    }
+
+    fn interface(&self, ifindex: u32) -> Interface {
+        self.interfaces.get(&ifindex).copied().unwrap_or_default()
+    }
+
+    fn audit_mode(&self) -> bool {
+        self.settings.audit_mode != 0
+    }
+
+    fn is_failsafe_port(&self, port: u32) -> bool {
+        self.settings.failsafe[..self.settings.failsafe_count as usize].contains(&port)
+    }
+
+    fn connection(&self, table: Table, key: &ConnKey) -> Option<Cell> {
+        self.connections.borrow().get(&(table, *key)).cloned().map(Cell)
+    }
+
+    fn insert(&self, table: Table, key: &ConnKey, value: &ConnValue) {
+        self.connections.borrow_mut().insert((table, *key), Rc::new(RefCell::new(*value)));
+    }
+
+    fn remove(&self, table: Table, key: &ConnKey) {
+        self.connections.borrow_mut().remove(&(table, *key));
+    }
+
+    fn fragment(&self, key: &FragmentKey) -> Option<u64> {
+        self.fragments.borrow().get(key).copied()
+    }
+
+    fn remember_fragment(&self, key: &FragmentKey, now_ns: u64) {
+        self.fragments.borrow_mut().insert(*key, now_ns);
+    }
+
+    fn quote(&self, packet: &Vec<u8>, case: &mut Case) -> bool {
+        quote(&packet.as_slice(), case)
+    }
+}

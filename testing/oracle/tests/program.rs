@@ -1,0 +1,180 @@
+//! Oracle = core on the host = the loaded programs, for random policies and frames, state included.
+//! Needs root and the kernel object; says so and passes without.
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
+
+use std::path::PathBuf;
+
+use fastrand::Rng;
+use gabion_abi::event::Settings;
+use gabion_abi::facts::{Address, FAMILY_V4, Facts};
+use gabion_abi::tables::entry;
+use gabion_abi::verdict::{DROP, Interface, Verdict, hook, reason};
+use gabion_generation::{InterfaceEntry, Node, Sizes, event};
+use gabion_kernel_core::judge::{Case, Place, judge};
+use gabion_kernel_core::parse::parse;
+use gabion_policy_compile::{Compiled, Options, compile};
+use gabion_policy_model::PolicySet;
+use gabion_policy_model::oracle::{self, Action};
+use gabion_policy_model::trace::Direction;
+use gabion_testing_oracle::{Host, INTERFACES, follow_up, frame, packet, policy_set};
+
+/// Random decisions in one run; `GABION_DECISIONS` changes it.
+const DECISIONS: usize = 120_000;
+/// Frames for each policy.
+const FRAMES: usize = 3_000;
+/// The loopback stands for the interface that frames arrive on: it exists in every namespace.
+const LOOPBACK: u32 = 1;
+
+/// A bpffs of the test's own, gone when the test ends however it ends.
+struct Bpffs(PathBuf);
+
+impl Bpffs {
+    fn mount() -> Option<Self> {
+        if !nix::unistd::geteuid().is_root() {
+            println!("skipped: not root");
+            return None;
+        }
+        if let Err(error) = gabion_kernel_object::object() {
+            println!("skipped: {error}");
+            return None;
+        }
+        let path = std::env::temp_dir().join(format!("gabion-agreement-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        nix::mount::mount(Some("bpf"), &path, Some("bpf"), nix::mount::MsFlags::empty(), None::<&str>).unwrap();
+        Some(Self(path))
+    }
+}
+
+impl Drop for Bpffs {
+    fn drop(&mut self) {
+        let _ = nix::mount::umount2(&self.0, nix::mount::MntFlags::MNT_DETACH);
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+/// A frame of a random packet, or of one that follows on the last; one in ten is cut or has a byte changed.
+fn random_frame(rng: &mut Rng, last: &mut Facts) -> Vec<u8> {
+    let mut bytes = if rng.usize(0..3) == 0 && last.ethertype != 0 {
+        follow_up(rng, last)
+    } else {
+        *last = Facts { unparsed: 0, ..packet(rng).facts };
+        frame(last)
+    };
+    match rng.usize(0..20) {
+        // BPF_PROG_RUN takes no frame below an Ethernet header.
+        0 => bytes.truncate(rng.usize(15..bytes.len())),
+        1 => {
+            let at = rng.usize(12..bytes.len().min(80));
+            bytes[at] = rng.u8(..);
+        }
+        _ => {}
+    }
+    bytes
+}
+
+/// What the tables found must be what the oracle says.
+fn holds_oracle(set: &PolicySet, compiled: &Compiled, case: &Case, source: Option<&str>, context: &str) {
+    let judged = oracle::judge(set, &case.facts, source, None);
+    for (direction, expected, word) in [
+        (Direction::Egress, judged.egress, case.entries.egress),
+        (Direction::Ingress, judged.ingress, case.entries.ingress),
+    ] {
+        let rule = &compiled.rules[entry::rule(word) as usize];
+        let action = match entry::action(word) {
+            entry::ALLOW => Action::Allow,
+            entry::DENY => Action::Deny,
+            _ => Action::Audit,
+        };
+        assert_eq!((rule.direction, rule.reference, action), (direction, expected.rule, expected.action), "{context}");
+    }
+}
+
+fn settings(rng: &mut Rng) -> Settings {
+    let mut settings = Settings {
+        denied_rate: u32::MAX,
+        denied_burst: u32::MAX,
+        allowed_rate: u32::MAX,
+        allowed_sample: 1,
+        audit_mode: u32::from(rng.usize(0..4) == 0),
+        failsafe_count: 1,
+        ..Settings::default()
+    };
+    settings.failsafe[0] = 6 << 16 | 22;
+    settings
+}
+
+#[test]
+fn loaded_programs_decide_as_core_and_oracle_do() {
+    let Some(bpffs) = Bpffs::mount() else { return };
+    let first = std::env::var("GABION_SEED").ok().map_or(1, |seed| seed.parse().unwrap());
+    let decisions = std::env::var("GABION_DECISIONS").ok().map_or(DECISIONS, |n| n.parse().unwrap());
+    let mut reasons = [[0usize; reason::COUNT as usize]; 2];
+    for seed in first..first + decisions.div_ceil(FRAMES) as u64 {
+        let mut rng = Rng::with_seed(seed);
+        let set = policy_set(&mut rng);
+        let options = Options { single_group_bytes: [0, 4 << 20][rng.usize(0..2)], ..Options::default() };
+        let compiled = compile(&set, &options).unwrap();
+        // Each policy starts without connections: the state belongs to the seed.
+        let root = bpffs.0.join(format!("seed-{seed}"));
+        let (mut node, _) = Node::open(&root, &Sizes::default()).unwrap();
+        let class = if compiled.interfaces.is_empty() { 0 } else { rng.usize(0..=compiled.interfaces.len()) };
+        let arrived_on = class.checked_sub(1).map(|at| compiled.interfaces[at].as_str());
+        assert!(arrived_on.is_none_or(|name| INTERFACES.contains(&name)));
+        let interface = Interface { class: class as u16, ..Interface::default() };
+        let staged = node.stage(&compiled, &[InterfaceEntry { ifindex: LOOPBACK, interface }]).unwrap();
+        let settings = settings(&mut rng);
+        node.set_settings(&settings).unwrap();
+        let local: Vec<(u8, Address)> = (0..4).map(|low| (FAMILY_V4, Address::v4(0x0a00_0000 + low))).collect();
+        node.set_local(&local).unwrap();
+        let mut events = node.events().unwrap();
+
+        let mut host = Host::new(&compiled, staged.number());
+        host.local.extend(local);
+        host.interfaces.insert(LOOPBACK, interface);
+        host.settings = settings;
+        let mut last = Facts::UNKNOWN;
+        for number in 0..FRAMES {
+            let bytes = random_frame(&mut rng, &mut last);
+            // BPF_PROG_RUN of tc programs refuses frames that end inside the first IP header.
+            let leaves = rng.usize(0..4) == 0 && bytes.len() >= 54;
+            let place = if leaves {
+                Place { hook: u32::from(hook::EGRESS), source_ifindex: 0, destination_ifindex: LOOPBACK }
+            } else {
+                Place { hook: u32::from(hook::INGRESS), source_ifindex: LOOPBACK, destination_ifindex: 0 }
+            };
+            let facts = parse(&bytes.as_slice(), false);
+            let mut case = Case::new(place, facts);
+            judge(&host, &bytes, &mut case);
+            let context = format!("GABION_SEED={seed} frame {number} {bytes:02x?} {facts:#?}");
+            if !leaves {
+                holds_oracle(&set, &compiled, &case, arrived_on, &context);
+            }
+            let passed = if leaves { staged.run_egress(&bytes) } else { staged.run_ingress(&bytes, LOOPBACK) }.unwrap();
+            let Verdict { action, reason, .. } = case.verdict;
+            assert_eq!(passed, action != DROP, "{:?} {context}", case.verdict);
+            let reported = event(&events.next().unwrap_or_else(|| panic!("no event: {context}"))).unwrap();
+            assert_eq!(reported.facts, facts, "{context}");
+            assert_eq!(reported.verdict, case.verdict, "{context}");
+            reasons[usize::from(action)][usize::from(reason)] += 1;
+        }
+        node.detach_all().unwrap();
+    }
+    for (action, counts) in ["passed", "dropped"].iter().zip(&reasons) {
+        let counts: Vec<String> =
+            reason::NAMES.iter().zip(counts).map(|(name, count)| format!("{name} {count}")).collect();
+        println!("{action}: {}", counts.join(", "));
+    }
+    let [passed, dropped] = reasons;
+    for wanted in [
+        reason::RULE,
+        reason::REPLY,
+        reason::RELATED,
+        reason::FRAGMENT,
+        reason::FAILSAFE,
+        reason::AUDIT_RULE,
+        reason::AUDIT_MODE,
+    ] {
+        assert!(passed[usize::from(wanted)] > 0, "no packet passed for {}", reason::NAMES[usize::from(wanted)]);
+    }
+    assert!(dropped[usize::from(reason::RULE)] > 0);
+}
