@@ -59,7 +59,9 @@ impl Failure {
     pub fn file(path: &str, attempt: &str, error: &io::Error) -> Self {
         let message = format!("{path}: cannot {attempt}: {}", plain(error));
         match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::InvalidInput => Self::input(message),
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::InvalidInput => {
+                Self::input(message)
+            }
             _ => Self::system(message),
         }
     }

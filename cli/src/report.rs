@@ -194,8 +194,7 @@ fn render_plainly_quoted(
     sources: &[Source],
 ) -> std::fmt::Result {
     let mut diagnostic = MietteDiagnostic::new(problem.message.clone()).with_code(problem.code.clone());
-    diagnostic.severity =
-        Some(if problem.is_error() { miette::Severity::Error } else { miette::Severity::Warning });
+    diagnostic.severity = Some(if problem.is_error() { miette::Severity::Error } else { miette::Severity::Warning });
     diagnostic.help.clone_from(&problem.help);
     let quoted = sources.iter().find(|source| source.name == problem.location.source && problem.line.is_some());
     let report = match quoted {

@@ -319,7 +319,8 @@ fn icmp_follows_the_family_and_frames_have_no_addresses() {
 fn tables_are_for_people_and_yaml_is_yaml() {
     let plant = Plant::new();
     let path = plant.path();
-    let question = ["explain", "--policy", &path, "--src", "10.0.0.66", "--dst", "rtu", "--proto", "tcp", "--dport", "502"];
+    let question =
+        ["explain", "--policy", &path, "--src", "10.0.0.66", "--dst", "rtu", "--proto", "tcp", "--dport", "502"];
     let (out, _) = expect(1, &question);
     assert!(out.starts_with("deny  10.0.0.66 → 10.0.1.20"), "{out}");
     assert!(out.contains("from: wants labels {role=hmi}"), "{out}");
@@ -333,14 +334,20 @@ fn tables_are_for_people_and_yaml_is_yaml() {
 fn a_batch_answers_every_line_in_order() {
     let plant = Plant::new();
     let questions = concat!(
-        r#"{"src":"hmi","dst":"rtu","proto":"tcp","dport":502}"#, "\n",
-        r#"{"src":"10.0.0.66","dst":"10.0.1.20","proto":6,"sport":"1024","dport":"502","flags":"syn"}"#, "\n",
+        r#"{"src":"hmi","dst":"rtu","proto":"tcp","dport":502}"#,
+        "\n",
+        r#"{"src":"10.0.0.66","dst":"10.0.1.20","proto":6,"sport":"1024","dport":"502","flags":"syn"}"#,
+        "\n",
         "nonsense\n",
         "\n",
-        r#"{"src":"hmi","dst":"rtu","prot":"tcp"}"#, "\n",
-        r#"{"src":"hmi","dst":"rtu","proto":"tcp","dport":-1}"#, "\n",
-        r#"{"src":"10.0.0.66","dst":"rtu","proto":"tcp","dport":502,"out":"bus0"}"#, "\n",
-        r#"{"src":null,"dst":"rtu","icmp":"8/0"}"#, "\n",
+        r#"{"src":"hmi","dst":"rtu","prot":"tcp"}"#,
+        "\n",
+        r#"{"src":"hmi","dst":"rtu","proto":"tcp","dport":-1}"#,
+        "\n",
+        r#"{"src":"10.0.0.66","dst":"rtu","proto":"tcp","dport":502,"out":"bus0"}"#,
+        "\n",
+        r#"{"src":null,"dst":"rtu","icmp":"8/0"}"#,
+        "\n",
         r#"{"src":"hmi","dst":"rtu","icmp":8}"#,
     );
     let (out, err) = expect_with(2, &["explain", "--policy", &plant.path(), "--batch", "-"], questions.as_bytes());
@@ -476,11 +483,8 @@ fn imports_do_not_overwrite() {
 #[test]
 fn a_reader_that_leaves_is_no_failure() {
     let plant = Plant::new();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_gabion"))
-        .args(["policy", "schema"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child =
+        Command::new(env!("CARGO_BIN_EXE_gabion")).args(["policy", "schema"]).stdout(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
     assert!(child.wait().unwrap().success());
     drop(plant);

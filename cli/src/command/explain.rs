@@ -6,18 +6,8 @@ use clap::Args;
 
 use super::OutputArgs;
 
-/// `gabion explain`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  gabion explain --policy /etc/gabion/policy --src hmi --dst rtu --proto tcp --dport 502
-  gabion explain --policy p/ --src 10.0.0.66 --dst 10.0.1.7 --icmp 8/0 --output json
-  gabion explain --policy p/ --src 02:00:00:00:00:01 --dst 01:0c:cd:01:00:01 --ethertype goose --in eth1
-  gabion explain --policy p/ --batch questions.jsonl > answers.jsonl
-
-Exit codes: 0 allowed, 1 denied, 2 the policy or the question is wrong, 4 oracle and tables disagree.
-With --batch: 0 all lines were answered, 2 some were not.")]
-#[command(long_about = "\
+/// What `gabion explain --help` says; a doc comment would lose the line breaks.
+pub(super) const ABOUT: &str = "\
 Say whether a packet passes, which rule decides, and what would have let it pass.
 
 Needs no privileges and no running agent. It judges the first packet of a conversation: return traffic of what is \
@@ -31,7 +21,19 @@ them. With --out alone it is the source's egress.
 SRC and DST are an IP address, a MAC address, or the name of an inventory entry (name or namespace/name), which brings its \
 first address of the right family, its first MAC and its first interface. What is not given is filled in: TCP without \
 flags is a SYN, ICMP without type an echo request, the source port 49152; without a destination port or a protocol only \
-rules that cover all of them match.")]
+rules that cover all of them match.";
+
+/// `gabion explain`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  gabion explain --policy /etc/gabion/policy --src hmi --dst rtu --proto tcp --dport 502
+  gabion explain --policy p/ --src 10.0.0.66 --dst 10.0.1.7 --icmp 8/0 --output json
+  gabion explain --policy p/ --src 02:00:00:00:00:01 --dst 01:0c:cd:01:00:01 --ethertype goose --in eth1
+  gabion explain --policy p/ --batch questions.jsonl > answers.jsonl
+
+Exit codes: 0 allowed, 1 denied, 2 the policy or the question is wrong, 4 oracle and tables disagree.
+With --batch: 0 all lines were answered, 2 some were not.")]
 pub struct ExplainArgs {
     /// Files or folders of policy; - is stdin
     #[arg(long, value_name = "PATH", num_args = 1.., required = true)]

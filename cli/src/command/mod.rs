@@ -48,6 +48,7 @@ pub enum Command {
     #[command(subcommand)]
     Policy(PolicyCommand),
     /// Say whether a packet passes, which rule decides, and what would have let it pass
+    #[command(long_about = explain::ABOUT)]
     Explain(Box<ExplainArgs>),
     /// Commands that start an agent or talk to one
     #[command(flatten)]

@@ -40,7 +40,8 @@ pub fn table(answer: &Answer) -> String {
     }
     for close in &answer.close {
         let location = close.location.as_ref().map_or_else(String::new, |at| format!("  {at}"));
-        let _ = writeln!(text, "  {} ({} of tier {}, {}){location}", close.rule, close.action, close.tier, close.direction);
+        let _ =
+            writeln!(text, "  {} ({} of tier {}, {}){location}", close.rule, close.action, close.tier, close.direction);
         if close.missed.is_empty() {
             text += "    matches too, but another decides first\n";
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use gabion_policy_model::PolicySet;
+use gabion_policy_model::lint::lint_text;
 use gabion_policy_model::rule::Rule;
 use gabion_policy_model::subject::Subject;
 use gabion_policy_model::text::{self, Source};
@@ -49,7 +50,7 @@ pub fn run(arguments: &CheckArgs) -> Result<Exit, Failure> {
         match text::parse(&read.texts) {
             Ok(set) => {
                 if readable {
-                    problems.extend(crate::pending::lint(&set).into_iter().map(Problem::from));
+                    problems.extend(lint_text(&set, &read.texts).into_iter().map(Problem::from));
                     summary = Some(summarise(&set, &read.texts));
                 }
             }
@@ -77,11 +78,8 @@ pub fn run(arguments: &CheckArgs) -> Result<Exit, Failure> {
 
 fn table(checked: &Checked) -> String {
     let plural = |count: usize, one: &str, many: &str| format!("{count} {}", if count == 1 { one } else { many });
-    let found = format!(
-        "{}, {}",
-        plural(checked.errors, "error", "errors"),
-        plural(checked.warnings, "warning", "warnings")
-    );
+    let found =
+        format!("{}, {}", plural(checked.errors, "error", "errors"), plural(checked.warnings, "warning", "warnings"));
     let Some(summary) = &checked.summary else {
         return format!("not usable: {found}\n");
     };

@@ -58,9 +58,7 @@ pub fn run(arguments: &CompileArgs) -> Result<Exit, Failure> {
         options.table_bytes = bytes;
     }
     let size = match compile(&set, &options) {
-        Ok(compiled) => {
-            Size { fits: true, reason: None, tables: Some(tables(&compiled, &options, arguments.stats)) }
-        }
+        Ok(compiled) => Size { fits: true, reason: None, tables: Some(tables(&compiled, &options, arguments.stats)) },
         Err(refused) => Size { fits: false, reason: Some(refused.to_string()), tables: None },
     };
     output::show(arguments.output.output, &size, table)?;

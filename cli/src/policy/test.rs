@@ -187,7 +187,10 @@ fn parse(source: &Source) -> Result<Vec<Document<'_>>, Box<Problem>> {
             column: column as u32,
         };
         let problem = Problem::new(Severity::Error, "policy-test", location, message);
-        Box::new(problem.help("`gabion policy test --help` shows a file, `gabion policy schema --kind PolicyTest` all of it"))
+        Box::new(
+            problem
+                .help("`gabion policy test --help` shows a file, `gabion policy schema --kind PolicyTest` all of it"),
+        )
     };
     let documents: Vec<Document<'_>> = serde_saphyr::from_multiple(&source.text).map_err(|error| {
         let (line, column) = error.location().map_or((1, 1), |at| (at.line(), at.column()));
