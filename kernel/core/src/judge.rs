@@ -6,7 +6,9 @@
 
 use gabion_abi::conn::{ConnKey, ConnValue, FragmentKey, asked};
 use gabion_abi::event::FAILSAFE_LIMIT;
-use gabion_abi::facts::{Address, FAMILY_NONE, FRAGMENT_FIRST, FRAGMENT_LATER, Facts, TRANSPORT_PORTS, unparsed};
+use gabion_abi::facts::{
+    Address, FAMILY_NONE, FAMILY_V6, FRAGMENT_FIRST, FRAGMENT_LATER, Facts, TRANSPORT_PORTS, unparsed,
+};
 use gabion_abi::tables::entry;
 use gabion_abi::verdict::{DROP, Interface, NO_RULE, PASS, Verdict, direction, hook, interface, reason};
 
@@ -297,7 +299,9 @@ fn fragment_key(facts: &Facts) -> FragmentKey {
         source: facts.source,
         destination: facts.destination,
         id: facts.fragment_id,
-        protocol: facts.protocol,
+        // IPv4 identifies a datagram by its protocol too (RFC 791); IPv6 does not, and behind a fragment header
+        // more extension headers may stand, which only the first fragment shows.
+        protocol: if facts.family == FAMILY_V6 { 0 } else { facts.protocol },
         family: facts.family,
         padding: 0,
     }
