@@ -143,6 +143,9 @@ pub fn import_k8s(sources: &[Source<'_>]) -> Result<Imported, Vec<Diagnostic>> {
             Ok(Imported { policies: set, warnings })
         }
         _ => {
+            // What objects are called is read twice: to find doubles, and with the rest of the object.
+            let mut told = HashSet::new();
+            errors.retain(|e| told.insert((e.location.clone(), e.message.clone())));
             errors.truncate(ERROR_LIMIT);
             Err(errors)
         }

@@ -30,10 +30,13 @@
 //! - `ip6 nexthdr` compares the protocol behind the extension headers, not the first header.
 
 mod conditions;
+mod expand;
 mod lower;
 mod ruleset;
 mod statement;
+mod tiers;
 mod token;
+mod values;
 mod words;
 
 use std::net::IpAddr;
