@@ -23,7 +23,7 @@ fn main() {
     let required = env::var_os("GABION_REQUIRE_BPF").is_some_and(|value| value != "0");
     let result = build(&root, &out);
     let source = match &result {
-        Ok(object) => format!("Ok(include_bytes!({:?}))", object.display().to_string()),
+        Ok(object) => format!("Ok(&Aligned(*include_bytes!({:?})).0)", object.display().to_string()),
         Err(reason) if required => {
             println!("cargo::error={}", reason.replace('\n', "\ncargo::error="));
             String::new()

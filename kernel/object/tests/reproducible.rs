@@ -2,20 +2,23 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::path::Path;
-use std::process::Command;
 
 #[path = "../src/toolchain.rs"]
 mod toolchain;
 
-fn copy(root: &Path, to: &Path) {
-    let files = Command::new("git").args(["ls-files", "-z"]).current_dir(root).output().unwrap();
-    for name in files.stdout.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
-        let name = std::str::from_utf8(name).unwrap();
-        let manifest = name.ends_with("Cargo.toml") || name == "Cargo.lock";
-        let source = name.ends_with(".rs");
-        if (manifest || source) && root.join(name).exists() {
-            std::fs::create_dir_all(to.join(name).parent().unwrap()).unwrap();
-            std::fs::copy(root.join(name), to.join(name)).unwrap();
+/// Copies manifests, the lock file and Rust sources: all that cargo wants to see of a workspace.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name();
+        let text = name.to_string_lossy();
+        if entry.file_type().unwrap().is_dir() {
+            if text != "target" && !text.starts_with('.') {
+                copy(&entry.path(), &to.join(&name));
+            }
+        } else if text.ends_with(".rs") || text == "Cargo.toml" || text == "Cargo.lock" {
+            std::fs::copy(entry.path(), to.join(&name)).unwrap();
         }
     }
 }
@@ -30,7 +33,6 @@ fn two_folders_give_the_same_object() {
     let folder = tempfile::tempdir().unwrap();
     let built = ["one", "another/and/deeper"].map(|name| {
         let copy_of = folder.path().join(name);
-        std::fs::create_dir_all(&copy_of).unwrap();
         copy(&root, &copy_of);
         let target = copy_of.join("target");
         let output = toolchain.cargo(&copy_of, &target).output().unwrap();
