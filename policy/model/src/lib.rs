@@ -13,6 +13,7 @@ pub mod inventory;
 pub mod lint;
 pub mod oracle;
 pub mod range;
+mod report;
 pub mod rule;
 pub mod service;
 pub mod set;

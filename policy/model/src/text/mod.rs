@@ -1,14 +1,15 @@
 //! YAML → [`PolicySet`], with every error of every file at once.
 //!
-//! [`tree`] reads YAML into a tree that knows its places, [`shape`] checks it against the table in
-//! [`kinds`], [`decode`] turns it into documents, and [`gather`] makes one set of them.
+//! `tree` reads YAML into a tree that knows its places, `shape` checks it against the table in
+//! `kinds`, `decode` turns it into documents, and `gather` makes one set of them.
 
 mod decode;
 mod gather;
 mod kinds;
-mod names;
+pub mod names;
 mod place;
 mod print;
+mod print_service;
 mod schema;
 mod service;
 mod shape;

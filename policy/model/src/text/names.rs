@@ -3,7 +3,7 @@
 use gabion_abi::facts::{self, protocol, tcp};
 
 /// IP protocols (IANA); of several names for a number the first is printed.
-pub(crate) const PROTOCOLS: &[(&str, u8)] = &[
+pub const PROTOCOLS: &[(&str, u8)] = &[
     ("icmp", protocol::ICMP),
     ("igmp", protocol::IGMP),
     ("ipip", protocol::IPIP),
@@ -34,11 +34,11 @@ pub(crate) const PROTOCOLS: &[(&str, u8)] = &[
 ];
 
 /// Protocols whose packets carry ports.
-pub(crate) const WITH_PORTS: [u8; 5] =
+pub const WITH_PORTS: [u8; 5] =
     [protocol::TCP, protocol::UDP, protocol::DCCP, protocol::SCTP, protocol::UDPLITE];
 
 /// EtherTypes (IEEE registry; GOOSE and SV of IEC 61850-8-1 and 9-2).
-pub(crate) const ETHER_TYPES: &[(&str, u16)] = &[
+pub const ETHER_TYPES: &[(&str, u16)] = &[
     ("llc", facts::ETHERTYPE_LLC),
     ("ipv4", facts::ETHERTYPE_IPV4),
     ("arp", facts::ETHERTYPE_ARP),
@@ -69,10 +69,10 @@ pub(crate) const ETHER_TYPES: &[(&str, u16)] = &[
 ];
 
 /// LLC DSAP and SSAP.
-pub(crate) const LLC: &[(&str, u16)] = &[("stp", 0x4242), ("isis", 0xfefe), ("snap", 0xaaaa)];
+pub const LLC: &[(&str, u16)] = &[("stp", 0x4242), ("isis", 0xfefe), ("snap", 0xaaaa)];
 
 /// ICMP types (RFC 792 and successors).
-pub(crate) const ICMP_V4: &[(&str, u8)] = &[
+pub const ICMP_V4: &[(&str, u8)] = &[
     ("echo-reply", 0),
     ("destination-unreachable", 3),
     ("source-quench", 4),
@@ -89,7 +89,7 @@ pub(crate) const ICMP_V4: &[(&str, u8)] = &[
 ];
 
 /// ICMPv6 types (RFC 4443, 4861, 2710, 3810).
-pub(crate) const ICMP_V6: &[(&str, u8)] = &[
+pub const ICMP_V6: &[(&str, u8)] = &[
     ("destination-unreachable", 1),
     ("packet-too-big", 2),
     ("time-exceeded", 3),
@@ -110,7 +110,7 @@ pub(crate) const ICMP_V6: &[(&str, u8)] = &[
 ];
 
 /// TCP flags.
-pub(crate) const TCP_FLAGS: &[(&str, u8)] = &[
+pub const TCP_FLAGS: &[(&str, u8)] = &[
     ("fin", tcp::FIN),
     ("syn", tcp::SYN),
     ("rst", tcp::RST),
@@ -122,12 +122,14 @@ pub(crate) const TCP_FLAGS: &[(&str, u8)] = &[
 ];
 
 /// The number of a name.
-pub(crate) fn number_of<N: Copy>(table: &[(&str, N)], name: &str) -> Option<N> {
+#[must_use]
+pub fn number_of<N: Copy>(table: &[(&str, N)], name: &str) -> Option<N> {
     table.iter().find(|(known, _)| *known == name).map(|&(_, number)| number)
 }
 
 /// The name of a number.
-pub(crate) fn name_of<N: Copy + PartialEq>(table: &[(&'static str, N)], number: N) -> Option<&'static str> {
+#[must_use]
+pub fn name_of<N: Copy + PartialEq>(table: &[(&'static str, N)], number: N) -> Option<&'static str> {
     table.iter().find(|(_, known)| *known == number).map(|&(name, _)| name)
 }
 
