@@ -71,15 +71,20 @@ impl<'a> Lines<'a> {
     pub fn diagnose(&self, range: Range<usize>, message: impl Into<String>, remedy: impl Into<String>) -> Diagnostic {
         let location = self.locate(range);
         let text = self.text.get(location.offset..location.offset + location.length).unwrap_or_default();
-        Diagnostic { text: excerpt(text), location, message: message.into(), remedy: remedy.into() }
+        Diagnostic { text: excerpt(text), location, message: printable(&message.into()), remedy: remedy.into() }
     }
+}
+
+/// Text from outside without what would steer a terminal.
+fn printable(text: &str) -> String {
+    text.replace(|c: char| c.is_control() && c != '\t', "\u{fffd}")
 }
 
 /// The first line of a text, cut to a length that fits on a terminal.
 fn excerpt(text: &str) -> String {
     let line = text.trim().lines().next().unwrap_or_default().trim_end();
     match line.char_indices().nth(EXCERPT_CHARS) {
-        Some((end, _)) => format!("{}…", &line[..end]),
-        None => line.to_owned(),
+        Some((end, _)) => format!("{}…", printable(&line[..end])),
+        None => printable(line),
     }
 }
