@@ -1,0 +1,409 @@
+//! The decision of a hook with state, in a world of hash maps.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
+
+use gabion_abi::conn::{ConnKey, ConnValue, FragmentKey, state};
+use gabion_abi::facts::{
+    Address, ETHERTYPE_IPV4, FAMILY_V4, FRAGMENT_FIRST, FRAGMENT_LATER, Facts, TRANSPORT_ICMP, TRANSPORT_PORTS,
+    protocol, tcp,
+};
+use gabion_abi::tables::entry;
+use gabion_abi::verdict::{DROP, Interface, PASS, Verdict, hook, interface, reason};
+use gabion_kernel_core::classify::{Entries, Tables};
+use gabion_kernel_core::conn::SECOND_NS;
+use gabion_kernel_core::judge::{Case, Place, Slot, Table, World, judge, lists, was_judged};
+use proptest::prelude::*;
+
+const CLIENT: Address = Address::v4(0x0a00_0001);
+const SERVER: Address = Address::v4(0x0a00_0002);
+const NODE: Address = Address::v4(0x0a00_00fe);
+const ARRIVAL: Place = Place { hook: hook::INGRESS as u32, source_ifindex: 2, destination_ifindex: 0 };
+const OWN: Place = Place { hook: hook::EGRESS as u32, source_ifindex: 0, destination_ifindex: 2 };
+
+/// A policy of pairs: what may be sent from one address to another.
+#[derive(Default)]
+struct Host {
+    now_ns: Cell<u64>,
+    generation: Cell<u32>,
+    audit: Cell<bool>,
+    failsafe: [u32; 16],
+    allowed: RefCell<HashMap<(Address, Address), u64>>,
+    connections: RefCell<HashMap<(Table, ConnKey), ConnValue>>,
+    fragments: RefCell<HashMap<FragmentKey, u64>>,
+    quoted: Cell<Option<ConnKey>>,
+    asked: Cell<u32>,
+}
+
+struct HostSlot<'a>(&'a Host, Table, ConnKey);
+
+impl Slot for HostSlot<'_> {
+    fn load(&self) -> ConnValue {
+        self.0.connections.borrow()[&(self.1, self.2)]
+    }
+    fn replace(&self, value: &ConnValue) {
+        self.0.connections.borrow_mut().insert((self.1, self.2), *value);
+    }
+}
+
+impl Tables for Host {
+    fn param(&self, _: usize) -> u32 {
+        0
+    }
+    fn word(&self, _: u32) -> u64 {
+        0
+    }
+}
+
+impl World for Host {
+    type Packet = ();
+    type Slot<'a> = HostSlot<'a>;
+
+    fn now_ns(&self) -> u64 {
+        self.now_ns.get()
+    }
+    fn generation(&self) -> u32 {
+        self.generation.get()
+    }
+    fn is_local(&self, _: u8, address: &Address) -> bool {
+        *address == NODE
+    }
+    fn interface(&self, ifindex: u32) -> Interface {
+        Interface { flags: if ifindex == 2 { interface::JUDGED } else { 0 }, ..Interface::default() }
+    }
+    fn audit_mode(&self) -> bool {
+        self.audit.get()
+    }
+    fn is_failsafe_port(&self, wanted: u32) -> bool {
+        lists(&self.failsafe, wanted)
+    }
+    fn connection<'a>(&'a self, table: Table, key: &ConnKey) -> Option<HostSlot<'a>> {
+        self.connections.borrow().contains_key(&(table, *key)).then_some(HostSlot(self, table, *key))
+    }
+    fn insert(&self, table: Table, key: &ConnKey, value: &ConnValue) {
+        self.connections.borrow_mut().insert((table, *key), *value);
+    }
+    fn remove(&self, table: Table, key: &ConnKey) {
+        self.connections.borrow_mut().remove(&(table, *key));
+    }
+    fn fragment(&self, key: &FragmentKey) -> Option<u64> {
+        self.fragments.borrow().get(key).copied()
+    }
+    fn remember_fragment(&self, key: &FragmentKey, now_ns: u64) {
+        self.fragments.borrow_mut().insert(*key, now_ns);
+    }
+    fn quote(&self, (): &(), case: &mut Case) -> bool {
+        self.quoted.get().is_some_and(|key| {
+            case.key = key;
+            true
+        })
+    }
+    fn entries(&self, facts: &Facts, _: u32, _: u32, into: &mut Entries) {
+        self.asked.set(self.asked.get() + 1);
+        // Egress is rule 1, ingress rule 2; both follow the same pairs.
+        let word = self.allowed.borrow().get(&(facts.source, facts.destination)).copied();
+        let action = word.unwrap_or(entry::DENY);
+        *into = Entries {
+            egress: entry::pack(1, action & 0xff, action & !0xff),
+            ingress: entry::pack(2, action & 0xff, action & !0xff),
+        };
+    }
+}
+
+impl Host {
+    fn new() -> Self {
+        let host = Self::default();
+        host.now_ns.set(1000 * SECOND_NS);
+        host.generation.set(1);
+        host
+    }
+    fn allow(&self, source: Address, destination: Address, action: u64) {
+        self.allowed.borrow_mut().insert((source, destination), action);
+    }
+    fn judge(&self, place: Place, facts: Facts) -> Verdict {
+        let mut case = Case::new(place, facts);
+        judge(self, &(), &mut case);
+        case.verdict
+    }
+    fn after(&self, seconds: u64) {
+        self.now_ns.set(self.now_ns.get() + seconds * SECOND_NS);
+    }
+    fn states(&self) -> Vec<(Table, u8)> {
+        self.connections.borrow().iter().map(|((table, _), value)| (*table, value.state)).collect()
+    }
+}
+
+fn packet(source: Address, destination: Address, protocol: u8, ports: (u16, u16), flags: u8) -> Facts {
+    Facts {
+        source,
+        destination,
+        ethertype: ETHERTYPE_IPV4,
+        family: FAMILY_V4,
+        protocol,
+        transport: TRANSPORT_PORTS,
+        source_port: ports.0,
+        destination_port: ports.1,
+        tcp_flags: flags,
+        ..Facts::UNKNOWN
+    }
+}
+
+fn to_server(flags: u8) -> Facts {
+    packet(CLIENT, SERVER, protocol::TCP, (4000, 80), flags)
+}
+
+fn to_client(flags: u8) -> Facts {
+    packet(SERVER, CLIENT, protocol::TCP, (80, 4000), flags)
+}
+
+fn passes(verdict: Verdict, why: u8) -> bool {
+    verdict.action == PASS && verdict.reason == why
+}
+
+#[test]
+fn a_handshake_moves_to_the_established_table_and_fins_close_it() {
+    let host = Host::new();
+    host.allow(CLIENT, SERVER, entry::ALLOW);
+    assert_eq!(host.judge(ARRIVAL, to_client(tcp::SYN | tcp::ACK)).action, DROP);
+    assert!(passes(host.judge(ARRIVAL, to_server(tcp::SYN)), reason::RULE));
+    assert_eq!(host.states(), [(Table::Opening, state::OPENING)]);
+    assert_eq!(host.judge(ARRIVAL, to_client(tcp::SYN)).action, DROP, "a bare SYN is never a reply");
+    assert!(passes(host.judge(ARRIVAL, to_client(tcp::SYN | tcp::ACK)), reason::REPLY));
+    assert_eq!(host.states(), [(Table::Established, state::ESTABLISHED)]);
+    host.after(24 * 3600);
+    assert!(passes(host.judge(ARRIVAL, to_client(tcp::ACK)), reason::REPLY), "24 h are not over");
+    host.judge(ARRIVAL, to_server(tcp::FIN | tcp::ACK));
+    assert_eq!(host.states(), [(Table::Established, state::CLOSING_INITIATOR)]);
+    assert!(passes(host.judge(ARRIVAL, to_client(tcp::FIN | tcp::ACK)), reason::REPLY));
+    assert_eq!(host.states(), [(Table::Established, state::CLOSED)]);
+    host.after(10);
+    assert!(passes(host.judge(ARRIVAL, to_client(tcp::ACK)), reason::REPLY), "stragglers pass for 10 s");
+    host.after(1);
+    assert_eq!(host.judge(ARRIVAL, to_client(tcp::ACK)).action, DROP, "and stragglers do not prolong it");
+}
+
+#[test]
+fn a_reset_closes_and_a_new_syn_starts_over() {
+    let host = Host::new();
+    host.allow(CLIENT, SERVER, entry::ALLOW);
+    host.judge(ARRIVAL, to_server(tcp::RST));
+    assert!(host.states().is_empty(), "a RST opens nothing");
+    host.judge(ARRIVAL, to_server(tcp::SYN));
+    host.judge(ARRIVAL, to_client(tcp::SYN | tcp::ACK));
+    assert!(passes(host.judge(ARRIVAL, to_client(tcp::RST)), reason::REPLY));
+    assert_eq!(host.states(), [(Table::Established, state::CLOSED)]);
+    host.judge(ARRIVAL, to_server(tcp::SYN));
+    assert_eq!(host.states(), [(Table::Opening, state::OPENING)]);
+}
+
+#[test]
+fn a_spoofed_syn_does_not_demote_an_established_connection() {
+    let host = Host::new();
+    host.allow(CLIENT, SERVER, entry::ALLOW);
+    host.judge(ARRIVAL, to_server(tcp::SYN));
+    host.judge(ARRIVAL, to_client(tcp::SYN | tcp::ACK));
+    host.judge(ARRIVAL, to_server(tcp::SYN));
+    assert_eq!(host.states(), [(Table::Established, state::ESTABLISHED)]);
+}
+
+#[test]
+fn each_protocol_has_its_times() {
+    let gre = |a, b| Facts { transport: 0, ..packet(a, b, protocol::GRE, (0, 0), 0) };
+    let cases: [(u8, u64, u64); 5] = [
+        (protocol::TCP, 60, 86_400),
+        (protocol::UDP, 30, 180),
+        (protocol::UDPLITE, 30, 180),
+        (protocol::SCTP, 60, 86_400),
+        (protocol::GRE, 60, 600),
+    ];
+    for (number, opening, established) in cases {
+        let there = |a, b, flags| match number {
+            protocol::GRE => gre(a, b),
+            _ => packet(a, b, number, (5000, 5000), flags),
+        };
+        for (wait, passing) in [(opening, PASS), (opening + 1, DROP)] {
+            let host = Host::new();
+            host.allow(CLIENT, SERVER, entry::ALLOW);
+            host.judge(ARRIVAL, there(CLIENT, SERVER, tcp::SYN));
+            host.after(wait);
+            assert_eq!(host.judge(ARRIVAL, there(SERVER, CLIENT, tcp::ACK)).action, passing, "{number} opening {wait}");
+        }
+        for (wait, passing) in [(established, PASS), (established + 1, DROP)] {
+            let host = Host::new();
+            host.allow(CLIENT, SERVER, entry::ALLOW);
+            host.judge(ARRIVAL, there(CLIENT, SERVER, tcp::SYN));
+            host.judge(ARRIVAL, there(SERVER, CLIENT, tcp::ACK));
+            host.after(wait);
+            assert_eq!(
+                host.judge(ARRIVAL, there(SERVER, CLIENT, tcp::ACK)).action,
+                passing,
+                "{number} established {wait}"
+            );
+        }
+    }
+}
+
+#[test]
+fn echo_replies_answer_requests_only() {
+    let host = Host::new();
+    host.allow(CLIENT, SERVER, entry::ALLOW);
+    let echo = |a, b, icmp_type| Facts {
+        transport: TRANSPORT_ICMP,
+        icmp_type,
+        icmp_id: 7,
+        source_port: 0,
+        destination_port: 0,
+        ..packet(a, b, protocol::ICMP, (0, 0), 0)
+    };
+    host.judge(ARRIVAL, echo(CLIENT, SERVER, 0));
+    assert!(host.states().is_empty(), "an answer opens nothing");
+    host.judge(ARRIVAL, echo(CLIENT, SERVER, 8));
+    assert_eq!(host.judge(ARRIVAL, echo(SERVER, CLIENT, 8)).action, DROP, "a request is no answer");
+    assert!(passes(host.judge(ARRIVAL, echo(SERVER, CLIENT, 0)), reason::REPLY));
+}
+
+#[test]
+fn the_policy_in_force_decides_about_replies_and_is_asked_once() {
+    let host = Host::new();
+    host.allow(CLIENT, SERVER, entry::ALLOW);
+    host.judge(ARRIVAL, to_server(tcp::SYN));
+    host.judge(ARRIVAL, to_client(tcp::SYN | tcp::ACK));
+    host.generation.set(2);
+    let before = host.asked.get();
+    assert!(passes(host.judge(ARRIVAL, to_client(tcp::ACK)), reason::REPLY));
+    assert!(passes(host.judge(ARRIVAL, to_client(tcp::ACK)), reason::REPLY));
+    assert_eq!(host.asked.get() - before, 3, "once for each packet, once for the connection");
+    host.generation.set(3);
+    host.allow(CLIENT, SERVER, entry::DENY);
+    assert_eq!(host.judge(ARRIVAL, to_client(tcp::ACK)).action, DROP);
+    assert!(host.states().is_empty());
+    host.allow(CLIENT, SERVER, entry::ALLOW);
+    assert_eq!(host.judge(ARRIVAL, to_client(tcp::ACK)).action, DROP, "what was forgotten stays forgotten");
+    host.judge(ARRIVAL, to_server(tcp::ACK));
+    assert!(passes(host.judge(ARRIVAL, to_client(tcp::ACK)), reason::REPLY), "the initiator brings it back");
+}
+
+#[test]
+fn stateless_rules_make_no_state() {
+    let host = Host::new();
+    host.allow(CLIENT, SERVER, entry::ALLOW | entry::STATELESS);
+    assert!(passes(host.judge(ARRIVAL, to_server(tcp::SYN)), reason::RULE));
+    assert!(host.states().is_empty());
+    assert_eq!(host.judge(ARRIVAL, to_client(tcp::SYN | tcp::ACK)).action, DROP);
+}
+
+#[test]
+fn the_node_itself_is_asked_for_one_end() {
+    let host = Host::new();
+    host.allow(NODE, SERVER, entry::ALLOW);
+    let verdict = host.judge(OWN, packet(NODE, SERVER, protocol::TCP, (4000, 80), tcp::SYN));
+    assert_eq!((verdict.action, verdict.egress_rule, verdict.ingress_rule), (PASS, 1, u32::MAX));
+    let verdict = host.judge(ARRIVAL, packet(SERVER, NODE, protocol::TCP, (80, 4000), tcp::SYN | tcp::ACK));
+    assert_eq!(
+        (verdict.action, verdict.reason, verdict.egress_rule, verdict.ingress_rule),
+        (PASS, reason::REPLY, u32::MAX, 2)
+    );
+    let verdict = host.judge(ARRIVAL, to_client(tcp::ACK));
+    assert_eq!(
+        (verdict.egress_rule, verdict.ingress_rule, verdict.rule),
+        (1, 2, 2),
+        "forwarded: both, ingress is named"
+    );
+    assert!(was_judged(&host, Place { source_ifindex: 2, destination_ifindex: 3, ..OWN }));
+    assert!(!was_judged(&host, Place { source_ifindex: 3, destination_ifindex: 2, ..OWN }));
+    assert!(!was_judged(&host, OWN));
+}
+
+#[test]
+fn failsafe_ports_are_the_nodes_own_only() {
+    let mut host = Host::new();
+    host.failsafe[0] = 6 << 16 | 22;
+    let ssh = |a, b, ports| packet(a, b, protocol::TCP, ports, tcp::ACK);
+    assert!(passes(host.judge(ARRIVAL, ssh(CLIENT, NODE, (4000, 22))), reason::FAILSAFE));
+    assert!(passes(host.judge(OWN, ssh(NODE, CLIENT, (22, 4000))), reason::FAILSAFE));
+    assert_eq!(host.judge(ARRIVAL, ssh(CLIENT, SERVER, (4000, 22))).action, DROP);
+    assert_eq!(host.judge(ARRIVAL, ssh(NODE, SERVER, (22, 4000))).action, DROP, "a forged source opens nothing");
+    assert_eq!(host.judge(ARRIVAL, packet(CLIENT, NODE, protocol::UDP, (4000, 22), 0)).action, DROP);
+}
+
+#[test]
+fn later_fragments_follow_the_first() {
+    let host = Host::new();
+    host.allow(CLIENT, SERVER, entry::ALLOW);
+    let piece =
+        |fragment, fragment_id| Facts { fragment, fragment_id, ..packet(CLIENT, SERVER, protocol::UDP, (1, 2), 0) };
+    host.judge(ARRIVAL, piece(FRAGMENT_FIRST, 9));
+    host.allow(CLIENT, SERVER, entry::DENY);
+    let later = |id| Facts { transport: 0, source_port: 0, destination_port: 0, ..piece(FRAGMENT_LATER, id) };
+    assert!(passes(host.judge(ARRIVAL, later(9)), reason::FRAGMENT));
+    assert_eq!(host.judge(ARRIVAL, later(10)).action, DROP);
+    host.after(31);
+    assert_eq!(host.judge(ARRIVAL, later(9)).action, DROP);
+}
+
+#[test]
+fn icmp_errors_about_connections_pass_and_keep_nothing_alive() {
+    let host = Host::new();
+    host.allow(CLIENT, SERVER, entry::ALLOW);
+    let error = Facts {
+        transport: TRANSPORT_ICMP,
+        icmp_type: 3,
+        source_port: 0,
+        destination_port: 0,
+        ..packet(Address::v4(0x0a00_0063), CLIENT, protocol::ICMP, (0, 0), 0)
+    };
+    assert_eq!(host.judge(ARRIVAL, error).action, DROP);
+    host.judge(ARRIVAL, to_server(tcp::SYN));
+    let key = host.connections.borrow().keys().next().unwrap().1;
+    host.quoted.set(Some(key));
+    assert!(passes(host.judge(ARRIVAL, error), reason::RELATED));
+    assert_eq!(host.judge(ARRIVAL, Facts { icmp_type: 5, ..error }).action, DROP, "redirects are nobody's");
+    host.after(59);
+    host.judge(ARRIVAL, error);
+    host.after(2);
+    assert_eq!(host.judge(ARRIVAL, error).action, DROP);
+}
+
+#[test]
+fn audit_passes_and_says_so() {
+    let host = Host::new();
+    host.allow(CLIENT, SERVER, entry::AUDIT);
+    assert!(passes(host.judge(ARRIVAL, to_server(tcp::SYN)), reason::AUDIT_RULE));
+    assert!(passes(host.judge(ARRIVAL, to_client(tcp::SYN | tcp::ACK)), reason::REPLY), "it counts as allowed");
+    host.audit.set(true);
+    assert!(passes(host.judge(ARRIVAL, packet(SERVER, CLIENT, protocol::UDP, (1, 2), 0)), reason::AUDIT_MODE));
+}
+
+proptest! {
+    /// Whatever comes in whatever order: what policy denies passes only with a reason, and never back to somebody
+    /// whom no allowed packet came from.
+    #[test]
+    fn nobody_answers_unasked(steps in prop::collection::vec((any::<bool>(), 0u8..64, 0u16..3, 0u16..3, 0u64..100), 1..60)) {
+        let host = Host::new();
+        host.allow(CLIENT, SERVER, entry::ALLOW);
+        let mut asked = HashSet::new();
+        for (forth, flags, client, server, wait) in steps {
+            host.after(wait);
+            if forth {
+                let verdict = host.judge(ARRIVAL, packet(CLIENT, SERVER, protocol::TCP, (client, server), flags));
+                prop_assert!(passes(verdict, reason::RULE));
+                if flags & tcp::RST == 0 {
+                    asked.insert((client, server));
+                }
+            } else {
+                let verdict = host.judge(ARRIVAL, packet(SERVER, CLIENT, protocol::TCP, (server, client), flags));
+                if verdict.action == PASS {
+                    prop_assert_eq!(verdict.reason, reason::REPLY);
+                    prop_assert!(asked.contains(&(client, server)));
+                    prop_assert!(flags & (tcp::SYN | tcp::ACK) != tcp::SYN);
+                }
+            }
+            let connections = host.connections.borrow();
+            for (table, key) in connections.keys() {
+                let both = *table == Table::Opening && connections.contains_key(&(Table::Established, *key));
+                prop_assert!(!both, "in both tables: {:?}", key);
+            }
+        }
+    }
+}
