@@ -171,9 +171,8 @@ fn notes(set: &PolicySet, directory: &Directory<'_>, packet: &Packet<'_>, verdic
 fn speaks_of_interfaces(set: &PolicySet) -> bool {
     let is_interface = |subject: &AnySubject| matches!(subject, AnySubject::Interface(_));
     let in_rules = |rules: &[Rule]| rules.iter().flat_map(|r| r.from.iter().chain(&r.to).flatten()).any(is_interface);
-    let in_cluster = |policy: &ClusterPolicy| {
-        is_interface(&policy.subject) || in_rules(&policy.ingress) || in_rules(&policy.egress)
-    };
+    let in_cluster =
+        |policy: &ClusterPolicy| is_interface(&policy.subject) || in_rules(&policy.ingress) || in_rules(&policy.egress);
     let in_policy = |policy: &Policy| {
         is_interface(&policy.subject) || policy.ingress.iter().chain(&policy.egress).any(|rules| in_rules(rules))
     };

@@ -3,15 +3,16 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use gabion_abi::facts::{self, Address, Facts, protocol};
+use gabion_abi::facts::{self, Address, Facts};
 use gabion_policy_model::PolicySet;
 use gabion_policy_model::inventory::{DEFAULT_NAMESPACE, Entry};
 use gabion_policy_model::site::{FailsafePort, Interface};
 use gabion_policy_model::subject::{Mac, Subject};
 
-use crate::names;
-use crate::packet::{Asked, Assumption, CLIENT_PORT, NO_PROTOCOL, Packet, Place};
-use crate::query::{Query, QueryError, Scalar, shorten};
+use crate::fields::{ether_type, interface, invalid, mac};
+use crate::fill::{frame, network, tags};
+use crate::packet::{Asked, Assumption, Packet, Place};
+use crate::query::{Query, QueryError, shorten};
 
 /// What is looked up for each question, prepared once.
 #[derive(Debug)]
@@ -26,19 +27,19 @@ pub struct Directory<'s> {
 
 /// One end as the question names it.
 #[derive(Clone, Copy, Default)]
-struct NamedEnd<'a> {
-    address: Option<IpAddr>,
+pub(crate) struct NamedEnd<'a> {
+    pub(crate) address: Option<IpAddr>,
     mac: Option<Mac>,
     entry: Option<&'a Entry>,
 }
 
 impl<'a> NamedEnd<'a> {
-    fn addresses(&self) -> impl Iterator<Item = IpAddr> + 'a {
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = IpAddr> + 'a {
         let listed: &'a [IpAddr] = self.entry.map_or(&[], |entry| &entry.addresses);
         self.address.into_iter().chain(listed.iter().copied())
     }
 
-    fn has_family(&self, v4: bool) -> bool {
+    pub(crate) fn has_family(&self, v4: bool) -> bool {
         self.addresses().any(|address| address.is_ipv4() == v4)
     }
 
@@ -109,8 +110,8 @@ impl<'s> Directory<'s> {
     /// - an end that is the name of an inventory entry brings its first address of the right family, its first MAC
     ///   and its first interface;
     /// - TCP without flags is a SYN; ICMP without type is an echo request; a source port that is not given is
-    ///   [`CLIENT_PORT`]; a destination port that is not given is 0 and a protocol that is not given [`NO_PROTOCOL`],
-    ///   which only rules for every port or protocol cover;
+    ///   [`CLIENT_PORT`](crate::packet::CLIENT_PORT); a destination port that is not given is 0 and a protocol that
+    ///   is not given [`NO_PROTOCOL`](crate::packet::NO_PROTOCOL), which only rules for every port or protocol cover;
     /// - without an EtherType the packet is IP; a frame between MAC addresses needs one.
     ///
     /// # Errors
@@ -239,351 +240,4 @@ impl<'s> Directory<'s> {
 /// Whether an interface of the site is this one: by name, or by a pattern with one trailing `*`.
 fn covers(pattern: &str, name: &str) -> bool {
     pattern.strip_suffix('*').map_or(pattern == name, |prefix| name.starts_with(prefix))
-}
-
-fn network(
-    query: &Query<'_>,
-    ether_type: Option<u16>,
-    source: &NamedEnd<'_>,
-    destination: &NamedEnd<'_>,
-    facts: &mut Facts,
-    assumed: &mut Vec<Assumption>,
-) -> Result<(), QueryError> {
-    let said = query.proto.as_ref().map(protocol_number).transpose()?;
-    let v4 = family(query, ether_type, said, source, destination)?;
-    (facts.family, facts.ethertype) = if v4 {
-        (facts::FAMILY_V4, facts::ETHERTYPE_IPV4)
-    } else {
-        (facts::FAMILY_V6, facts::ETHERTYPE_IPV6)
-    };
-    facts.source = address("src", source, v4, assumed)?;
-    facts.destination = address("dst", destination, v4, assumed)?;
-    facts.fragment = match &query.fragment {
-        None => facts::FRAGMENT_NONE,
-        Some(state) => match state.to_string().as_str() {
-            "none" => facts::FRAGMENT_NONE,
-            "first" => facts::FRAGMENT_FIRST,
-            "later" => facts::FRAGMENT_LATER,
-            other => return Err(invalid("fragment", other, "none, first or later")),
-        },
-    };
-    let icmp_of_family = if v4 { protocol::ICMP } else { protocol::ICMPV6 };
-    facts.protocol = match said {
-        Some(_) if !v4 && matches!(&query.proto, Some(Scalar::Text(name)) if name.eq_ignore_ascii_case("icmp")) => {
-            assumed.push(Assumption::IcmpIsV6);
-            protocol::ICMPV6
-        }
-        Some(number) => number,
-        None if query.icmp.is_some() => icmp_of_family,
-        None if query.dport.is_some() || query.sport.is_some() || query.flags.is_some() => {
-            let remedy = "ports and flags mean nothing without it; write tcp, udp, sctp or another".to_owned();
-            return Err(QueryError::Missing { field: "proto", remedy });
-        }
-        None => {
-            assumed.push(Assumption::Protocol);
-            NO_PROTOCOL
-        }
-    };
-    transport(query, icmp_of_family, facts, assumed)
-}
-
-/// Whether the packet is IPv4: what the question fixes, else what both ends have.
-fn family(
-    query: &Query<'_>,
-    ether_type: Option<u16>,
-    said: Option<u8>,
-    source: &NamedEnd<'_>,
-    destination: &NamedEnd<'_>,
-) -> Result<bool, QueryError> {
-    let by_type = ether_type.map(|number| number == facts::ETHERTYPE_IPV4);
-    let by_address = |end: &NamedEnd<'_>| end.address.map(|address| address.is_ipv4());
-    let fixed = [("ethertype", by_type), ("src", by_address(source)), ("dst", by_address(destination))];
-    let mut decided: Option<(&'static str, bool)> = None;
-    for (field, v4) in fixed {
-        match (decided, v4) {
-            (Some((one, other)), Some(v4)) if other != v4 => {
-                let remedy = "one speaks of IPv4, the other of IPv6".to_owned();
-                return Err(QueryError::Contradiction { one, other: field, remedy });
-            }
-            (None, Some(v4)) => decided = Some((field, v4)),
-            _ => {}
-        }
-    }
-    if let Some((_, v4)) = decided {
-        return Ok(v4);
-    }
-    for (field, end, given) in [("src", source, &query.src), ("dst", destination, &query.dst)] {
-        if end.addresses().next().is_some() {
-            continue;
-        }
-        let remedy = if given.is_some() && ether_type.is_none() && said.is_none() {
-            return Err(QueryError::Missing {
-                field: "ethertype",
-                remedy: format!("{field} has no IP address, so say what the frame carries (goose, 0x88b8, arp, ...)"),
-            });
-        } else if given.is_some() {
-            "an IP packet needs an IP address there; a MAC address can stand beside it in src-mac and dst-mac"
-        } else {
-            "write an IP address, a MAC address or the name of an inventory entry"
-        };
-        return Err(QueryError::Missing { field, remedy: remedy.to_owned() });
-    }
-    let preferred = said != Some(protocol::ICMPV6);
-    [preferred, !preferred]
-        .into_iter()
-        .find(|&v4| source.has_family(v4) && destination.has_family(v4))
-        .ok_or_else(|| QueryError::Contradiction {
-            one: "src",
-            other: "dst",
-            remedy: "one has only IPv4, the other only IPv6 addresses".to_owned(),
-        })
-}
-
-fn address(
-    field: &'static str,
-    end: &NamedEnd<'_>,
-    v4: bool,
-    assumed: &mut Vec<Assumption>,
-) -> Result<Address, QueryError> {
-    let mut of_family = end.addresses().filter(|address| address.is_ipv4() == v4);
-    let taken = of_family.next().ok_or_else(|| QueryError::Missing {
-        field,
-        remedy: format!("an {} packet needs an address of that family there", if v4 { "IPv4" } else { "IPv6" }),
-    })?;
-    let count = 1 + of_family.count();
-    if count > 1 {
-        assumed.push(Assumption::FirstAddress { field, taken, count });
-    }
-    Ok(match taken {
-        IpAddr::V4(v4) => Address::v4(v4.to_bits()),
-        IpAddr::V6(v6) => Address::v6(v6.to_bits()),
-    })
-}
-
-fn transport(
-    query: &Query<'_>,
-    icmp_of_family: u8,
-    facts: &mut Facts,
-    assumed: &mut Vec<Assumption>,
-) -> Result<(), QueryError> {
-    let sport = query.sport.as_ref().map(|port| number("sport", port, 65_535, "a port from 0 to 65535")).transpose()?;
-    let dport = query.dport.as_ref().map(|port| number("dport", port, 65_535, "a port from 0 to 65535")).transpose()?;
-    let icmp = query.icmp.as_ref().map(icmp_type).transpose()?;
-    let flags = query.flags.as_ref().map(tcp_flags).transpose()?;
-    if let Some(reason) = &query.unparsed {
-        // What stands behind the fault is not known.
-        facts.unparsed = unparsed_reason(reason)?;
-        return Ok(());
-    }
-    let with_ports = matches!(
-        facts.protocol,
-        protocol::TCP | protocol::UDP | protocol::UDPLITE | protocol::SCTP | protocol::DCCP
-    );
-    if icmp.is_some() && facts.protocol != icmp_of_family {
-        let remedy = format!("only {} has types and codes here", names::protocol_name(icmp_of_family));
-        return Err(QueryError::Contradiction { one: "icmp", other: "proto", remedy });
-    }
-    if !with_ports && (sport.is_some() || dport.is_some()) {
-        assumed.push(Assumption::PortsIgnored(facts.protocol));
-    }
-    if flags.is_some() && facts.protocol != protocol::TCP {
-        assumed.push(Assumption::FlagsIgnored);
-    }
-    if facts.fragment == facts::FRAGMENT_LATER {
-        return Ok(());
-    }
-    if with_ports {
-        facts.transport = facts::TRANSPORT_PORTS;
-        facts.source_port = sport.unwrap_or(CLIENT_PORT);
-        facts.destination_port = dport.unwrap_or_else(|| {
-            assumed.push(Assumption::DestinationPort);
-            0
-        });
-        if facts.protocol == protocol::TCP {
-            facts.tcp_flags = flags.unwrap_or(facts::tcp::SYN);
-        }
-    } else if facts.protocol == icmp_of_family {
-        facts.transport = facts::TRANSPORT_ICMP;
-        (facts.icmp_type, facts.icmp_code) = icmp.unwrap_or_else(|| {
-            assumed.push(Assumption::Echo);
-            (if icmp_of_family == protocol::ICMP { 8 } else { 128 }, 0)
-        });
-    }
-    Ok(())
-}
-
-/// A frame without an IP header.
-fn frame(
-    query: &Query<'_>,
-    ether_type: u16,
-    source: &NamedEnd<'_>,
-    destination: &NamedEnd<'_>,
-    facts: &mut Facts,
-) -> Result<(), QueryError> {
-    facts.ethertype = ether_type;
-    for (field, end) in [("src", source), ("dst", destination)] {
-        if end.address.is_some() {
-            let remedy = "such a frame has no IP header; write a MAC address or the name of an inventory entry";
-            return Err(QueryError::Contradiction { one: field, other: "ethertype", remedy: remedy.to_owned() });
-        }
-    }
-    let beyond = [
-        ("proto", query.proto.is_some()),
-        ("sport", query.sport.is_some()),
-        ("dport", query.dport.is_some()),
-        ("icmp", query.icmp.is_some()),
-        ("flags", query.flags.is_some()),
-        ("fragment", query.fragment.is_some()),
-    ];
-    if let Some(&(one, _)) = beyond.iter().find(|(_, given)| *given) {
-        let remedy = "such a frame has no IP header".to_owned();
-        return Err(QueryError::Contradiction { one, other: "ethertype", remedy });
-    }
-    if let Some(llc) = &query.llc {
-        if ether_type != facts::ETHERTYPE_LLC {
-            let remedy = "a frame has an LLC header or an EtherType".to_owned();
-            return Err(QueryError::Contradiction { one: "llc", other: "ethertype", remedy });
-        }
-        let text = llc.to_string();
-        let sap = |part: &str| parse_number(part).and_then(|n| u8::try_from(n).ok());
-        facts.llc = text
-            .split_once('/')
-            .and_then(|(d, s)| Some(u16::from_be_bytes([sap(d)?, sap(s)?])))
-            .ok_or_else(|| invalid("llc", &text, "DSAP/SSAP like 0x42/0x42"))?;
-    }
-    if let Some(reason) = &query.unparsed {
-        facts.unparsed = unparsed_reason(reason)?;
-    }
-    Ok(())
-}
-
-fn tags(query: &Query<'_>, facts: &mut Facts) -> Result<(), QueryError> {
-    let vid = |field, vid: &Option<Scalar<'_>>| match vid {
-        None => Ok(facts::VLAN_NONE),
-        Some(Scalar::Text(none)) if none == "none" => Ok(facts::VLAN_NONE),
-        Some(vid) => number(field, vid, 4_095, "a VLAN ID from 0 to 4095, or none"),
-    };
-    facts.vlan_outer = vid("vlan", &query.vlan)?;
-    facts.vlan_inner = vid("inner-vlan", &query.inner_vlan)?;
-    if facts.vlan_inner != facts::VLAN_NONE && facts.vlan_outer == facts::VLAN_NONE {
-        let remedy = "an inner tag stands behind an outer one".to_owned();
-        return Err(QueryError::Missing { field: "vlan", remedy });
-    }
-    Ok(())
-}
-
-fn interface<'a>(field: &'static str, name: &'a str) -> Result<&'a str, QueryError> {
-    // dev_valid_name() of the kernel.
-    let valid = !name.is_empty()
-        && name.len() < 16
-        && name != "."
-        && name != ".."
-        && !name.contains(|c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control());
-    if valid { Ok(name) } else { Err(invalid(field, name, "the name of an interface (at most 15 bytes)")) }
-}
-
-fn mac(text: &str) -> Option<Mac> {
-    if text.len() != 17 {
-        return None;
-    }
-    let separator = if text.as_bytes().get(2) == Some(&b'-') { '-' } else { ':' };
-    let mut octets = [0; 6];
-    let mut parts = text.split(separator);
-    for octet in &mut octets {
-        let part = parts.next().filter(|part| part.len() == 2 && !part.starts_with('+'))?;
-        *octet = u8::from_str_radix(part, 16).ok()?;
-    }
-    parts.next().is_none().then_some(Mac(octets))
-}
-
-fn protocol_number(proto: &Scalar<'_>) -> Result<u8, QueryError> {
-    let named = match proto {
-        Scalar::Text(name) => names::number_of(&names::PROTOCOLS, name),
-        Scalar::Number(_) => None,
-    };
-    match named {
-        Some(number) => Ok(number),
-        None => number("proto", proto, 255, "a protocol name (tcp, udp, icmp, icmpv6, sctp, ...) or a number from 0 to 255")
-            .map(|number| number as u8),
-    }
-}
-
-fn ether_type(value: &Scalar<'_>) -> Result<u16, QueryError> {
-    if let Scalar::Text(name) = value
-        && let Some(number) = names::number_of(&names::ETHER_TYPES, name)
-    {
-        return Ok(number);
-    }
-    let expected = "an EtherType: a name (goose, sv, profinet, ptp, lldp, arp, ...) or a number from 0x0600 to 0xffff";
-    let number = number("ethertype", value, 65_535, expected)?;
-    if number < 0x600 && number != facts::ETHERTYPE_LLC {
-        return Err(invalid("ethertype", &value.to_string(), expected));
-    }
-    Ok(number)
-}
-
-fn icmp_type(value: &Scalar<'_>) -> Result<(u8, u8), QueryError> {
-    let expected = "a type and a code from 0 to 255, like 8/0 or 8";
-    let octet = |text: &str| parse_number(text.trim()).and_then(|n| u8::try_from(n).ok());
-    let parsed = match value {
-        Scalar::Number(number) => u8::try_from(*number).ok().map(|kind| (kind, 0)),
-        Scalar::Text(text) => match text.split_once('/') {
-            Some((kind, code)) => octet(kind).zip(octet(code)),
-            None => octet(text).map(|kind| (kind, 0)),
-        },
-    };
-    parsed.ok_or_else(|| invalid("icmp", &value.to_string(), expected))
-}
-
-fn tcp_flags(value: &Scalar<'_>) -> Result<u8, QueryError> {
-    let expected = "TCP flags: names (fin, syn, rst, psh, ack, urg, ece, cwr) with commas, none, or a number up to 255";
-    let bad = || invalid("flags", &value.to_string(), expected);
-    let text = match value {
-        Scalar::Number(number) => return u8::try_from(*number).map_err(|_| bad()),
-        Scalar::Text(text) => text,
-    };
-    if text == "none" {
-        return Ok(0);
-    }
-    if let Some(number) = parse_number(text) {
-        return u8::try_from(number).map_err(|_| bad());
-    }
-    text.split([',', '|', '+'])
-        .try_fold(0, |flags, name| Some(flags | names::number_of(&names::TCP_FLAGS, name.trim())?))
-        .ok_or_else(bad)
-}
-
-fn unparsed_reason(value: &Scalar<'_>) -> Result<u8, QueryError> {
-    let named = facts::unparsed::NAMES.iter().position(|name| value.to_string() == *name);
-    match named {
-        Some(reason) if reason > 0 => Ok(reason as u8),
-        _ => Err(invalid("unparsed", &value.to_string(), &format!("one of {}", facts::unparsed::NAMES[1..].join(", ")))),
-    }
-}
-
-fn number(field: &'static str, value: &Scalar<'_>, highest: u16, expected: &str) -> Result<u16, QueryError> {
-    let parsed = match value {
-        Scalar::Number(number) => Some(*number),
-        Scalar::Text(text) => parse_number(text),
-    };
-    parsed
-        .and_then(|number| u16::try_from(number).ok())
-        .filter(|&number| number <= highest)
-        .ok_or_else(|| invalid(field, &value.to_string(), expected))
-}
-
-/// A decimal number, or a hexadecimal one behind `0x`; no signs.
-fn parse_number(text: &str) -> Option<u64> {
-    let (digits, radix) = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
-        Some(digits) => (digits, 16),
-        None => (text, 10),
-    };
-    if digits.starts_with(['+', '-']) {
-        return None;
-    }
-    u64::from_str_radix(digits, radix).ok()
-}
-
-fn invalid(field: &'static str, value: &str, expected: &str) -> QueryError {
-    QueryError::Invalid { field, value: shorten(value), expected: expected.to_owned() }
 }

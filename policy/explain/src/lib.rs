@@ -10,6 +10,8 @@
 
 pub mod answer;
 pub mod directory;
+mod fields;
+mod fill;
 mod missed;
 pub mod names;
 mod near;

@@ -87,7 +87,11 @@ impl fmt::Display for Assumption {
             }
             Self::Echo => f.write_str("no ICMP type was given: judged as an echo request"),
             Self::PortsIgnored(number) => {
-                write!(f, "{} carries no ports that policy can read: those given are ignored", names::protocol_name(*number))
+                write!(
+                    f,
+                    "{} carries no ports that policy can read: those given are ignored",
+                    names::protocol_name(*number)
+                )
             }
             Self::FlagsIgnored => f.write_str("only TCP has flags: those given are ignored"),
             Self::IcmpIsV6 => f.write_str("between IPv6 addresses icmp is taken to mean icmpv6"),

@@ -88,7 +88,10 @@ impl Draft<'_> {
                 let drafts = before.map_or_else(Vec::new, |before| {
                     self.cluster_policies(before.tier.clone(), before.order.saturating_sub(1))
                 });
-                (format!("Narrow rule {name} so that it no longer covers this, or allow it earlier in the tier"), drafts)
+                (
+                    format!("Narrow rule {name} so that it no longer covers this, or allow it earlier in the tier"),
+                    drafts,
+                )
             }
             RuleRef::Policy { .. } => {
                 let drafts = self.cluster_policies(self.tier(Stage::Admin, "admin"), 0);
@@ -103,7 +106,10 @@ impl Draft<'_> {
                 let policy = name.strip_suffix("/isolation").unwrap_or(&name);
                 (format!("Add this rule to policy {policy}, or this policy beside it"), drafts)
             }
-            RuleRef::SubjectDefault { .. } | RuleRef::Default | RuleRef::LinkControlDefault | RuleRef::UnparsedDefault => {
+            RuleRef::SubjectDefault { .. }
+            | RuleRef::Default
+            | RuleRef::LinkControlDefault
+            | RuleRef::UnparsedDefault => {
                 let drafts = self.cluster_policies(self.tier(Stage::Baseline, "baseline"), 0);
                 (format!("No rule speaks of it: allow it in a baseline tier, or change the site's {name}"), drafts)
             }
@@ -233,7 +239,8 @@ impl Draft<'_> {
             let name = entry.map_or_else(|| word(&self.comparison.packet.end_name(side)), |entry| word(&entry.name));
             name.chars().take(20).collect::<String>()
         };
-        let mut name = format!("allow-{}-to-{}-{}", end(Direction::Egress), end(Direction::Ingress), self.content_name());
+        let mut name =
+            format!("allow-{}-to-{}-{}", end(Direction::Egress), end(Direction::Ingress), self.content_name());
         // A name has 63 characters; what is put before and behind it needs its share.
         name.truncate(48);
         name.truncate(name.trim_end_matches('-').len());
