@@ -184,16 +184,22 @@ pub(crate) fn swap(folder: &Folder, generation: &mut Staged, name: &str) -> Resu
         let path = folder.link(name, hook);
         if path.exists() {
             let link = XdpLink::try_from(link(&path)?).doing(step(hook))?;
-            let id = generation.ingress.attach_to_link(link).doing(step(hook))?;
-            // Closes the descriptor; the pin holds the link.
-            drop(generation.ingress.take_link(id).doing(step(hook))?);
+            match generation.ingress.attach_to_link(link) {
+                // Closes the descriptor; the pin holds the link.
+                Ok(id) => drop(generation.ingress.take_link(id).doing(step(hook))?),
+                Err(error) if is_defunct(&error) => unpin(&path)?,
+                Err(error) => return Err(error).doing(step(hook)),
+            }
         }
     }
     let path = folder.link(name, TCX);
     if path.exists() {
         let link = SchedClassifierLink::try_from(link(&path)?).doing(step(TCX))?;
-        let id = generation.egress.attach_to_link(link).doing(step(TCX))?;
-        drop(generation.egress.take_link(id).doing(step(TCX))?);
+        match generation.egress.attach_to_link(link) {
+            Ok(id) => drop(generation.egress.take_link(id).doing(step(TCX))?),
+            Err(error) if is_defunct(&error) => unpin(&path)?,
+            Err(error) => return Err(error).doing(step(TCX)),
+        }
     }
     if folder.link(name, CLSACT).exists() {
         let link =
@@ -203,6 +209,16 @@ pub(crate) fn swap(folder: &Folder, generation: &mut Staged, name: &str) -> Resu
         pin_clsact(folder, generation, name)?;
     }
     Ok(())
+}
+
+/// The link outlived its interface; one of the same name that came since is to be attached anew.
+fn is_defunct(error: &ProgramError) -> bool {
+    matches!(error, ProgramError::SyscallError(SyscallError { io_error, .. })
+        if io_error.raw_os_error() == Some(nix::libc::ENOLINK))
+}
+
+fn unpin(path: &Path) -> Result<(), Error> {
+    std::fs::remove_file(path).doing(format!("remove {}", path.display()))
 }
 
 /// Whether the interface is in this network namespace. Not by /sys, which shows the namespace that mounted it.
@@ -229,7 +245,7 @@ pub(crate) fn detach(folder: &Folder, name: &str) -> Result<(), Error> {
     for hook in [XDP, XDP_GENERIC, TCX, CLSACT] {
         let path = folder.link(name, hook);
         if path.exists() {
-            std::fs::remove_file(&path).doing(format!("remove {}", path.display()))?;
+            unpin(&path)?;
         }
     }
     Ok(())

@@ -107,3 +107,44 @@ pub fn take(bucket: &mut Bucket, rate: u32, burst: u32, now_ns: u64) -> bool {
     bucket.credit -= EVENT_CREDIT;
     true
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gabion_abi::verdict::PASS;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    #[test]
+    fn a_bucket_gives_its_burst_then_its_rate() {
+        let mut bucket = Bucket::default();
+        let mut taken = |now, tries: u32| (0..tries).filter(|_| take(&mut bucket, 10, 3, now)).count();
+        assert_eq!(taken(SECOND, 100), 3);
+        assert_eq!(taken(SECOND + SECOND * 21 / 100, 100), 2, "two in a fifth of a second");
+        assert_eq!(taken(100 * SECOND, 100), 3, "never more than the burst");
+    }
+
+    #[test]
+    fn many_packets_in_one_tick_do_not_lose_credit() {
+        let mut bucket = Bucket::default();
+        let mut sent = 0;
+        for now in (SECOND..2 * SECOND).step_by(700) {
+            sent += u32::from(take(&mut bucket, 1000, 1, now));
+        }
+        assert!((995..=1001).contains(&sent), "{sent} of 1000");
+    }
+
+    #[test]
+    fn sampling_skips_all_but_one_in_so_many_and_log_is_not_sampled() {
+        let settings = Settings { allowed_sample: 4, allowed_rate: 1, ..Settings::default() };
+        let allowed = Verdict { action: PASS, reason: reason::RULE, ..Verdict::default() };
+        let mut bucket = Bucket::default();
+        let sent = (0..12).filter(|_| matches!(report(&settings, &allowed, &mut bucket), Report::Yes(_))).count();
+        assert_eq!(sent, 3);
+        let logged = Verdict { log: 1, ..allowed };
+        assert!(matches!(report(&Settings::default(), &logged, &mut bucket), Report::Yes(_)));
+        assert_eq!(report(&Settings::default(), &allowed, &mut bucket), Report::No);
+        let reply = Verdict { reason: reason::REPLY, ..logged };
+        assert_eq!(report(&Settings::default(), &reply, &mut bucket), Report::No, "the rule that asks did not decide");
+    }
+}
