@@ -165,7 +165,7 @@ A test file says what its owner expects:
 
   apiVersion: gabion.dev/v1alpha1
   kind: PolicyTest
-  policies: [.]                 # files or folders, relative to this file; or --policy
+  policies: [.]                 # files or folders, relative to this file; [.] when absent
   tests:
     - name: the HMI polls the RTU
       from: hmi

@@ -229,15 +229,13 @@ fn try_all(
     results: &mut Results,
 ) -> Result<(), Failure> {
     let beside = path.parent().unwrap_or(Path::new(""));
-    let paths: Vec<_> = if instead.is_empty() {
-        document.policies.iter().map(|policy| beside.join(policy)).collect()
-    } else {
+    let paths: Vec<_> = if !instead.is_empty() {
         instead.to_vec()
+    } else if document.policies.is_empty() {
+        vec![beside.join(".")]
+    } else {
+        document.policies.iter().map(|policy| beside.join(policy)).collect()
     };
-    if paths.is_empty() {
-        let help = "write `policies: [.]` into the file, or give --policy";
-        return Err(Failure::input(format!("{}: the file does not say which policy it tests", source.name)).help(help));
-    }
     let set = sources::load(&paths)?;
     let directory = Directory::new(&set);
     for probe in &document.tests {
@@ -361,7 +359,7 @@ pub fn schema() -> serde_json::Value {
                 "type": "object", "required": ["name"], "additionalProperties": false, "properties": {"name": word}
             },
             "policies": {
-                "description": "Files or folders of policy, relative to this file",
+                "description": "Files or folders of policy, relative to this file; its own folder when absent",
                 "type": "array", "items": word
             },
             "tests": {"type": "array", "minItems": 1, "items": probe},
