@@ -258,8 +258,11 @@ impl Agent {
             code = problem.code,
             generation = self.number(),
             "policy refused, the old one stays in force: {}",
-            problem.details
+            problem.message
         );
+        if problem.details.trim() != problem.message.trim() {
+            tracing::error!("{}", problem.details.trim_end());
+        }
         if let Err(error) = self.journal.note(&time, "refused", self.number(), &problem.message) {
             tracing::warn!("{error}");
         }

@@ -226,6 +226,19 @@ pub(crate) fn exists(name: &str) -> bool {
     nix::net::if_::if_nametoindex(name).is_ok()
 }
 
+/// Whether a link could not be updated because its interface is gone.
+pub(crate) fn is_severed(error: &Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        let number = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
+        if number == Some(nix::errno::Errno::ENOLINK as i32) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
 /// Gives the pins of an interface its new name.
 pub(crate) fn rename(folder: &Folder, old: &str, new: &str) -> Result<(), Error> {
     for hook in [XDP, XDP_GENERIC, TCX, CLSACT] {

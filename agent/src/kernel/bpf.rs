@@ -86,7 +86,7 @@ fn lock(root: &Path) -> Result<File, KernelError> {
                 "{} is in use by another agent; stop it first, or give this one a --bpffs folder of its own",
                 root.display()
             );
-            Err(KernelError { blame: "input", ..system("bpffs-locked", message) })
+            Err(system("bpffs-locked", message))
         }
         Err(error) => Err(refused("lock", &error)),
     }

@@ -13,8 +13,10 @@ use crate::output::{self, columns};
 
 /// Flags of `gabion status`.
 #[derive(Debug, Args)]
-#[command(after_help = "Exits with 1 when something needs attention (state: degraded).")]
 pub struct StatusArgs {
+    /// Exit with 1 when something needs attention (state: degraded)
+    #[arg(long)]
+    check: bool,
     #[command(flatten)]
     connection: Connection,
     #[command(flatten)]
@@ -25,7 +27,7 @@ pub(super) fn run(arguments: &StatusArgs) -> Result<Exit, Failure> {
     let status: Status =
         arguments.connection.ask(|client| async move { client.get("/v1/status").await.map_err(failed) })?;
     output::show(arguments.output.output, &status, table)?;
-    Ok(if status.state == "degraded" { Exit::No } else { Exit::Fine })
+    Ok(if arguments.check && status.state == "degraded" { Exit::No } else { Exit::Fine })
 }
 
 fn table(status: &Status) -> String {

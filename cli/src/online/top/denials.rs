@@ -5,7 +5,7 @@ use ratatui::Frame;
 use ratatui::layout::{Constraint, Rect};
 use ratatui::style::Modifier;
 use ratatui::text::{Span, Text};
-use ratatui::widgets::{Paragraph, Row, Table};
+use ratatui::widgets::{HighlightSpacing, Paragraph, Row, Table};
 
 use super::super::events::conversation;
 use super::draw::{BOLD, FAINT, Palette};
@@ -74,7 +74,8 @@ pub(super) fn draw(frame: &mut Frame<'_>, view: &mut View, area: Rect) {
         .header(Row::new(header).style(BOLD.add_modifier(Modifier::UNDERLINED)))
         .block(frame_of_list)
         .row_highlight_style(BOLD.add_modifier(Modifier::REVERSED))
-        .highlight_symbol("> ");
+        .highlight_symbol("> ")
+        .highlight_spacing(HighlightSpacing::Always);
     frame.render_stateful_widget(table, area, &mut view.denials);
 }
 

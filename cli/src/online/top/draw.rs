@@ -80,7 +80,9 @@ fn draw_body(frame: &mut Frame<'_>, view: &mut View, area: Rect) {
             super::view::Pane::Denials => [Rect::default(), main],
         }
     } else {
-        Layout::vertical([Constraint::Fill(1), Constraint::Fill(1)]).areas(main)
+        // Rules take what they need, up to half; the heading and the names of the columns are two lines more.
+        let rules = u16::try_from(view.shown_rules().len() + 3).unwrap_or(u16::MAX).min(main.height / 2);
+        Layout::vertical([Constraint::Length(rules), Constraint::Fill(1)]).areas(main)
     };
     rules::draw(frame, view, upper);
     denials::draw(frame, view, lower);
@@ -251,7 +253,7 @@ fn popup(frame: &mut Frame<'_>, title: &str, text: &[String], first: u16, area: 
     frame.render_widget(Clear, place);
     let block = Block::bordered()
         .title(format!(" {title} "))
-        .title_bottom(Line::from(" esc closes ").alignment(Alignment::Right))
+        .title_bottom(Line::from(" \u{2191}\u{2193} scroll  esc closes ").alignment(Alignment::Right))
         .padding(ratatui::widgets::Padding::horizontal(1));
     let lines: Vec<Line<'_>> = text.iter().map(|line| Line::raw(line.as_str())).collect();
     let paragraph = Paragraph::new(lines).wrap(Wrap { trim: false }).scroll((first, 0)).block(block);

@@ -4,7 +4,7 @@ use ratatui::Frame;
 use ratatui::layout::{Constraint, Rect};
 use ratatui::style::Modifier;
 use ratatui::text::{Span, Text};
-use ratatui::widgets::{Block, Borders, Row, Table};
+use ratatui::widgets::{Block, Borders, HighlightSpacing, Row, Table};
 
 use super::super::amounts::{bytes, count, rate};
 use super::draw::{BOLD, FAINT, Palette};
@@ -18,7 +18,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, view: &mut View, area: Rect) {
     let rules = view.shown_rules();
     let title = format!("{} rules by {} ", rules.len(), view.order.name());
     let wide = area.width >= 100;
-    let mut header = vec!["rule", "of", "action", "rate", "packets"];
+    let mut header = vec!["rule", "end", "action", "rate", "packets"];
     let mut widths = vec![
         Constraint::Fill(1),
         Constraint::Length(7),
@@ -63,7 +63,8 @@ pub(super) fn draw(frame: &mut Frame<'_>, view: &mut View, area: Rect) {
         .header(Row::new(header).style(BOLD.add_modifier(Modifier::UNDERLINED)))
         .block(block(title, view.pane == Pane::Rules))
         .row_highlight_style(BOLD.add_modifier(Modifier::REVERSED))
-        .highlight_symbol("> ");
+        .highlight_symbol("> ")
+        .highlight_spacing(HighlightSpacing::Always);
     frame.render_stateful_widget(table, area, &mut view.rules);
 }
 

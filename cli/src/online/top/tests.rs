@@ -136,8 +136,8 @@ fn no_size_panics() {
     let mut view = view();
     for over in [Over::Nothing, Over::Help, Over::Explanation("t".into(), vec!["long ".repeat(50); 9], 3)] {
         view.over = over;
-        for width in [0, 1, 2, 5, 19, 57, 58, 80, 119, 120, 500] {
-            for height in [0, 1, 2, 3, 7, 8, 11, 12, 15, 16, 24, 100] {
+        for width in [0, 1, 2, 19, 57, 80, 120] {
+            for height in [0, 1, 3, 7, 8, 12, 16, 24] {
                 // The backend cannot print a screen without columns, so it is only drawn.
                 let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
                 terminal.draw(|frame| draw(frame, &mut view)).unwrap();
