@@ -364,7 +364,8 @@ spec:
   egress: [{name: out, action: allow, services: [{protocol: udp, ports: 9}]}]
 ";
 
-/// A `ClusterPolicy` for everyone, in a tier after the fence: rules as YAML flow maps, in order.
+/// A `ClusterPolicy` for everyone, in a tier after the fence: rules as YAML flow maps, in order. The names
+/// of egress rules get `out-` in front, so that one rule can be given for both directions.
 #[must_use]
 pub fn rules(ingress: &[&str], egress: &[&str]) -> String {
     let list = |rules: &[&str]| rules.iter().map(|rule| format!("    - {rule}\n")).collect::<String>();
@@ -376,7 +377,7 @@ pub fn rules(ingress: &[&str], egress: &[&str]) -> String {
         text += &format!("  ingress:\n{}", list(ingress));
     }
     if !egress.is_empty() {
-        text += &format!("  egress:\n{}", list(egress));
+        text += &format!("  egress:\n{}", list(egress).replace("{name: ", "{name: out-"));
     }
     text
 }

@@ -4,6 +4,7 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -55,9 +56,11 @@ fn under_traffic(bench: &Bench, happens: impl FnOnce()) -> (u64, u64, u64) {
                 thread::sleep(Duration::from_micros(200));
             }
         });
-        happens();
+        // Also when this panics the sender has to end, or the scope would wait for it for ever.
+        let happened = catch_unwind(AssertUnwindSafe(happens));
         stop.store(true, Ordering::Relaxed);
         sender.join().unwrap();
+        happened.unwrap_or_else(|panic| resume_unwind(panic));
     });
     bench.fence(Client, Server);
     let sent = sent.into_inner();

@@ -263,19 +263,20 @@ fn frames_without_ip() {
 
 #[test]
 fn tags_inside_the_frame() {
-    let with = |what: &str, tags: &'static [(u16, u16)]| {
-        let way = way(Client, Node, false);
-        Probe::new(what, Client, Node, move |mark| vec![tagged(&way.udp(1, 2, mark), tags)])
-    };
     const Q: u16 = ether_type::VLAN;
     const AD: u16 = ether_type::QINQ;
-    let plain = || with("untagged", &[]);
-    let ten = || with("VLAN 10", &[(Q, 10)]);
-    let stacked = || with("VLAN 10 in 200", &[(AD, 200), (Q, 10)]);
-    let three = || with("three tags", &[(AD, 200), (Q, 10), (Q, 11)]);
-    compare(
-        &Site::default(),
-        &[
+    let mut cases = Vec::new();
+    for six in [false, true] {
+        let with = |what: &str, tags: &'static [(u16, u16)]| {
+            let way = way(Client, Node, six);
+            let what = format!("{what}, IPv6 {six}");
+            Probe::new(what, Client, Node, move |mark| vec![tagged(&way.udp(1, 2, mark), tags)])
+        };
+        let plain = || with("untagged", &[]);
+        let ten = || with("VLAN 10", &[(Q, 10)]);
+        let stacked = || with("VLAN 10 in 200", &[(AD, 200), (Q, 10)]);
+        let three = || with("three tags", &[(AD, 200), (Q, 10), (Q, 11)]);
+        cases.extend([
             Case {
                 documents: service("{vlan: 10}"),
                 passes: vec![ten()],
@@ -298,8 +299,9 @@ fn tags_inside_the_frame() {
                 refused: vec![three()],
             },
             Case { documents: service("{unparsed: vlan-depth}"), passes: vec![three()], refused: vec![plain(), ten()] },
-        ],
-    );
+        ]);
+    }
+    compare(&Site::default(), &cases);
 }
 
 #[test]

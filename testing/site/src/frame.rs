@@ -154,7 +154,7 @@ impl Way {
                 packet.extend([0x45, 0]);
                 packet.extend(((20 + piece.len()) as u16).to_be_bytes());
                 packet.extend((id as u16).to_be_bytes());
-                packet.extend((offset / 8 | if more { 0x2000 } else { 0 }).to_be_bytes());
+                packet.extend(((offset / 8) | if more { 0x2000 } else { 0 }).to_be_bytes());
                 packet.extend([64, protocol, 0, 0]);
                 packet.extend(from.octets());
                 packet.extend(to.octets());
@@ -170,7 +170,7 @@ impl Way {
                 packet.extend(v6(to).octets());
                 if let Some((id, offset, more)) = part {
                     packet.extend([protocol, 0]);
-                    packet.extend((offset & !7 | u16::from(more)).to_be_bytes());
+                    packet.extend(((offset & !7) | u16::from(more)).to_be_bytes());
                     packet.extend(id.to_be_bytes());
                 }
             }
@@ -345,6 +345,6 @@ mod tests {
         // More fragments, offset 0; then the last, offset 64 / 8.
         assert_eq!(pieces[0][20..22], [0x20, 0]);
         assert_eq!(pieces[1][20..22], [0, 8]);
-        assert_eq!(pieces[1].len(), 14 + 20 + 44.max(26));
+        assert_eq!(pieces[1].len(), 14 + 20 + 44);
     }
 }

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
@@ -84,8 +85,13 @@ pub fn cable(one: Plug<'_>, other: Plug<'_>) -> Result<()> {
     let words = format!("veth {} in {} to {} in {}", one.name, one.host.name(), other.name, other.host.name());
     one.host.run(|| create(near, words))?;
     one.host.up(one.name)?;
-    other.host.up(other.name)
+    other.host.up(other.name)?;
+    one.host.operational(one.name)?;
+    other.host.operational(other.name)
 }
+
+/// How long the kernel may take to put a link into operation; it is done in a work queue.
+const OPERATION: Duration = Duration::from_secs(5);
 
 impl Host {
     /// Sets an interface up.
@@ -94,6 +100,27 @@ impl Host {
             link.header.flags |= LinkFlags::Up;
             link.header.change_mask |= LinkFlags::Up;
         })
+    }
+
+    /// Waits until an interface is in operation. Before that the kernel drops what is sent, and says nothing.
+    pub fn operational(&self, name: &str) -> Result<()> {
+        let path = Path::new("/sys/class/net").join(name).join("operstate");
+        let end = Instant::now() + OPERATION;
+        loop {
+            let state = self.run(|| std::fs::read_to_string(&path));
+            let state = state.map_err(|source| SiteError::File { path: path.clone(), source })?;
+            // Links without a carrier of their own stay "unknown".
+            if matches!(state.trim(), "up" | "unknown") {
+                // The state is shown shortly before the queue is in place, both under the lock that this takes.
+                return self.up(name);
+            }
+            if Instant::now() > end {
+                let source = std::io::ErrorKind::TimedOut.into();
+                let request = format!("{name} in {} in operation (it is {})", self.name(), state.trim());
+                return Err(SiteError::Link { request, source });
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Sets an interface down.
@@ -139,7 +166,8 @@ impl Host {
             LinkInfo::Data(InfoData::Vlan(vec![InfoVlan::Id(id), InfoVlan::Protocol(protocol)])),
         ]));
         self.run(|| create(link, format!("VLAN {id} {name} on {below} in {}", self.name())))?;
-        self.up(name)
+        self.up(name)?;
+        self.operational(name)
     }
 
     /// Takes a link away; with a veth its peer goes too.

@@ -176,6 +176,9 @@ impl Plant {
         for device in DEVICES {
             plant.plug_in(&device)?;
         }
+        for network in [CONTROL, STATION, ACCESS] {
+            plant.gateway.operational(network.bridge)?;
+        }
         Ok(plant)
     }
 

@@ -60,7 +60,8 @@ impl Transmitter {
     }
 }
 
-type Matcher = Box<dyn Fn(&[u8]) -> bool + Send>;
+/// Tells frames that are meant from all others.
+pub type Matcher = Box<dyn Fn(&[u8]) -> bool + Send>;
 
 #[derive(Default)]
 struct Counts {

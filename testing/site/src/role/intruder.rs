@@ -8,7 +8,7 @@ use crate::host::Host;
 use crate::link::Mac;
 use crate::plant::{Device, GOOSE_GROUP, HISTORIAN, HMI, IED1, IED2, INTRUDER, PORT, RTU, SPARE};
 use crate::role::server::{IEC104, MMS, MODBUS, SSH};
-use crate::wire::Transmitter;
+use crate::wire::{Matcher, Transmitter};
 
 /// One attack.
 pub struct Attack {
@@ -21,7 +21,7 @@ pub struct Attack {
     /// What is sent.
     pub frames: Vec<Vec<u8>>,
     /// Tells an arrived frame of this attack from all others.
-    pub arrives: Box<dyn Fn(&[u8]) -> bool + Send>,
+    pub arrives: Matcher,
     /// How events about it are recognised.
     pub signature: Signature,
 }
