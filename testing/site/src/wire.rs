@@ -47,13 +47,15 @@ impl Transmitter {
         Ok(Self { socket, name: format!("{interface} of {}", host.name()) })
     }
 
-    /// Puts one frame on the wire, from the destination MAC on, without check sequence.
+    /// Puts one frame on the wire, from the destination MAC on, without check sequence. Whether a hook on
+    /// the way out let it go, the taps know.
     pub fn send(&self, frame: &[u8]) -> Result<()> {
         loop {
             match send(self.socket.as_raw_fd(), frame, MsgFlags::empty()) {
                 Ok(_) => return Ok(()),
-                // The device queue is full for the moment.
-                Err(Errno::ENOBUFS | Errno::EINTR) => {}
+                // This is how a program at the interface's egress hook refuses a packet: a verdict, no error.
+                Err(Errno::ENOBUFS) => return Ok(()),
+                Err(Errno::EINTR) => {}
                 Err(errno) => return Err(errno).calling(format!("send {} bytes on {}", frame.len(), self.name)),
             }
         }
