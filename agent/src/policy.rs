@@ -1,5 +1,6 @@
 //! Policy text from files and folders, and what becomes of it.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -83,6 +84,8 @@ pub fn digest(files: &[SourceFile]) -> String {
 #[derive(Default)]
 struct Reader {
     files: Vec<SourceFile>,
+    /// Files and folders, by their real paths: one that is named twice, or linked to, is read once.
+    seen: HashSet<PathBuf>,
     bytes: u64,
 }
 
@@ -91,6 +94,11 @@ impl Reader {
         if depth > DEPTH_LIMIT {
             let message = format!("{}: folders nest deeper than {DEPTH_LIMIT}", path.display());
             return Err(problem("policy-unreadable", message));
+        }
+        // Links to folders are followed, in a circle once.
+        let real = fs::canonicalize(path).map_err(|error| unreadable(path, &error))?;
+        if !self.seen.insert(real) {
+            return Ok(());
         }
         let entries = fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>);
         let mut children: Vec<PathBuf> =
@@ -114,9 +122,18 @@ impl Reader {
     }
 
     fn file(&mut self, path: &Path, in_folder: bool) -> Result<(), Problem> {
+        let real = fs::canonicalize(path).map_err(|error| unreadable(path, &error))?;
+        if !self.seen.insert(real) {
+            return Ok(());
+        }
         if self.files.len() == FILE_LIMIT {
             let message = format!("{}: more than {FILE_LIMIT} policy files; merge some", path.display());
             return Err(problem("policy-too-large", message));
+        }
+        // Looked at before it is opened: opening a FIFO waits for whoever writes into it, and the agent with it.
+        if !fs::metadata(path).map_err(|error| unreadable(path, &error))?.is_file() {
+            let message = format!("{}: this is no regular file; remove it, or put a file there", path.display());
+            return Err(problem("policy-unreadable", message));
         }
         let room = TEXT_LIMIT - self.bytes;
         let mut bytes = Vec::new();
@@ -192,6 +209,30 @@ mod tests {
         let latin = folder.path().join("latin.yaml");
         fs::write(&latin, b"name: M\xfchle").unwrap();
         assert!(read(&[latin]).unwrap_err().message.contains("byte 7"));
+    }
+
+    #[test]
+    fn linked_folders_count_and_nothing_is_read_twice() {
+        let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::write(folder.path().join("a.yaml"), "a").unwrap();
+        fs::write(other.path().join("b.yaml"), "b").unwrap();
+        std::os::unix::fs::symlink(folder.path(), folder.path().join("circle")).unwrap();
+        std::os::unix::fs::symlink(other.path(), folder.path().join("linked")).unwrap();
+        let paths = [folder.path().to_owned(), folder.path().join("a.yaml"), other.path().to_owned()];
+        let texts: Vec<_> = read(&paths).unwrap().into_iter().map(|file| file.text).collect();
+        assert_eq!(texts, ["a", "b"]);
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_refused_before_it_is_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let fifo = folder.path().join("a.yaml");
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        for path in [folder.path(), &fifo] {
+            let error = read(&[path.to_owned()]).unwrap_err();
+            assert!(error.message.contains("a.yaml: this is no regular file"), "{}", error.message);
+        }
     }
 
     #[test]

@@ -78,12 +78,22 @@ struct Reader {
     sources: Sources,
     folders_hold: fn(&Path) -> bool,
     seen: HashSet<PathBuf>,
+    folders: HashSet<PathBuf>,
+    /// How often something was met that had been read before.
+    again: usize,
     bytes: usize,
 }
 
 impl Default for Reader {
     fn default() -> Self {
-        Self { sources: Sources::default(), folders_hold: |_| false, seen: HashSet::new(), bytes: 0 }
+        Self {
+            sources: Sources::default(),
+            folders_hold: |_| false,
+            seen: HashSet::new(),
+            folders: HashSet::new(),
+            again: 0,
+            bytes: 0,
+        }
     }
 }
 
@@ -115,9 +125,10 @@ impl Reader {
     fn paths(&mut self, paths: &[PathBuf]) {
         for path in paths {
             if path.as_os_str() != "-" && path.is_dir() {
-                let before = (self.sources.texts.len(), self.sources.problems.len());
+                let found = |reader: &Self| (reader.sources.texts.len(), reader.sources.problems.len(), reader.again);
+                let before = found(self);
                 self.folder(path, 0);
-                if before == (self.sources.texts.len(), self.sources.problems.len()) {
+                if before == found(self) {
                     let problem = Problem::file("empty-folder", &name(path), "there is no policy in this folder");
                     self.sources.problems.push(problem.help("policy is *.yaml and *.yml; hidden files do not count"));
                 }
@@ -143,6 +154,13 @@ impl Reader {
             self.sources.problems.push(Problem::file("too-deep", &name(folder), message));
             return;
         }
+        // Links to folders are followed, in a circle once.
+        if let Ok(real) = fs::canonicalize(folder)
+            && !self.folders.insert(real)
+        {
+            self.again += 1;
+            return;
+        }
         let listed = fs::read_dir(folder).and_then(|entries| entries.collect::<io::Result<Vec<_>>>());
         let mut paths: Vec<PathBuf> = match listed {
             Ok(entries) => entries.into_iter().map(|entry| entry.path()).filter(|path| !is_hidden(path)).collect(),
@@ -150,18 +168,15 @@ impl Reader {
         };
         paths.sort();
         for path in paths {
-            let is_link = path.is_symlink();
             if path.is_dir() {
-                if !is_link {
-                    self.folder(&path, depth + 1);
-                }
+                self.folder(&path, depth + 1);
             } else if (self.folders_hold)(&path) {
-                let Some(file) = self.open(&path) else { continue };
-                if file.metadata().is_ok_and(|metadata| metadata.is_file()) {
-                    self.file(&path, file, true);
-                } else {
+                // Looked at before it is opened: opening a FIFO waits for whoever writes into it.
+                if fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file()) {
                     let problem = Problem::file("not-a-file", &name(&path), "this is no regular file");
                     self.sources.problems.push(problem.help("remove it from the folder, or name it itself"));
+                } else if let Some(file) = self.open(&path) {
+                    self.file(&path, file, true);
                 }
             }
         }
@@ -181,6 +196,7 @@ impl Reader {
         if let Ok(real) = fs::canonicalize(path)
             && !self.seen.insert(real)
         {
+            self.again += 1;
             return;
         }
         if self.seen.len() > FILE_LIMIT {

@@ -200,6 +200,19 @@ fn folders_are_read_without_what_is_not_policy() {
     // Named twice is read once.
     let file = plant.folder.path().join("plant.yaml").display().to_string();
     expect(0, &["policy", "check", &plant.path(), &file]);
+    expect(0, &["policy", "check", &plant.path(), &plant.path()]);
+    // A folder that is linked to counts.
+    let elsewhere = tempfile::tempdir().unwrap();
+    fs::write(elsewhere.path().join("wrong.yaml"), "not: policy").unwrap();
+    let link = plant.folder.path().join("linked");
+    std::os::unix::fs::symlink(elsewhere.path(), &link).unwrap();
+    assert!(expect(2, &["policy", "check", &plant.path()]).1.contains("linked/wrong.yaml"));
+    fs::remove_file(link).unwrap();
+    // Opening a FIFO would wait for a writer.
+    let fifo = plant.folder.path().join("fifo.yaml");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    assert!(expect(2, &["policy", "check", &plant.path()]).1.contains("fifo.yaml: error[not-a-file]"));
+    fs::remove_file(fifo).unwrap();
     std::os::unix::fs::symlink("/nowhere", plant.folder.path().join("dangling.yaml")).unwrap();
     assert!(expect(2, &["policy", "check", &plant.path()]).1.contains("leads nowhere"));
 }
@@ -360,6 +373,16 @@ fn a_batch_answers_every_line_in_order() {
     assert_eq!((&answers[2]["line"], answers[2]["error"].is_string()), (&3.into(), true));
     let good = questions.lines().next().unwrap();
     expect_with(0, &["explain", "--policy", &plant.path(), "--batch", "-"], good.as_bytes());
+}
+
+#[test]
+fn a_question_in_a_batch_is_an_object_and_its_errors_name_columns_only() {
+    let plant = Plant::new();
+    let questions = b"[\"hmi\",\"rtu\",null,null,6,1024,502]\n{}\n {\"src\":\"hmi\",\"dport\":true}\n";
+    let (out, _) = expect_with(2, &["explain", "--policy", &plant.path(), "--batch", "-"], questions);
+    let errors: Vec<_> = out.lines().map(|line| json(line)["error"].as_str().unwrap().to_owned()).collect();
+    assert!(errors[0].contains("one JSON object a line"), "{}", errors[0]);
+    assert!(errors[2].ends_with("at column 26"), "{}", errors[2]);
 }
 
 #[test]

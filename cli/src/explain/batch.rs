@@ -149,9 +149,19 @@ impl<J: Judge> Answers<'_, J> {
     }
 
     fn answer(&mut self, output: &mut impl Write, number: u64, line: &[u8]) -> io::Result<()> {
+        // A list would be read as the fields in the order of their declaration.
+        if line.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+            let message =
+                "this is no question: write one JSON object a line, {\"src\": ..., \"dst\": ..., \"proto\": ...}";
+            return self.error(output, number, message);
+        }
         let query: Query<'_> = match serde_json::from_slice(line) {
             Ok(query) => query,
-            Err(error) => return self.error(output, number, &format!("this is no question: {error}")),
+            Err(error) => {
+                // Its own line is always the first.
+                let message = error.to_string().replace(" at line 1 column ", " at column ");
+                return self.error(output, number, &format!("this is no question: {message}"));
+            }
         };
         let packet = match self.directory.packet(&query) {
             Ok(packet) => packet,
