@@ -40,7 +40,8 @@ metadata: {name: bench}
 spec:
   entries:
     - {name: client, labels: {role: client, tier: gold}, serviceAccount: poller, spiffeId: \"spiffe://bench/client/1\", addresses: [10.1.0.2, \"fd01::2\"]}
-    - {name: server, labels: {role: server}, addresses: [10.2.0.2, \"fd02::2\"], ports: {control: tcp/502, stats: [udp/600, tcp/601]}}
+    - {name: server, labels: {role: server}, addresses: [10.2.0.2, \"fd02::2\"],
+       ports: {control: tcp/502, stats: [udp/600, tcp/601]}}
 ";
 
 #[test]
