@@ -4,8 +4,8 @@
 //! the site as they come and go; names events and counts; and answers over a local API. It never judges a packet, and
 //! enforcement does not need it: what it put in place stays when it stops.
 //!
-//! Start with [`mod@run`] (what is wired to what), then [`life`] (the state and what changes it), then [`kernel`] (the one
-//! funnel to BPF). [`api::wire`] is what other programs read.
+//! Start with [`mod@run`] (what is wired to what), then [`life`] (the state and what changes it), then [`kernel`]
+//! (the one funnel to BPF). [`api::wire`] is what other programs read.
 
 #![forbid(unsafe_code)]
 

@@ -189,8 +189,9 @@ impl Agent {
         }
     }
 
-    /// Puts the policy into force at the start of the agent. When it is bad, what an earlier agent left stays in force, or the
-    /// last good policy goes into force, and the agent runs on; the error is for a node that has neither.
+    /// Puts the policy into force at the start of the agent. When it is bad, what an earlier agent left stays in
+    /// force, or the last good policy goes into force, and the agent runs on; the error is for a node that has
+    /// neither.
     pub fn start(&mut self) -> Result<(), Problem> {
         let outcome = self.source.build().and_then(|built| self.commit(built, Trigger::Start));
         let problem = match outcome {
@@ -296,7 +297,8 @@ impl Agent {
         let patterns: Vec<(String, Option<String>)> =
             site.interfaces.iter().map(|interface| (interface.name.clone(), interface.role.clone())).collect();
         let classes = loaded.compiled.interfaces.clone();
-        // Only hooks that stay count as having judged: those of interfaces that the new site does not guard come off next.
+        // Only hooks that stay count as having judged: those of interfaces that the new site does not guard come off
+        // next.
         let staying: BTreeSet<u32> = self.guarded_by(&patterns).filter(|index| self.is_attached(*index)).collect();
         let view = kernel_view(&self.links, &|index| staying.contains(&index), &classes);
         let plan = Plan {
@@ -441,7 +443,8 @@ impl Agent {
         self.guards.get(&index).is_some_and(|guard| guard.problem.is_none())
     }
 
-    /// Brings hooks and the kernel's view of the interfaces in line with the links that are there and the site in force.
+    /// Brings hooks and the kernel's view of the interfaces in line with the links that are there and the site in
+    /// force.
     pub fn sync_interfaces(&mut self) {
         let Some(current) = &self.current else { return };
         let wanted: BTreeSet<u32> = self.guarded_by(&current.interfaces).collect();

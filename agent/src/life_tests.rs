@@ -85,8 +85,8 @@ pub(crate) fn policy(interfaces: &[&str], rules: &[&str]) -> String {
         .collect();
     format!(
         "apiVersion: gabion.dev/v1alpha1\nkind: Site\nmetadata: {{name: plant}}\nspec:\n  interfaces:\n{interfaces}---\n\
-         apiVersion: gabion.dev/v1alpha1\nkind: Policy\nmetadata: {{name: plc}}\nspec:\n  subject: {{cidr: 10.0.0.0/24}}\n  \
-         ingress:\n{rules}"
+         apiVersion: gabion.dev/v1alpha1\nkind: Policy\nmetadata: {{name: plc}}\nspec:\n  \
+         subject: {{cidr: 10.0.0.0/24}}\n  ingress:\n{rules}"
     )
 }
 

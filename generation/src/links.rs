@@ -163,7 +163,8 @@ fn attach_egress(folder: &Folder, generation: &mut Staged, name: &str) -> Result
 
 /// Kernels before 6.6 do not know the attach type.
 fn lacks_tcx(error: &ProgramError) -> bool {
-    matches!(error, ProgramError::SyscallError(SyscallError { io_error, .. }) if io_error.kind() == ErrorKind::InvalidInput)
+    let ProgramError::SyscallError(SyscallError { io_error, .. }) = error else { return false };
+    io_error.kind() == ErrorKind::InvalidInput
 }
 
 fn pin_clsact(folder: &Folder, generation: &mut Staged, name: &str) -> Result<(), Error> {
@@ -224,19 +225,6 @@ fn unpin(path: &Path) -> Result<(), Error> {
 /// Whether the interface is in this network namespace. Not by /sys, which shows the namespace that mounted it.
 pub(crate) fn exists(name: &str) -> bool {
     nix::net::if_::if_nametoindex(name).is_ok()
-}
-
-/// Whether a link could not be updated because its interface is gone.
-pub(crate) fn is_severed(error: &Error) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        let number = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
-        if number == Some(nix::errno::Errno::ENOLINK as i32) {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
 }
 
 /// Gives the pins of an interface its new name.

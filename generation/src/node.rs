@@ -82,19 +82,9 @@ impl Node {
             if self.live.is_none() {
                 let mut generation = Staged::open(&self.folder, number)?;
                 if generation.program_ids()?.iter().any(|id| running.contains(id)) {
-                    let mut standing = Vec::new();
-                    for attachment in std::mem::take(&mut adopted.attachments) {
-                        match links::swap(&self.folder, &mut generation, &attachment.interface) {
-                            Ok(()) => standing.push(attachment),
-                            // The interface went, and another has its name now: the pins guard nobody.
-                            Err(error) if links::is_severed(&error) => {
-                                links::detach(&self.folder, &attachment.interface)?;
-                                adopted.gone.push(attachment.interface);
-                            }
-                            Err(error) => return Err(error),
-                        }
+                    for attachment in &adopted.attachments {
+                        links::swap(&self.folder, &mut generation, &attachment.interface)?;
                     }
-                    adopted.attachments = standing;
                     adopted.generation = Some(number);
                     self.live = Some(generation);
                     continue;

@@ -216,8 +216,8 @@ async fn mode(shared: &Shared, request: Request<Incoming>) -> Result<Answer, Ref
 fn explained(shared: &Shared, query: &str) -> Result<Answer, Refusal> {
     let set = shared.agent.borrow().set.clone();
     let Some(set) = set else {
-        let message = "the generation in force was adopted from an earlier agent, and its policy text is not known here; \
-                       `gabion explain --policy PATH` answers from files";
+        let message = "the generation in force was adopted from an earlier agent, and its policy text is not known \
+                       here; `gabion explain --policy PATH` answers from files";
         return Err(refuse(StatusCode::CONFLICT, "no-policy-text", message));
     };
     let answer = explain::answer(&set, &parameters(query)).map_err(|problem| (StatusCode::BAD_REQUEST, problem))?;
