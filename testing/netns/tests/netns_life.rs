@@ -184,10 +184,13 @@ fn what_is_in_force_outlives_the_agent_until_it_is_detached() {
     let Some(agent) = bench.guard(&allow(ALLOWED, 0)) else { return };
     assert!(agent.stop().unwrap().success());
     bench.verify(&[(&good, true), (&bad, false)]);
-    let mut agent = bench.start(2).unwrap();
-    let status = agent.until("adopted", |status| status["generation"]["adopted"] == true).unwrap();
+    let agent = bench.start(2).unwrap();
+    let status = agent.status().unwrap();
+    assert!(status["generation"]["number"].as_u64() > Some(0), "{status}");
     assert!(status["warnings"].as_array().is_none_or(Vec::is_empty), "{status}");
-    bench.verify(&[(&good, true), (&bad, false)]);
+    // Connections were adopted: this answer belongs to a question that was asked under the first agent.
+    let answer = Probe::udp(Server, Client, false, ALLOWED, 700);
+    bench.verify(&[(&answer, true), (&bad, false), (&good, true)]);
     let output = agent.ask(&["detach"]).unwrap();
     assert!(output.status.success(), "detach: {}", String::from_utf8_lossy(&output.stderr));
     bench.baseline(&[&good, &bad]);
@@ -209,6 +212,8 @@ fn pinned(bench: &Bench) -> Vec<String> {
         files(&bench.place.bpffs(), &mut found);
         found
     });
+    // The kernel puts these two into every bpffs itself.
+    found.retain(|path| !path.ends_with("/maps.debug") && !path.ends_with("/progs.debug"));
     found.sort();
     found
 }
@@ -256,10 +261,11 @@ fn fifty_crashes_under_traffic_let_nothing_through() {
     assert_eq!(allowed, sent, "allowed packets were lost; seed {seed}");
     println!("{sent} packets of each kind during {CRASHES} crashes");
 
-    // The last edit may have come too late for the last one that crashed: this one catches up, the next adopts.
-    bench.start(2).unwrap().crash().unwrap();
-    let mut agent = bench.start(2).unwrap();
-    agent.until("adopted", |status| status["generation"]["adopted"] == true).unwrap();
+    let agent = bench.start(2).unwrap();
+    let answer = Probe::udp(Server, Client, false, ALLOWED, 700);
+    bench.verify(&[(&answer, true)]);
+    let number = agent.status().unwrap()["generation"]["number"].as_u64().unwrap();
+    assert!(number >= generation, "generation {number} after {generation}: the last one was not adopted");
     bench.verify(&[(&good, true), (&bad, false)]);
     // Nothing of the crashed ones is left beside what the first had pinned.
     assert_eq!(pinned(&bench).len(), before.len(), "before: {before:#?}\nafter: {:#?}", pinned(&bench));

@@ -176,8 +176,10 @@ mod tests {
 
     #[test]
     fn causes_come_from_events_that_fit_and_agree() {
-        use serde_json::json;
-        let event = |port: u16, verdict: &str| json!({"destination_port": port, "verdict": verdict, "rule": "r", "reason": "rule"});
+        let event = |port: u16, verdict: &str| {
+            let rule = "r";
+            serde_json::json!({"destination_port": port, "verdict": verdict, "rule": rule, "reason": "rule"})
+        };
         let events = [event(502, "deny"), event(502, "deny"), event(503, "deny"), event(502, "allow")];
         assert_eq!(case(Promise::Refuse, 1, 0).why(&events), "r (rule) ×2");
         assert_eq!(case(Promise::Refuse, 1, 0).why(&events[2..3]), "");

@@ -1,5 +1,5 @@
 //! Oracle = core on the host = the loaded programs, for random policies and frames, state included.
-//! Needs root and the kernel object; says so and passes without.
+//! Needs root and the kernel object; says so and passes without, unless `./x test` demands them.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 use std::path::PathBuf;
