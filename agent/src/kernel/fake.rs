@@ -1,5 +1,7 @@
 //! A kernel for tests: remembers what it was told, and fails when told to.
 
+#![allow(clippy::expect_used, missing_docs)]
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
