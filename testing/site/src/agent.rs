@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -153,6 +154,8 @@ impl<'h> Agent<'h> {
         command.arg("--socket").arg(place.socket());
         let log_too = log.try_clone().calling("duplicate a log file")?;
         command.stdin(Stdio::null()).stdout(log_too).stderr(log);
+        // Ctrl-C is for us: the agent is stopped when everyone else is.
+        command.process_group(0);
         let child = host.start(command)?;
         Ok(Self { host, place, binary: binary.to_owned(), child })
     }
