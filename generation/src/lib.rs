@@ -12,6 +12,7 @@ mod folder;
 mod limits;
 mod links;
 mod node;
+mod object;
 mod pod;
 mod staged;
 mod state;

@@ -4,17 +4,17 @@ use std::ffi::c_void;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
-use aya::maps::{Array, Map, MapData, PerCpuArray};
-use aya::programs::{Program, ProgramError, ProgramInfo, SchedClassifier, TestRun, TestRunOptions, Xdp};
-use aya::{Ebpf, EbpfLoader};
+use aya::maps::{Array, MapData, PerCpuArray};
+use aya::programs::{ProgramInfo, SchedClassifier, TestRun, TestRunOptions, Xdp};
 use gabion_abi::verdict::{Count, Interface};
-use gabion_kernel_object::{EGRESS, INGRESS, map, object};
+use gabion_kernel_object::{EGRESS, INGRESS, map};
 use gabion_policy_compile::Compiled;
 use rustix::mm::{MapFlags, ProtFlags};
 
 use crate::error::{Doing, Error};
 use crate::folder::{self, Folder};
 use crate::limits;
+use crate::object::{self, Loading, Wanted};
 use crate::pod::Record;
 use crate::state::{pinned, sums};
 
@@ -48,38 +48,28 @@ impl Staged {
         let largest = interfaces.iter().map(|entry| entry.ifindex).max().unwrap_or(0);
         let needs = limits::check(compiled, largest)?;
         let params: Vec<u8> = compiled.params.iter().flat_map(|param| param.to_ne_bytes()).collect();
-        let mut loader = EbpfLoader::new();
-        loader
-            .btf(None)
-            .override_global(map::PARAMS, &params[..], true)
-            .override_global(map::GENERATION, &number, true)
-            .map_max_entries(map::TABLES, needs.words)
-            .map_max_entries(map::INTERFACES, needs.interfaces)
-            .map_max_entries(map::RULE_COUNTS, needs.rules);
-        for name in map::STATE {
-            loader.map_pin_path(name, folder.state().join(name));
-        }
-        let mut ebpf = loader.load(object()?).doing("make the maps of the generation")?;
-        // Not taken out: the programs refer to the map by its descriptor until they are loaded.
-        fill(ebpf.map(map::TABLES).ok_or(Error::Object { what: map::TABLES })?, &compiled.words)?;
-        let mut table = Array::try_from(take(&mut ebpf, map::INTERFACES)?).doing("open the interfaces")?;
-        for entry in interfaces {
-            table.set(entry.ifindex, Record(entry.interface), 0).doing("write an interface")?;
-        }
-        let counts: PerCpuArray<_, Record<Count>> =
-            PerCpuArray::try_from(take(&mut ebpf, map::RULE_COUNTS)?).doing("open the counters")?;
+        let pins: Vec<PathBuf> = map::STATE.iter().map(|name| folder.state().join(name)).collect();
+        let mut wanted = vec![
+            (map::TABLES, Wanted::Entries(needs.words)),
+            (map::INTERFACES, Wanted::Entries(needs.interfaces)),
+            (map::RULE_COUNTS, Wanted::Entries(needs.rules)),
+        ];
+        wanted.extend(map::STATE.into_iter().zip(pins.iter().map(|pin| Wanted::Pinned(pin))));
+        let globals = [(map::PARAMS, &params[..]), (map::GENERATION, &number.to_ne_bytes()[..])];
+        let loading = Loading::new(object::parse()?, &globals, &wanted)?;
+        fill(loading.map(map::TABLES)?, &compiled.words)?;
 
         let making = folder.generation_in_making(number);
         folder::remove(&making)?;
         folder::create(&making)?;
-        let ingress: &mut Xdp = program(&mut ebpf, INGRESS)?;
-        ingress.load().map_err(|error| refused(INGRESS, error))?;
-        ingress.pin(making.join(INGRESS)).doing("pin the ingress program")?;
-        let egress: &mut SchedClassifier = program(&mut ebpf, EGRESS)?;
-        egress.load().map_err(|error| refused(EGRESS, error))?;
-        egress.pin(making.join(EGRESS)).doing("pin the egress program")?;
-        table.pin(making.join(map::INTERFACES)).doing("pin the interfaces")?;
-        counts.pin(making.join(map::RULE_COUNTS)).doing("pin the counters")?;
+        for name in [map::INTERFACES, map::RULE_COUNTS] {
+            loading.map(name)?.pin(making.join(name)).doing(format!("pin the map {name}"))?;
+        }
+        let mut table: Array<_, Record<Interface>> = pinned(&making.join(map::INTERFACES))?;
+        for entry in interfaces {
+            table.set(entry.ifindex, Record(entry.interface), 0).doing("write an interface")?;
+        }
+        loading.load(&making)?;
         folder::publish(&making, &folder.generation(number))?;
         let mut staged = Self::open(folder, number)?;
         staged.abandoned = Some(folder.generation(number));
@@ -175,37 +165,12 @@ impl Drop for Staged {
     }
 }
 
-fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, Error> {
-    ebpf.take_map(name).ok_or(Error::Object { what: name })
-}
-
-fn program<'a, P>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, Error>
-where
-    &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
-{
-    let program = ebpf.program_mut(name).ok_or(Error::Object { what: name })?;
-    program.try_into().map_err(|_: ProgramError| Error::Object { what: name })
-}
-
-fn refused(program: &'static str, error: ProgramError) -> Error {
-    match error {
-        ProgramError::LoadError { io_error, verifier_log } => {
-            let log = verifier_log.to_string();
-            let end: Vec<&str> = log.lines().rev().take(20).collect();
-            let end: Vec<&str> = end.into_iter().rev().collect();
-            Error::Verifier { program, log: format!("{io_error}\n{}", end.join("\n")) }
-        }
-        error => Error::kernel(format!("load {program}"))(Box::new(error)),
-    }
-}
-
 /// Writes the words into the map's memory: one copy instead of a system call for each.
-fn fill(map: &Map, words: &[u64]) -> Result<(), Error> {
-    let Map::Array(data) = map else { return Err(Error::Object { what: map::TABLES }) };
+fn fill(map: &MapData, words: &[u64]) -> Result<(), Error> {
     if words.is_empty() {
         return Ok(());
     }
-    let fd: BorrowedFd<'_> = data.fd().as_fd();
+    let fd: BorrowedFd<'_> = map.fd().as_fd();
     let bytes = std::mem::size_of_val(words);
     // SAFETY: a fresh mapping at an address of the kernel's choice; the map has at least `words.len()` elements of 8
     // bytes, so that `bytes` lie within it, and it is unmapped below before anything else could refer to it.

@@ -2,18 +2,18 @@
 
 use std::path::Path;
 
-use aya::EbpfLoader;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
 use gabion_abi::STATE_CONTRACT;
 use gabion_abi::conn::{ConnKey, ConnValue};
 use gabion_abi::event::{Event, Settings};
 use gabion_abi::facts::Address;
 use gabion_abi::verdict::Count;
-use gabion_kernel_object::{map, object};
+use gabion_kernel_object::map;
 
 use crate::error::{Doing, Error};
 use crate::folder::{self, Folder};
 use crate::limits::Sizes;
+use crate::object;
 use crate::pod::{LocalKey, Record};
 
 /// Pin of the number that says how the state is laid out.
@@ -121,18 +121,18 @@ fn make(folder: &Folder, sizes: &Sizes) -> Result<(), Error> {
     let making = folder.state_in_making();
     folder::remove(&making)?;
     folder::create(&making)?;
-    let mut loader = EbpfLoader::new();
-    // The programs need no relocation against the kernel's types, and reading those takes longer than all else here.
-    loader.btf(None);
+    let object = object::parse()?;
     for name in map::STATE {
-        loader.map_pin_path(name, making.join(name));
+        let entries = match name {
+            map::ESTABLISHED => Some(sizes.established),
+            map::OPENING => Some(sizes.opening),
+            map::FRAGMENTS => Some(sizes.fragments),
+            map::EVENTS => Some(sizes.events_bytes),
+            _ => None,
+        };
+        let made = object::make_map(&object, name, entries)?;
+        made.pin(making.join(name)).doing(format!("pin the map {name}"))?;
     }
-    loader
-        .map_max_entries(map::ESTABLISHED, sizes.established)
-        .map_max_entries(map::OPENING, sizes.opening)
-        .map_max_entries(map::FRAGMENTS, sizes.fragments)
-        .map_max_entries(map::EVENTS, sizes.events_bytes);
-    loader.load(object()?).doing("make the maps that outlive a generation")?;
     let mut contract: Array<MapData, u32> = Array::create(1, 0).doing("make the contract's map")?;
     contract.set(0, STATE_CONTRACT, 0).doing("write the contract")?;
     contract.pin(making.join(CONTRACT)).doing("pin the contract")?;

@@ -1,0 +1,243 @@
+//! The kernel object, on its way into the kernel: maps made or opened, programs relocated and loaded.
+//!
+//! aya's own loader reads and parses the kernel's types (5 MB of BTF) before it does anything else, and
+//! loads one program after the other. These programs need no relocation against kernel types, and the
+//! verifier takes most of a start, so both are loaded here at once; parsing and relocating stay aya's.
+
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use aya::maps::MapData;
+use aya_obj::btf::BtfFeatures;
+use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_prog_type};
+use aya_obj::{EbpfSectionKind, Function, Object, Program, ProgramSection};
+use gabion_kernel_object::{EGRESS, INGRESS, object};
+
+use crate::error::{Doing, Error};
+
+/// Everything that the type information may use: all of it is in Linux 6.1, the oldest kernel we run on.
+const TYPES: BtfFeatures = BtfFeatures::new(true, true, true, true, true, true, true, true);
+/// Bytes of the verifier's log that are asked for when it refuses.
+const LOG_BYTES: usize = 4 << 20;
+/// Flag of programs that take packets in several buffers (`BPF_F_XDP_HAS_FRAGS`).
+const HAS_FRAGS: u32 = 1 << 5;
+
+/// The object with its maps in the kernel.
+pub(crate) struct Loading {
+    object: Object,
+    maps: HashMap<String, MapData>,
+    types: OwnedFd,
+}
+
+/// A map that is wanted: how large, or where it is pinned.
+pub(crate) enum Wanted<'p> {
+    /// Made with so many entries.
+    Entries(u32),
+    /// Opened by its pin.
+    Pinned(&'p Path),
+}
+
+/// Parses the embedded object.
+pub(crate) fn parse() -> Result<Object, Error> {
+    Object::parse(object()?).doing("parse the embedded object")
+}
+
+/// Makes one of the object's maps.
+pub(crate) fn make_map(object: &Object, name: &'static str, entries: Option<u32>) -> Result<MapData, Error> {
+    let mut map = object.maps.get(name).ok_or(Error::Object { what: name })?.clone();
+    if let Some(entries) = entries {
+        map.set_max_entries(entries);
+    }
+    MapData::create(map, name, None).doing(format!("make the map {name}"))
+}
+
+impl Loading {
+    /// Fills in the globals, makes and opens the maps, and points the programs to them.
+    pub fn new(
+        mut object: Object,
+        globals: &[(&str, &[u8])],
+        wanted: &[(&'static str, Wanted<'_>)],
+    ) -> Result<Self, Error> {
+        let globals = globals.iter().map(|&(name, value)| (name, (value, true))).collect();
+        object.patch_map_data(globals).doing("fill in the globals")?;
+        let types = object.fixup_and_sanitize_btf(&TYPES).doing("prepare the types of the object")?;
+        let types = types.ok_or(Error::Object { what: "type information" })?.to_bytes();
+        let types = load_types(&types).doing("load the types of the object")?;
+
+        let mut maps = HashMap::new();
+        let mut definitions = Vec::new();
+        for (name, mut definition) in object.maps.drain() {
+            let place = wanted.iter().find(|(wanted, _)| *wanted == name).map(|(_, place)| place);
+            if let Some(Wanted::Entries(entries)) = place {
+                definition.set_max_entries(*entries);
+            }
+            let map = if let Some(Wanted::Pinned(path)) = place {
+                MapData::from_pin(path).doing(format!("open {}", path.display()))?
+            } else {
+                let map = MapData::create(definition.clone(), &name, None).doing(format!("make the map {name}"))?;
+                if !definition.data().is_empty() {
+                    fill(map.fd().as_fd(), definition.data()).doing(format!("fill the map {name}"))?;
+                }
+                if definition.section_kind() == EbpfSectionKind::Rodata {
+                    freeze(map.fd().as_fd()).doing(format!("freeze the map {name}"))?;
+                }
+                map
+            };
+            definitions.push((name.clone(), map.fd().as_fd().as_raw_fd(), definition));
+            maps.insert(name, map);
+        }
+        let sections = object.functions.keys().map(|&(section, _)| section).collect();
+        object
+            .relocate_maps(definitions.iter().map(|(name, fd, map)| (name.as_str(), *fd, map)), &sections)
+            .doing("point the programs to their maps")?;
+        object.relocate_calls(&sections).doing("link the programs' functions")?;
+        Ok(Self { object, maps, types })
+    }
+
+    /// One of its maps.
+    pub fn map(&self, name: &'static str) -> Result<&MapData, Error> {
+        self.maps.get(name).ok_or(Error::Object { what: name })
+    }
+
+    /// Loads both programs at once and pins them into `folder` under their names.
+    pub fn load(&self, folder: &Path) -> Result<(), Error> {
+        let load = |name: &'static str| -> Result<(), Error> {
+            let program = self.object.programs.get(name).ok_or(Error::Object { what: name })?;
+            let function = self.object.functions.get(&program.function_key()).ok_or(Error::Object { what: name })?;
+            let loaded = self.load_program(name, program, function)?;
+            pin(loaded.as_fd(), &folder.join(name)).doing(format!("pin {name}"))
+        };
+        std::thread::scope(|scope| {
+            let egress = scope.spawn(|| load(EGRESS));
+            let ingress = load(INGRESS);
+            // A panic there is a defect here.
+            let egress = egress.join().unwrap_or(Err(Error::Object { what: EGRESS }));
+            ingress.and(egress)
+        })
+    }
+
+    fn load_program(&self, name: &'static str, program: &Program, function: &Function) -> Result<OwnedFd, Error> {
+        let (kind, attach, flags) = match program.section {
+            ProgramSection::Xdp { frags, .. } => {
+                let flags = if frags { HAS_FRAGS } else { 0 };
+                (bpf_prog_type::BPF_PROG_TYPE_XDP, bpf_attach_type::BPF_XDP as u32, flags)
+            }
+            ProgramSection::SchedClassifier => (bpf_prog_type::BPF_PROG_TYPE_SCHED_CLS, 0, 0),
+            _ => return Err(Error::Object { what: name }),
+        };
+        let (lines, functions) = (function.line_info.line_info_bytes(), function.func_info.func_info_bytes());
+        let attempt = |log: &mut [u8]| {
+            let mut attr = zeroed();
+            // SAFETY: all bytes of the union are zero, which every one of its members may be.
+            let load = unsafe { &mut attr.__bindgen_anon_3 };
+            for (to, from) in load.prog_name.iter_mut().zip(name.bytes().take(15)) {
+                *to = from.cast_signed();
+            }
+            load.prog_flags = flags;
+            load.prog_type = kind as u32;
+            load.expected_attach_type = attach;
+            load.insns = function.instructions.as_ptr() as u64;
+            load.insn_cnt = function.instructions.len() as u32;
+            load.license = program.license.as_ptr() as u64;
+            load.prog_btf_fd = self.types.as_raw_fd().cast_unsigned();
+            load.line_info = lines.as_ptr() as u64;
+            load.line_info_cnt = function.line_info.len() as u32;
+            load.line_info_rec_size = function.line_info_rec_size as u32;
+            load.func_info = functions.as_ptr() as u64;
+            load.func_info_cnt = function.func_info.len() as u32;
+            load.func_info_rec_size = function.func_info_rec_size as u32;
+            if !log.is_empty() {
+                load.log_level = 1;
+                load.log_buf = log.as_mut_ptr() as u64;
+                load.log_size = log.len() as u32;
+            }
+            // SAFETY: what the attribute points to lives in this function and its caller.
+            unsafe { descriptor(bpf_cmd::BPF_PROG_LOAD, &mut attr) }
+        };
+        match attempt(&mut []) {
+            // The kernel gives up when a signal waits (a BTF or program load can be long).
+            Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => attempt(&mut []),
+            done => done,
+        }
+        .or_else(|_| {
+            let mut log = vec![0; LOG_BYTES];
+            // A log that does not fit is an error of its own (ENOSPC) and still tells the beginning.
+            attempt(&mut log).map_err(|error| {
+                let end = log.iter().position(|&byte| byte == 0).unwrap_or(log.len());
+                let text = String::from_utf8_lossy(&log[..end]);
+                let mut last: Vec<&str> = text.lines().rev().take(20).collect();
+                last.reverse();
+                Error::Verifier { program: name, log: format!("{error}\n{}", last.join("\n")) }
+            })
+        })
+    }
+}
+
+fn zeroed() -> bpf_attr {
+    // SAFETY: a union of structs of integers: all zeroes is a value of each.
+    unsafe { std::mem::zeroed() }
+}
+
+/// # Safety
+/// What `attr` points to must be alive, and as large as the command takes it to be.
+unsafe fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i64> {
+    // SAFETY: the attribute is as large as we say; what it points to is the caller's promise.
+    let answer = unsafe { libc::syscall(libc::SYS_bpf, command as u32, &raw mut *attr, size_of::<bpf_attr>()) };
+    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer) }
+}
+
+/// # Safety
+/// As [`bpf`], and the command must return a new descriptor.
+unsafe fn descriptor(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<OwnedFd> {
+    // SAFETY: the caller's promise.
+    let fd = unsafe { bpf(command, attr) }?;
+    let fd = i32::try_from(fd).map_err(io::Error::other)?;
+    // SAFETY: the kernel just made this descriptor for us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn load_types(types: &[u8]) -> io::Result<OwnedFd> {
+    let mut attr = zeroed();
+    // SAFETY: zero so far, see `zeroed`.
+    let load = unsafe { &mut attr.__bindgen_anon_7 };
+    load.btf = types.as_ptr() as u64;
+    load.btf_size = types.len() as u32;
+    // SAFETY: `types` is alive and of that size, and the command returns a descriptor.
+    unsafe { descriptor(bpf_cmd::BPF_BTF_LOAD, &mut attr) }
+}
+
+/// Writes the one element of a map of globals.
+fn fill(map: BorrowedFd<'_>, value: &[u8]) -> io::Result<()> {
+    let key = 0u32;
+    let mut attr = zeroed();
+    // SAFETY: zero so far, see `zeroed`.
+    let update = unsafe { &mut attr.__bindgen_anon_2 };
+    update.map_fd = map.as_raw_fd().cast_unsigned();
+    update.key = &raw const key as u64;
+    update.__bindgen_anon_1.value = value.as_ptr() as u64;
+    // SAFETY: the key is a u32 and the value as long as the section that the map was made for.
+    unsafe { bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr) }.map(drop)
+}
+
+fn freeze(map: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr = zeroed();
+    // SAFETY: zero so far, see `zeroed`.
+    unsafe { &mut attr.__bindgen_anon_2 }.map_fd = map.as_raw_fd().cast_unsigned();
+    // SAFETY: the attribute points to nothing.
+    unsafe { bpf(bpf_cmd::BPF_MAP_FREEZE, &mut attr) }.map(drop)
+}
+
+fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)?;
+    let mut attr = zeroed();
+    // SAFETY: zero so far, see `zeroed`.
+    let pin = unsafe { &mut attr.__bindgen_anon_4 };
+    pin.pathname = path.as_ptr() as u64;
+    pin.bpf_fd = object.as_raw_fd().cast_unsigned();
+    // SAFETY: the path is alive and ends in a zero byte.
+    unsafe { bpf(bpf_cmd::BPF_OBJ_PIN, &mut attr) }.map(drop)
+}
