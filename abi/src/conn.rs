@@ -72,7 +72,7 @@ pub mod asked {
 
 /// States of a connection.
 pub mod state {
-    /// The initiator has sent; nothing came back.
+    /// The initiator has sent; nothing came back, or of TCP only what answers forged SYNs too.
     pub const OPENING: u8 = 1;
     /// Both sides have sent.
     pub const ESTABLISHED: u8 = 2;
@@ -80,7 +80,8 @@ pub mod state {
     pub const CLOSING_INITIATOR: u8 = 3;
     /// The responder's FIN was seen.
     pub const CLOSING_RESPONDER: u8 = 4;
-    /// Both FINs or a RST were seen: only stragglers pass, and a new SYN starts over.
+    /// Both FINs or a RST were seen: stragglers pass, a new SYN starts over, and what else the initiator sends
+    /// postpones the end.
     pub const CLOSED: u8 = 5;
 }
 

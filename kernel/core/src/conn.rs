@@ -118,13 +118,21 @@ pub const fn first_state(packet: &Facts) -> u8 {
     }
 }
 
+/// Whether a packet of the responder shows that the initiator is there, so that the connection works. A SYN-ACK does
+/// not: it answers whoever wrote the initiator's address into a SYN. What follows it answers somebody who has seen it.
+#[must_use]
+#[inline(always)]
+pub const fn establishes(protocol: u8, tcp_flags: u8) -> bool {
+    protocol != protocol::TCP || tcp_flags & (tcp::SYN | tcp::RST) == 0
+}
+
 /// State after a packet of the connection. A connection that is [`state::CLOSED`] stays so: the
 /// caller starts over on a bare SYN of the initiator.
 #[must_use]
 #[inline(always)]
 pub const fn next_state(before: u8, sender: Sender, protocol: u8, tcp_flags: u8) -> u8 {
-    let answered =
-        if before == state::OPENING && matches!(sender, Sender::Responder) { state::ESTABLISHED } else { before };
+    let works = matches!(sender, Sender::Responder) && establishes(protocol, tcp_flags);
+    let answered = if before == state::OPENING && works { state::ESTABLISHED } else { before };
     if protocol != protocol::TCP || before == state::CLOSED {
         return answered;
     }

@@ -21,9 +21,9 @@ use crate::track::{found, renewal, task, track};
 /// The two tables of connections: a flood that nobody answers fills only the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Table {
-    /// Nobody has answered yet.
+    /// Nobody has answered yet, or nothing that proves the initiator's address.
     Opening,
-    /// Both sides have sent.
+    /// Both sides have sent, and are there.
     Established,
 }
 

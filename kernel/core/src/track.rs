@@ -2,6 +2,7 @@
 //! and moves it along. `docs/policy.md`, "State".
 
 use gabion_abi::conn::{ConnValue, state};
+use gabion_abi::facts::tcp;
 
 use crate::conn::{self, Sender};
 use crate::judge::{Case, Slot, Table, World};
@@ -98,7 +99,7 @@ fn search<'a, W: World>(world: &'a W, case: &mut Case, now_ns: u64) -> Option<(T
     None
 }
 
-/// Notes a packet of a connection. The responder's first moves it among the established ones.
+/// Notes a packet of a connection. The responder's first that [`conn::establishes`] it moves it to the other table.
 #[inline(always)]
 fn note<W: World>(world: &W, case: &mut Case, table: Table, slot: &W::Slot<'_>, sender: Sender, now_ns: u64) {
     let initiator = matches!(sender, Sender::Initiator);
@@ -121,14 +122,18 @@ fn note<W: World>(world: &W, case: &mut Case, table: Table, slot: &W::Slot<'_>, 
     };
     case.value.state = next;
     let changed = next != before;
-    // A closed connection's time runs from its end.
-    let old = before != state::CLOSED && now_ns.saturating_sub(seen_ns) >= conn::SEEN_STEP_NS;
-    if case.task != task::RELATED && (changed || old) {
+    let flags = case.facts.tcp_flags;
+    // An ICMP error says nothing here either.
+    let answers = !initiator && case.task != task::RELATED && conn::establishes(case.facts.protocol, flags);
+    let moves = matches!(table, Table::Opening) && answers && next != state::CLOSED;
+    // A closed connection's time runs from its end. Who goes on sending, though, closed nothing: somebody forged that.
+    let goes_on = before != state::CLOSED || (initiator && flags & (tcp::FIN | tcp::RST) == 0);
+    let old = goes_on && now_ns.saturating_sub(seen_ns) >= conn::SEEN_STEP_NS;
+    if case.task != task::RELATED && (changed || moves || old) {
         case.value.seen_ns = now_ns;
     } else if !stale {
         return;
     }
-    let moves = matches!(table, Table::Opening) && changed && next != state::CLOSED && !initiator;
     if moves {
         insert(world, case, Table::Established);
         let key = case.at;

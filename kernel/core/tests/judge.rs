@@ -170,6 +170,10 @@ fn a_handshake_moves_to_the_established_table_and_fins_close_it() {
     assert_eq!(host.states(), [(Table::Opening, state::OPENING)]);
     assert_eq!(host.judge(ARRIVAL, to_client(tcp::SYN)).action, DROP, "a bare SYN is never a reply");
     assert!(passes(host.judge(ARRIVAL, to_client(tcp::SYN | tcp::ACK)), reason::REPLY));
+    assert_eq!(host.states(), [(Table::Opening, state::OPENING)], "a SYN-ACK answers forged SYNs too");
+    host.judge(ARRIVAL, to_server(tcp::ACK));
+    assert_eq!(host.states(), [(Table::Opening, state::OPENING)], "and so is an ACK easily forged");
+    assert!(passes(host.judge(ARRIVAL, to_client(tcp::ACK)), reason::REPLY));
     assert_eq!(host.states(), [(Table::Established, state::ESTABLISHED)]);
     host.after(24 * 3600);
     assert!(passes(host.judge(ARRIVAL, to_client(tcp::ACK)), reason::REPLY), "24 h are not over");
@@ -191,6 +195,7 @@ fn a_reset_closes_and_a_new_syn_starts_over() {
     assert!(host.states().is_empty(), "a RST opens nothing");
     host.judge(ARRIVAL, to_server(tcp::SYN));
     host.judge(ARRIVAL, to_client(tcp::SYN | tcp::ACK));
+    host.judge(ARRIVAL, to_client(tcp::ACK));
     assert!(passes(host.judge(ARRIVAL, to_client(tcp::RST)), reason::REPLY));
     assert_eq!(host.states(), [(Table::Established, state::CLOSED)]);
     host.judge(ARRIVAL, to_server(tcp::SYN));
@@ -198,11 +203,42 @@ fn a_reset_closes_and_a_new_syn_starts_over() {
 }
 
 #[test]
-fn a_spoofed_syn_does_not_demote_an_established_connection() {
+fn a_connection_that_is_half_closed_early_is_an_established_one() {
     let host = Host::new();
     host.allow(CLIENT, SERVER, entry::ALLOW);
     host.judge(ARRIVAL, to_server(tcp::SYN));
     host.judge(ARRIVAL, to_client(tcp::SYN | tcp::ACK));
+    host.judge(ARRIVAL, to_server(tcp::FIN | tcp::ACK));
+    host.judge(ARRIVAL, to_client(tcp::ACK));
+    assert_eq!(host.states(), [(Table::Established, state::CLOSING_INITIATOR)]);
+    host.after(3600);
+    assert!(passes(host.judge(ARRIVAL, to_client(tcp::ACK | tcp::PSH)), reason::REPLY), "the answer took an hour");
+}
+
+#[test]
+fn a_forged_reset_does_not_end_a_connection_that_goes_on() {
+    let host = Host::new();
+    host.allow(CLIENT, SERVER, entry::ALLOW);
+    host.judge(ARRIVAL, to_server(tcp::SYN));
+    host.judge(ARRIVAL, to_client(tcp::ACK));
+    for forged in [to_client(tcp::RST), to_server(tcp::RST), to_client(tcp::FIN | tcp::ACK), to_server(tcp::FIN)] {
+        host.judge(ARRIVAL, forged);
+        for _ in 0..5 {
+            host.after(8);
+            assert!(passes(host.judge(ARRIVAL, to_client(tcp::ACK)), reason::REPLY));
+            host.judge(ARRIVAL, to_server(tcp::ACK));
+        }
+    }
+    host.after(11);
+    assert_eq!(host.judge(ARRIVAL, to_client(tcp::ACK)).action, DROP, "closed, and the initiator is gone");
+}
+
+#[test]
+fn a_spoofed_syn_does_not_demote_an_established_connection() {
+    let host = Host::new();
+    host.allow(CLIENT, SERVER, entry::ALLOW);
+    host.judge(ARRIVAL, to_server(tcp::SYN));
+    host.judge(ARRIVAL, to_client(tcp::ACK));
     host.judge(ARRIVAL, to_server(tcp::SYN));
     assert_eq!(host.states(), [(Table::Established, state::ESTABLISHED)]);
 }
@@ -379,7 +415,9 @@ proptest! {
     /// Whatever comes in whatever order: what policy denies passes only with a reason, and never back to somebody
     /// whom no allowed packet came from.
     #[test]
-    fn nobody_answers_unasked(steps in prop::collection::vec((any::<bool>(), 0u8..64, 0u16..3, 0u16..3, 0u64..100), 1..60)) {
+    fn nobody_answers_unasked(
+        steps in prop::collection::vec((any::<bool>(), 0u8..64, 0u16..3, 0u16..3, 0u64..100), 1..60)
+    ) {
         let host = Host::new();
         host.allow(CLIENT, SERVER, entry::ALLOW);
         let mut asked = HashSet::new();
