@@ -29,6 +29,8 @@ const BODY_LIMIT: usize = 4 << 10;
 const QUERY_LIMIT: usize = 4 << 10;
 /// Followers at once.
 const FOLLOWER_LIMIT: usize = 16;
+/// Followers beyond which none comes in over TCP: the others' places are for the node's owner.
+const TCP_FOLLOWER_LIMIT: usize = 8;
 /// Lines on their way to one follower, beside its place in the hub's queue.
 const LINES_IN_FLIGHT: usize = 32;
 /// A follower that takes nothing for so long is cut off.
@@ -93,7 +95,7 @@ pub async fn answer(
     request: Request<Incoming>,
 ) -> Result<Answer, Infallible> {
     let outcome = match check(access, &request) {
-        Ok(()) => route(&shared, &streaming, request).await,
+        Ok(()) => route(&shared, access, &streaming, request).await,
         Err(refusal) => Err(refusal),
     };
     Ok(outcome.unwrap_or_else(|(status, error)| json(status, &Failure { error })))
@@ -134,7 +136,12 @@ fn is_loopback_name(host: &str) -> bool {
     name.eq_ignore_ascii_case("localhost") || name.parse::<std::net::IpAddr>().is_ok_and(|it| it.is_loopback())
 }
 
-async fn route(shared: &Rc<Shared>, streaming: &Cell<bool>, request: Request<Incoming>) -> Result<Answer, Refusal> {
+async fn route(
+    shared: &Rc<Shared>,
+    access: Access,
+    streaming: &Cell<bool>,
+    request: Request<Incoming>,
+) -> Result<Answer, Refusal> {
     let path = request.uri().path().to_owned();
     let query = request.uri().query().unwrap_or("").to_owned();
     match (request.method(), path.as_str()) {
@@ -143,7 +150,7 @@ async fn route(shared: &Rc<Shared>, streaming: &Cell<bool>, request: Request<Inc
         (&Method::GET, "/v1/totals") => Ok(json(StatusCode::OK, &shared.agent.borrow().totals())),
         (&Method::GET, "/v1/interfaces") => Ok(json(StatusCode::OK, &shared.agent.borrow().interfaces())),
         (&Method::GET, "/v1/explain") => explained(shared, &query),
-        (&Method::GET, "/v1/events") => events(shared, streaming, &query),
+        (&Method::GET, "/v1/events") => events(shared, access, streaming, &query),
         (&Method::GET, "/metrics") => {
             let agent = shared.agent.borrow();
             let text = metrics::render(&agent.status(), &agent.rules());
@@ -237,7 +244,7 @@ impl Filter {
     }
 }
 
-fn events(shared: &Rc<Shared>, streaming: &Cell<bool>, query: &str) -> Result<Answer, Refusal> {
+fn events(shared: &Rc<Shared>, access: Access, streaming: &Cell<bool>, query: &str) -> Result<Answer, Refusal> {
     let (mut filter, mut follow, mut recent) = (Filter::default(), false, None);
     for (name, value) in parameters(query) {
         match name.as_str() {
@@ -267,8 +274,12 @@ fn events(shared: &Rc<Shared>, streaming: &Cell<bool>, query: &str) -> Result<An
     if !follow {
         return Ok(whole(StatusCode::OK, "application/x-ndjson", first));
     }
-    if agent.hub.followers() >= FOLLOWER_LIMIT {
-        let message = format!("{FOLLOWER_LIMIT} followers are here already; that is the limit");
+    let limit = match access {
+        Access::Full => FOLLOWER_LIMIT,
+        Access::ReadOnly => TCP_FOLLOWER_LIMIT,
+    };
+    if agent.hub.followers() >= limit {
+        let message = format!("{limit} followers are here already; that is the limit");
         return Err(refuse(StatusCode::TOO_MANY_REQUESTS, "followers", message));
     }
     let source = agent.hub.follow();

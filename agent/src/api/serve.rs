@@ -18,8 +18,11 @@ use super::routes::{Access, Shared, answer};
 use crate::api::wire::Problem;
 use crate::life::problem;
 
-/// Connections at once, over both sockets.
+/// Connections at once over the Unix socket.
 const CONNECTION_LIMIT: usize = 64;
+/// Connections at once over TCP: on their own, because whoever may run a program on the node reaches that socket,
+/// and must not be able to keep its owner from the other.
+const TCP_CONNECTION_LIMIT: usize = 32;
 /// Bytes of a request's head.
 const HEAD_LIMIT: usize = 16 << 10;
 /// Headers of a request.
@@ -100,29 +103,43 @@ impl Drop for Seat {
     }
 }
 
-fn seat(taken: &Rc<Cell<usize>>) -> Option<Seat> {
-    (taken.get() < CONNECTION_LIMIT).then(|| {
-        taken.set(taken.get() + 1);
-        Seat(Rc::clone(taken))
-    })
+/// The connections of one socket.
+struct Room {
+    access: Access,
+    limit: usize,
+    taken: Rc<Cell<usize>>,
+}
+
+impl Room {
+    fn new(access: Access, limit: usize) -> Self {
+        Self { access, limit, taken: Rc::default() }
+    }
+
+    fn seat(&self) -> Option<Seat> {
+        (self.taken.get() < self.limit).then(|| {
+            self.taken.set(self.taken.get() + 1);
+            Seat(Rc::clone(&self.taken))
+        })
+    }
 }
 
 /// Serves both sockets until the future is dropped. Needs a `LocalSet`.
 pub async fn serve(shared: Rc<Shared>, unix: UnixSocket, tcp: Option<TcpListener>) {
-    let taken = Rc::new(Cell::new(0));
     let local = async {
+        let room = Room::new(Access::Full, CONNECTION_LIMIT);
         loop {
             match unix.listener.accept().await {
-                Ok((stream, _)) => admit(&shared, &taken, Access::Full, stream),
+                Ok((stream, _)) => admit(&shared, &room, stream),
                 Err(error) => pause(&error).await,
             }
         }
     };
     let loopback = async {
         let Some(tcp) = &tcp else { return std::future::pending().await };
+        let room = Room::new(Access::ReadOnly, TCP_CONNECTION_LIMIT);
         loop {
             match tcp.accept().await {
-                Ok((stream, _)) => admit(&shared, &taken, Access::ReadOnly, stream),
+                Ok((stream, _)) => admit(&shared, &room, stream),
                 Err(error) => pause(&error).await,
             }
         }
@@ -135,15 +152,10 @@ async fn pause(error: &io::Error) {
     tokio::time::sleep(ACCEPT_PAUSE).await;
 }
 
-fn admit<S: AsyncRead + AsyncWrite + Unpin + 'static>(
-    shared: &Rc<Shared>,
-    taken: &Rc<Cell<usize>>,
-    access: Access,
-    stream: S,
-) {
-    match seat(taken) {
+fn admit<S: AsyncRead + AsyncWrite + Unpin + 'static>(shared: &Rc<Shared>, room: &Room, stream: S) {
+    match room.seat() {
         Some(seat) => {
-            tokio::task::spawn_local(converse(Rc::clone(shared), access, stream, seat));
+            tokio::task::spawn_local(converse(Rc::clone(shared), room.access, stream, seat));
         }
         // Dropping the stream closes it.
         None => shared.agent.borrow_mut().connections_refused += 1,

@@ -281,6 +281,28 @@ fn a_crowd_is_turned_away_and_counted_and_the_rest_served() {
 }
 
 #[test]
+fn a_crowd_on_tcp_takes_nothing_from_the_owner() {
+    talk(|agent| async move {
+        let mut crowd = Vec::new();
+        for index in 0..100 {
+            let mut stream = TcpStream::connect(("127.0.0.1", agent.port)).await.unwrap();
+            // Half of them follow, the others say nothing. One that is turned away may be closed already.
+            if index % 2 == 0 {
+                let _ = stream.write_all(b"GET /v1/events?follow=1 HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+            }
+            crowd.push(stream);
+        }
+        while agent.shared.agent.borrow().connections_refused == 0 {
+            tokio::task::yield_now().await;
+        }
+        agent.client.get::<Status>("/v1/status").await.unwrap();
+        let followers = agent.shared.agent.borrow().hub.followers();
+        assert!(followers <= 8, "{followers} came in over TCP");
+        agent.client.lines("/v1/events?follow=1").await.unwrap();
+    });
+}
+
+#[test]
 fn a_socket_in_use_or_something_else_is_not_replaced() {
     talk(|agent| async move {
         assert!(bind_unix(&agent.socket).unwrap_err().message.contains("another agent"));
