@@ -201,8 +201,7 @@ fn render_plainly_quoted(
         Some(source) => {
             let span = (problem.location.offset, problem.location.length);
             let diagnostic = diagnostic.with_label(LabeledSpan::new_with_span(None, span));
-            miette::Report::new(diagnostic)
-                .with_source_code(NamedSource::new(source.name.to_string(), source.text.clone()))
+            miette::Report::new(diagnostic).with_source_code(NamedSource::new(&source.name, source.text.clone()))
         }
         None => {
             let place = if problem.file.is_empty() { String::new() } else { format!("{}: ", problem.file) };
