@@ -18,7 +18,8 @@ pub(crate) struct LocalKey {
     pub(crate) family: u32,
 }
 
-// SAFETY: integers only, explicit padding, no uninitialised byte, every bit pattern valid (asserted by size in `gabion-abi`).
+// SAFETY: integers only, explicit padding, no uninitialised byte, every bit pattern valid (asserted by size in
+// `gabion-abi`).
 unsafe impl aya::Pod for Record<Count> {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Record<Interface> {}

@@ -18,10 +18,10 @@ Without an interface the answer is end to end: the source's egress and the desti
 packet is forwarded, that is with --out, or when the site lists the node's addresses and the destination is none of \
 them. With --out alone it is the source's egress.
 
-SRC and DST are an IP address, a MAC address, or the name of an inventory entry (name or namespace/name), which brings its \
-first address of the right family, its first MAC and its first interface. What is not given is filled in: TCP without \
-flags is a SYN, ICMP without type an echo request, the source port 49152; without a destination port or a protocol only \
-rules that cover all of them match.";
+SRC and DST are an IP address, a MAC address, or the name of an inventory entry (name or namespace/name), which brings \
+its first address of the right family, its first MAC and its first interface. What is not given is filled in: TCP \
+without flags is a SYN, ICMP without type an echo request, the source port 49152; without a destination port or a \
+protocol only rules that cover all of them match.";
 
 /// `gabion explain`.
 #[derive(Debug, Args)]

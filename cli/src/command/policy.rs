@@ -118,7 +118,8 @@ Examples:
   gabion policy import nft /etc/nftables.conf --out policy/
   gabion policy import classbench acl1_1k --actions alternate
 
-What cannot be translated exactly is refused with its place; what is left out without changing a verdict is warned of.")]
+What cannot be translated exactly is refused with its place; what is left out without changing a verdict is warned \
+of.")]
 pub struct ImportArgs {
     /// Language of the files
     pub language: ImportLanguage,

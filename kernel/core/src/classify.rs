@@ -4,7 +4,9 @@
 //! [`gabion_abi::tables`] describes. Every read is behind the bounds check of [`Tables::word`].
 
 use gabion_abi::facts::{self, Facts};
-use gabion_abi::tables::{self as t, BUCKET_SLOTS, PAIR_PRESENT, RANK_NONE, TRIE_CLASS, direction, end, group, service};
+use gabion_abi::tables::{
+    self as t, BUCKET_SLOTS, PAIR_PRESENT, RANK_NONE, TRIE_CLASS, direction, end, group, service,
+};
 
 /// The compiled policy of one generation.
 pub trait Tables {
@@ -270,8 +272,14 @@ fn direction_entry<T: Tables>(tables: &T, at: usize, source: u32, destination: u
 #[inline(always)]
 pub fn classify<T: Tables>(tables: &T, facts: &Facts, source_interface: u32, destination_interface: u32) -> Entries {
     let source = end_class(tables, t::SOURCE, facts.family, &facts.source, facts.source_mac, source_interface);
-    let destination =
-        end_class(tables, t::DESTINATION, facts.family, &facts.destination, facts.destination_mac, destination_interface);
+    let destination = end_class(
+        tables,
+        t::DESTINATION,
+        facts.family,
+        &facts.destination,
+        facts.destination_mac,
+        destination_interface,
+    );
     let service = service_class(tables, facts);
     Entries {
         egress: direction_entry(tables, t::EGRESS, source, destination, service),

@@ -21,7 +21,7 @@ pub(crate) struct Classes<'c> {
 }
 
 /// A group that was worked out, not laid yet.
-struct Built {
+pub(crate) struct Built {
     source_map: Vec<u32>,
     destination_map: Vec<u32>,
     service_map: Vec<u32>,
@@ -58,26 +58,31 @@ const GOOD_BYTES: usize = 32 << 20;
 /// Steps (item × destination class) that working out one group may take.
 const STEP_LIMIT: usize = 400_000_000;
 
-/// Lays one direction; its parameters start at `at`.
-pub(crate) fn lay(
+/// Works out the groups of one direction: one group when it fits into `single` bytes, else several within `budget`.
+pub(crate) fn choose(
     normal: &Normal,
     items: &[Item],
-    rule_numbers: &[u32],
     classes: &Classes<'_>,
+    single: usize,
+    budget: usize,
+) -> Result<Vec<Built>, Refused> {
+    // The last item matches everything: it is what remains when no group finds anything.
+    Shape::new(normal, &items[..items.len() - 1], classes).choose(single, budget)
+}
+
+/// Lays one direction; its parameters start at `at`.
+pub(crate) fn lay(
+    groups: &[Built],
+    items: &[Item],
+    rule_numbers: &[u32],
     at: usize,
     words: &mut Words,
     params: &mut [u32; PARAM_COUNT],
-    single: usize,
-    budget: usize,
 ) -> Result<DirectionStats, Refused> {
     let entries: Vec<u64> =
         items.iter().zip(rule_numbers).map(|(item, &rule)| entry::pack(rule, item.action, item.flags)).collect();
     params[at + direction::ENTRIES] = words.whole(&entries, "rules")?;
-    // The last item matches everything: it is what remains when no group finds anything.
-    let last = items.len() - 1;
-    params[at + direction::LAST_RANK] = last as u32;
-    let shape = Shape::new(normal, &items[..last], classes);
-    let groups = shape.choose(single, budget)?;
+    params[at + direction::LAST_RANK] = (items.len() - 1) as u32;
     let mut stats = DirectionStats { items: items.len(), ..DirectionStats::default() };
     for (number, built) in groups.iter().enumerate() {
         stats.groups += 1;

@@ -195,17 +195,8 @@ pub fn compile<S: Subject>(set: &PolicySet<S>, options: &Options) -> Result<Comp
     {
         let rules: Vec<u32> = items.iter().map(|item: &Item| numbers.intern((item.reference, direction))).collect();
         let budget = options.table_bytes.saturating_sub(words.len() * 8);
-        let laid = groups::lay(
-            &normal,
-            items,
-            &rules,
-            &classes,
-            at,
-            &mut words,
-            &mut params,
-            options.single_group_bytes.min(budget),
-            budget,
-        )?;
+        let groups = groups::choose(&normal, items, &classes, options.single_group_bytes.min(budget), budget)?;
+        let laid = groups::lay(&groups, items, &rules, at, &mut words, &mut params)?;
         match direction {
             Direction::Egress => stats.egress = laid,
             Direction::Ingress => stats.ingress = laid,

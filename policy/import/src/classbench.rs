@@ -6,10 +6,10 @@
 //! @source/len  destination/len  lo : hi  lo : hi  protocol/mask  flags/mask
 //! ```
 //!
-//! The whole file becomes one `ClusterPolicy`, named after the file, in tier `classbench` for everyone, with the lines as
-//! ingress rules in their order; rule *n*, counted from 0 over the lines that hold rules, is named
-//! `<file stem>-n`. What no line matches is left to the site's defaults. The language carries no
-//! actions, so the caller chooses them ([`Actions`]).
+//! The whole file becomes one `ClusterPolicy`, named after the file, in tier `classbench` for everyone, with the
+//! lines as ingress rules in their order; rule *n*, counted from 0 over the lines that hold rules, is named `<file
+//! stem>-n`. What no line matches is left to the site's defaults. The language carries no actions, so the caller
+//! chooses them ([`Actions`]).
 //!
 //! What a line matches:
 //!

@@ -90,8 +90,8 @@ fn a_hole_in_a_block_is_not_covered() {
 fn an_allow_and_a_deny_that_overlap_in_part_are_reported() {
     let overlap = cluster(
         "    - {name: a, action: allow, from: [{cidr: 10.0.0.0/8}], services: [{protocol: tcp, ports: [80]}]}\n    \
-             - {name: b, action: deny, from: [{cidr: 10.1.0.0/16}], services: [{protocol: tcp, ports: \"1-1023\"}]}\n    \
-             - {name: c, action: deny, from: [{cidr: 11.0.0.0/8}]}\n    \
+             - {name: b, action: deny, from: [{cidr: 10.1.0.0/16}], services: [{protocol: tcp, \
+             ports: \"1-1023\"}]}\n    - {name: c, action: deny, from: [{cidr: 11.0.0.0/8}]}\n    \
              - {name: d, action: deny, services: [{protocol: udp}]}\n",
     );
     assert_eq!(codes(&overlap), [(Code::Overlap, 9)]);
@@ -197,13 +197,14 @@ proptest! {
             .filter(|finding| finding.code == Code::Shadowed)
             .map(|finding| rule_named(&set, finding.location.line).unwrap())
             .collect();
+        use gabion_abi::facts::{TRANSPORT_NONE, TRANSPORT_PORTS};
         for (low, protocol, port) in packets {
             let facts = gabion_abi::facts::Facts {
                 source: gabion_abi::facts::Address::v4(10 << 24 | low & 0xffff),
                 ethertype: gabion_abi::facts::ETHERTYPE_IPV4,
                 family: gabion_abi::facts::FAMILY_V4,
                 protocol: [1, 6, 17][usize::from(protocol)],
-                transport: if protocol == 0 { gabion_abi::facts::TRANSPORT_NONE } else { gabion_abi::facts::TRANSPORT_PORTS },
+                transport: if protocol == 0 { TRANSPORT_NONE } else { TRANSPORT_PORTS },
                 destination_port: port,
                 ..gabion_abi::facts::Facts::UNKNOWN
             };

@@ -16,7 +16,8 @@ metadata: {name: plant}
 spec:
   namespaces: {field: {labels: {zone: ot}}}
   entries:
-    - {name: rtu, labels: {role: rtu}, addresses: [10.0.0.2, \"2001:db8::2\"], macs: [\"02:00:00:00:00:02\"], ports: {modbus: tcp/502}}
+    - {name: rtu, labels: {role: rtu}, addresses: [10.0.0.2, \"2001:db8::2\"], macs: [\"02:00:00:00:00:02\"],
+       ports: {modbus: tcp/502}}
     - {name: hmi, labels: {role: hmi}, addresses: [10.0.0.3], serviceAccount: scada, spiffeId: spiffe://p.example/ops/hmi, ports: {modbus: tcp/1502}}
     - {name: ied, namespace: field, labels: {role: ied}, macs: [\"02:00:00:00:00:04\"]}
     - {name: lab, labels: {role: lab}, interfaces: [eth9]}

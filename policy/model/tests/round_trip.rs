@@ -58,6 +58,9 @@ fn a_service_that_matches_nothing_never_becomes_one_that_matches_anything() {
     assert_eq!(again.policies[0].ingress.as_ref().unwrap()[0].from, Some(Vec::new()));
 }
 
+/// What YAML is written in, letters, and bytes that are no text.
+const NOISE: &[u8] = b" \t\n-:,[]{}\"'#&*!|>%@`?abc01.~\xc3\xa9\xff\x00";
+
 proptest! {
     #[test]
     fn what_is_printed_is_read_back_as_the_same(set in strategy::set()) {
@@ -66,7 +69,9 @@ proptest! {
     }
 
     #[test]
-    fn mutated_text_never_panics(edits in prop::collection::vec((any::<prop::sample::Index>(), 0..4_u8, any::<char>()), 1..20)) {
+    fn mutated_text_never_panics(
+        edits in prop::collection::vec((any::<prop::sample::Index>(), 0..4_u8, any::<char>()), 1..20)
+    ) {
         let mut text: Vec<char> = GOOD.chars().collect();
         for (index, edit, c) in edits {
             let at = index.index(text.len());
@@ -74,7 +79,10 @@ proptest! {
                 0 => { text.remove(at); }
                 1 => text.insert(at, c),
                 2 => text[at] = c,
-                _ => { let end = (at + 40).min(text.len()); let part = text[at..end].to_vec(); text.splice(at..at, part); }
+                _ => {
+                    let part = text[at..(at + 40).min(text.len())].to_vec();
+                    text.splice(at..at, part);
+                }
             }
         }
         let sources = [Source::new("mutated", text.into_iter().collect::<String>())];
@@ -89,7 +97,7 @@ proptest! {
     }
 
     #[test]
-    fn noise_never_panics(bytes in prop::collection::vec(prop::sample::select(b" \t\n-:,[]{}\"'#&*!|>%@`?abc01.~\xc3\xa9\xff\x00".to_vec()), 0..400)) {
+    fn noise_never_panics(bytes in prop::collection::vec(prop::sample::select(NOISE.to_vec()), 0..400)) {
         if let Ok(source) = Source::from_bytes("noise", bytes) {
             let _ = parse(&[source]);
         }

@@ -74,6 +74,12 @@ pub struct Bench {
     marks: AtomicU64,
 }
 
+/// Says why a test does not run; where `./x test` demands it, that is a failure.
+pub fn skip(reason: &str) {
+    assert!(std::env::var_os("GABION_REQUIRE_ROOT").is_none(), "demanded, and cannot run: {reason}");
+    println!("skipped: {reason}");
+}
+
 impl Bench {
     /// Builds it, or prints why the test is skipped.
     #[must_use]
@@ -81,7 +87,7 @@ impl Bench {
         match Self::build() {
             Ok(bench) => Some(bench),
             Err(SiteError::Unable { what, need, remedy }) => {
-                println!("skipped: {what} needs {need}; {remedy}");
+                skip(&format!("{what} needs {need}; {remedy}"));
                 None
             }
             Err(error) => panic!("the bench could not be built: {error}"),

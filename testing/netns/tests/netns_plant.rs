@@ -17,7 +17,7 @@ fn the_example_substation_keeps_its_promises() {
     let plant = match Plant::build() {
         Ok(plant) => plant,
         Err(SiteError::Unable { what, need, remedy }) => {
-            println!("skipped: {what} needs {need}; {remedy}");
+            gabion_testing_netns::skip(&format!("{what} needs {need}; {remedy}"));
             return;
         }
         Err(error) => panic!("the plant could not be built: {error}"),

@@ -30,12 +30,14 @@ struct Bpffs(PathBuf);
 
 impl Bpffs {
     fn mount() -> Option<Self> {
-        if !nix::unistd::geteuid().is_root() {
-            println!("skipped: not root");
-            return None;
-        }
-        if let Err(error) = gabion_kernel_object::object() {
-            println!("skipped: {error}");
+        let missing = match gabion_kernel_object::object() {
+            _ if !nix::unistd::geteuid().is_root() => Some("not root".to_owned()),
+            Ok(_) => None,
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(missing) = missing {
+            assert!(std::env::var_os("GABION_REQUIRE_ROOT").is_none(), "demanded, and cannot run: {missing}");
+            println!("skipped: {missing}");
             return None;
         }
         let path = std::env::temp_dir().join(format!("gabion-agreement-{}", std::process::id()));

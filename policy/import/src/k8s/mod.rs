@@ -22,13 +22,14 @@
 //!   nobody's: a pod is known by its addresses.
 //! - *A pod and itself.* A pod can not block access to itself. Tier `pod-itself`, before all others, lets each pod
 //!   that some policy selects talk with its own addresses.
-//! - *A pod and its node.* NetworkPolicies never block traffic between a pod and the node that it runs on.
-//!   Tier `pod-node`, before the NetworkPolicies and behind the AdminNetworkPolicies, allows it where
-//!   the node's addresses are known (`status.hostIPs` of the pod, or its Node object). Where they are not, that is a warning.
+//! - *A pod and its node.* NetworkPolicies never block traffic between a pod and the node that it runs on. Tier
+//!   `pod-node`, before the NetworkPolicies and behind the AdminNetworkPolicies, allows it where the node's addresses
+//!   are known (`status.hostIPs` of the pod, or its Node object). Where they are not, that is a warning.
 //! - *Host network.* Pods on their node's network have its address and are selected by nobody; a warning says so.
-//! - *policyTypes.* Unstated (or an empty list, as the API server has it) means ingress, and egress when there is at least one
-//!   egress rule.
-//! - *AdminNetworkPolicies of the same priority* are ordered by name; the specification leaves it open, and a warning says so.
+//! - *policyTypes.* Unstated (or an empty list, as the API server has it) means ingress, and egress when there is at
+//!   least one egress rule.
+//! - *AdminNetworkPolicies of the same priority* are ordered by name; the specification leaves it open, and a warning
+//!   says so.
 //! - *domainNames* are refused: a packet carries no names.
 //! - The addresses of pods and nodes are those of the objects that are imported: import again when they change.
 

@@ -12,20 +12,22 @@
 //! | reject | deny, with a warning: no answer is sent |
 //! | log | the rule's decisions are reported; without a verdict it is left out, with a warning |
 //! | jump, goto | the rules of the other chain, each with the conditions of the jump |
-//! | an interface or MAC address beside an address, `!=` of one | a tier of its own, in which rules that `pass` stand before the rule |
+//! | an interface or MAC beside an address, `!=` of one | a tier of its own: rules that `pass` before the rule |
 //!
-//! Rules are named by chain and number from 0, `input-3`, those behind a jump `input-3.chain-0`, the policy `input-policy`.
+//! Rules are named by chain and number from 0, `input-3`, those behind a jump `input-3.chain-0`, the policy
+//! `input-policy`.
 //!
 //! # What is not the same
 //!
-//! - *Which packets are input.* nft tells packets to the node from those that it forwards. With the node's
-//!   addresses ([`import_nft_at`]) so does the import. Without them a lone input or forward chain judges all that arrives; two with
-//!   rules are refused, and one without rules beside one with is left out, with a warning.
-//! - *State.* `ct state established,related accept` is what Gabion does anyway, so it is not a rule. Where the chain that
-//!   replies take (output for input, forward for forward) is restricted and has no such rule, rules
-//!   become stateless. `ct state new` is no condition behind such a rule, and refused otherwise. `ct state invalid drop` is left out, with a warning.
-//! - *ARP and neighbour discovery* are decided by rules that name ICMPv6 types, else by the site's `linkControl` default;
-//!   packets that cannot be parsed by `unparsed`. nft's policy does not reach them here.
+//! - *Which packets are input.* nft tells packets to the node from those that it forwards. With the node's addresses
+//!   ([`import_nft_at`]) so does the import. Without them a lone input or forward chain judges all that arrives; two
+//!   with rules are refused, and one without rules beside one with is left out, with a warning.
+//! - *State.* `ct state established,related accept` is what Gabion does anyway, so it is not a rule. Where the chain
+//!   that replies take (output for input, forward for forward) is restricted and has no such rule, rules become
+//!   stateless. `ct state new` is no condition behind such a rule, and refused otherwise. `ct state invalid drop` is
+//!   left out, with a warning.
+//! - *ARP and neighbour discovery* are decided by rules that name ICMPv6 types, else by the site's `linkControl`
+//!   default; packets that cannot be parsed by `unparsed`. nft's policy does not reach them here.
 //! - *Frames without IP* are not seen by these tables, and so not judged by these rules.
 //! - `ip6 nexthdr` compares the protocol behind the extension headers, not the first header.
 

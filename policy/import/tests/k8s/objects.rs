@@ -15,7 +15,8 @@ fn warnings(text: &str) -> Vec<String> {
 fn json_as_kubectl_prints_it() {
     let imported = import(
         "{\n\t\"apiVersion\": \"v1\",\n\t\"items\": [\n\t\t{\"apiVersion\": \"v1\", \"kind\": \"Pod\", \"metadata\": \
-         {\"name\": \"a\", \"namespace\": \"x\", \"labels\": {\"app\": \"we\\/b\"}, \"annotations\": {\"k\": \"v: w\"}}, \"spec\": \
+         {\"name\": \"a\", \"namespace\": \"x\", \"labels\": {\"app\": \"we\\/b\"}, \
+         \"annotations\": {\"k\": \"v: w\"}}, \"spec\": \
          {\"containers\": [{\"name\": \"c\", \"ports\": [{\"containerPort\": 80, \"name\": \"http\"}]}]}, \"status\": \
          {\"podIP\": \"10.0.0.1\"}}\n\t],\n\t\"kind\": \"List\", \"metadata\": {\"resourceVersion\": \"\"}\n}\n"
             .replace("we\\/b", "web")
@@ -110,7 +111,8 @@ fn pods_without_an_address_and_with_anothers_are_warned_about() {
 #[test]
 fn ports_of_sidecars_count_and_those_of_init_containers_do_not() {
     let spec = "initContainers: [{name: i, ports: [{name: gone, containerPort: 1}]}, \
-                {name: s, restartPolicy: Always, ports: [{name: kept, containerPort: 2, protocol: UDP}, {containerPort: 3}]}]";
+                {name: s, restartPolicy: Always, \
+                 ports: [{name: kept, containerPort: 2, protocol: UDP}, {containerPort: 3}]}]";
     let imported = import(&pod("a", spec, "podIP: 10.0.0.1"));
     let ports: Vec<_> =
         imported.policies.inventory.entries[0].ports.iter().map(|p| (p.name.as_str(), p.protocol)).collect();
@@ -135,7 +137,8 @@ fn namespaces_without_an_object_are_warned_about_when_their_labels_matter() {
     let policy = |selector: &str| {
         format!(
             "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: p, namespace: y}}\n\
-             spec: {{podSelector: {{}}, ingress: [{{from: [{{namespaceSelector: {{matchLabels: {{{selector}}}}}}}]}}]}}\n"
+             spec: {{podSelector: {{}}, \
+             ingress: [{{from: [{{namespaceSelector: {{matchLabels: {{{selector}}}}}}}]}}]}}\n"
         )
     };
     let with = |selector: &str| warnings(&(pod("a", "", "podIP: 10.0.0.1") + &policy(selector)));

@@ -129,7 +129,8 @@ fn admin_policies() {
         (
             "priority: 1, subject: {namespaces: {}}, egress: [{action: Deny, to: [{networks: [10.0.0.0/8]}], ports: [{namedPort: web}]}]",
             "4:57: namedPort in a rule with networks or nodes, which name no ports: `{action: Deny, to: [{networks: \
-             [10.0.0.0/8]}], ports: [{namedPort: web}]}`; write a portNumber, or a rule of their own for networks and nodes",
+             [10.0.0.0/8]}], ports: [{namedPort: web}]}`; write a portNumber, or a rule of their own for networks \
+             and nodes",
         ),
         (
             "priority: 1, subject: {namespaces: {}}, ingress: [{action: Deny, from: [{networks: [10.0.0.0/8]}]}]",
@@ -171,7 +172,8 @@ fn objects() {
         (
             "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: p}\n",
             "2:7: a kind that is not known here and might say which packets pass: `CiliumNetworkPolicy`; read are \
-             NetworkPolicy, AdminNetworkPolicy, BaselineAdminNetworkPolicy, Namespace, Pod, Node; remove it if it does not matter",
+             NetworkPolicy, AdminNetworkPolicy, BaselineAdminNetworkPolicy, Namespace, Pod, Node; \
+             remove it if it does not matter",
         ),
         (
             "apiVersion: networking.k8s.io/v1\nkind: NetworkPolcy\nmetadata: {name: p}\n",
@@ -211,6 +213,7 @@ fn objects() {
 
 #[test]
 fn all_errors_of_a_text_are_told_at_once() {
-    let text = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p}\nspec:\n  podSelecotr: {}\n  ingress:\n  - form: []\n  - ports: [{port: 0}]\n";
+    let text = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p}\n\
+                spec:\n  podSelecotr: {}\n  ingress:\n  - form: []\n  - ports: [{port: 0}]\n";
     assert_eq!(refused(text).len(), 3);
 }

@@ -105,7 +105,9 @@ fn frames_without_ip_are_left_alone() {
 fn a_table_of_one_family_leaves_the_other_alone() {
     let set = import(
         "table ip filter { chain forward { type filter hook forward priority 0; policy drop; }; }
-         table ip6 filter { chain forward { type filter hook forward priority 0; policy drop; tcp dport 80 accept; }; }",
+         table ip6 filter {
+           chain forward { type filter hook forward priority 0; policy drop; tcp dport 80 accept; };
+         }",
     )
     .policies;
     assert_eq!(arrives(&set, &Packet::new("1.1.1.1", "2.2.2.2")), (false, "ip-filter-forward-policy".to_owned()));
@@ -138,8 +140,12 @@ fn jumps_return_and_gotos_do_not() {
 }
 
 const HOST: &str = "table inet t {
-  chain input { type filter hook input priority 0; policy drop; ct state established,related accept; tcp dport 22 accept; }
-  chain forward { type filter hook forward priority 0; policy accept; ct state established,related accept; tcp dport 22 drop; }
+  chain input {
+    type filter hook input priority 0; policy drop; ct state established,related accept; tcp dport 22 accept;
+  }
+  chain forward {
+    type filter hook forward priority 0; policy accept; ct state established,related accept; tcp dport 22 drop;
+  }
   chain output { type filter hook output priority 0; policy accept; ip daddr 10.66.0.0/16 drop; }
 }";
 

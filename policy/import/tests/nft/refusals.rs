@@ -158,7 +158,8 @@ fn tables_and_chains_outside_of_the_subset() {
 
 #[test]
 fn chains_that_jump_to_each_other_end() {
-    let text = "table ip t {\n  chain a { jump b; }\n  chain b { jump a; }\n  chain c { type filter hook input priority 0; jump a; }\n}\n";
+    let text = "table ip t {\n  chain a { jump b; }\n  chain b { jump a; }\n  \
+                chain c { type filter hook input priority 0; jump a; }\n}\n";
     assert!(refused(text).contains("jumps deeper than 16"));
 }
 

@@ -228,7 +228,11 @@ const SERVICES: Shape = List { of: &Map(&SERVICE), empty: Some("leave it out to 
 macro_rules! rule_fields {
     ($action:expr) => {
         &[
-            optional("name", Text(&RULE_NAME), "name, unique in the document; `ingress-0`, `egress-3`, ... unless stated"),
+            optional(
+                "name",
+                Text(&RULE_NAME),
+                "name, unique in the document; `ingress-0`, `egress-3`, ... unless stated",
+            ),
             $action,
             optional("from", PEERS, "who sends: any of these; anyone unless stated"),
             optional("to", PEERS, "who receives: any of these; anyone unless stated"),

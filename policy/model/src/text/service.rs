@@ -19,6 +19,9 @@ struct Icmp {
     v6: RangeSet,
 }
 
+const PORT_HELP: &str = "write a number from 0 to 65535, a range \"8000-8100\", or the name of a port: 1 to 15 \
+                         lower-case letters, digits and single dashes";
+
 impl Decoder<'_, '_> {
     /// Services of a rule. One that mixes named ports with numbers, or names of ICMP types with no
     /// protocol, becomes several.
@@ -84,10 +87,11 @@ impl Decoder<'_, '_> {
                 }
                 Err(problem) => {
                     let message = format!("{} is not a port, a range of ports or the name of one", quote(text));
-                    self.report(Code::Port, item.span, message, match problem {
-                        NotARange::Neither => "write a number from 0 to 65535, a range \"8000-8100\", or the name of a port: 1 to 15 lower-case letters, digits and single dashes".to_owned(),
+                    let help = match problem {
+                        NotARange::Neither => PORT_HELP.to_owned(),
                         problem => problem.help("a port", u16::MAX.into()),
-                    });
+                    };
+                    self.report(Code::Port, item.span, message, help);
                 }
             }
         }
