@@ -308,12 +308,12 @@ impl Bench {
 #[must_use]
 pub fn agent_binary() -> Option<PathBuf> {
     let Some(found) = binary() else {
-        println!("skipped after the baseline: no gabion binary (cargo build -p gabion, or GABION_BIN)");
+        skip("no gabion binary (cargo build -p gabion, or GABION_BIN)");
         return None;
     };
     let runs = Command::new(&found).args(["run", "--help"]).output().is_ok_and(|output| output.status.success());
     if !runs {
-        println!("skipped after the baseline: {} has no `run`", found.display());
+        skip(&format!("{} has no `run`", found.display()));
     }
     runs.then_some(found)
 }
