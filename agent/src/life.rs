@@ -469,10 +469,17 @@ impl Agent {
                 }
             }
         }
-        for index in wanted {
-            if !self.is_attached(index) {
-                self.attach(index);
+        let missing: Vec<u32> = wanted.into_iter().filter(|index| !self.is_attached(*index)).collect();
+        if missing.len() > 1 {
+            for index in &missing {
+                let name = self.links.get(index).map(|link| link.name.clone()).unwrap_or_default();
+                // What is refused here is refused again below, and reported there.
+                let _ = self.kernel.attach_arrival(*index, &name);
             }
+            tracing::info!(interfaces = missing.len(), "what arrives is judged");
+        }
+        for index in missing {
+            self.attach(index);
         }
         self.write_view(&classes);
     }

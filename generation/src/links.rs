@@ -121,6 +121,14 @@ pub(crate) fn attach(folder: &Folder, generation: &mut Staged, name: &str, ifind
     Ok(look(folder, name))
 }
 
+/// Attaches the hook of arrival if it is not attached yet.
+pub(crate) fn attach_arrival(folder: &Folder, generation: &mut Staged, name: &str, ifindex: u32) -> Result<(), Error> {
+    if look(folder, name).xdp.is_some() {
+        return Ok(());
+    }
+    attach_xdp(folder, generation, name, ifindex)
+}
+
 fn attach_xdp(folder: &Folder, generation: &mut Staged, name: &str, ifindex: u32) -> Result<(), Error> {
     let program = &mut generation.ingress;
     let (id, hook) = match program.attach_to_if_index(ifindex, XdpMode::Driver) {

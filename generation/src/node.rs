@@ -148,6 +148,14 @@ impl Node {
         links::attach(&self.folder, live, name, entry.ifindex)
     }
 
+    /// Guards what arrives on an interface, and leaves its departures to [`Self::attach`]: attaching to tcx waits for
+    /// RCU, some 10 ms an interface, so that a start first closes the doors by which packets come in.
+    pub fn attach_arrival(&mut self, name: &str, entry: InterfaceEntry) -> Result<(), Error> {
+        let live = self.live.as_mut().ok_or(Error::NoGeneration)?;
+        live.set_interface(entry)?;
+        links::attach_arrival(&self.folder, live, name, entry.ifindex)
+    }
+
     /// Takes the hooks off an interface, also when it is gone.
     pub fn detach(&mut self, name: &str) -> Result<(), Error> {
         let there = links::look(&self.folder, name);

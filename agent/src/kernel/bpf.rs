@@ -214,6 +214,13 @@ impl Kernel for Bpf {
         Ok(described(attached))
     }
 
+    fn attach_arrival(&mut self, ifindex: u32, name: &str) -> Result<(), KernelError> {
+        let interface = self.interfaces.get(&ifindex).copied().unwrap_or_default();
+        self.node()?.attach_arrival(name, InterfaceEntry { ifindex, interface }).map_err(failed)?;
+        self.names.insert(ifindex, name.to_owned());
+        Ok(())
+    }
+
     fn detach(&mut self, ifindex: u32) -> Result<(), KernelError> {
         let Some(name) = self.names.remove(&ifindex) else { return Ok(()) };
         match self.node()?.detach(&name) {

@@ -83,6 +83,11 @@ impl Kernel for Fake {
         })
     }
 
+    fn attach_arrival(&mut self, ifindex: u32, _: &str) -> Result<(), KernelError> {
+        let world = self.0.borrow();
+        if world.refuse_attach.contains(&ifindex) { Err(refused("no room for a program")) } else { Ok(()) }
+    }
+
     fn detach(&mut self, ifindex: u32) -> Result<(), KernelError> {
         let mut world = self.0.borrow_mut();
         world.calls.push(format!("detach {ifindex}"));

@@ -80,6 +80,9 @@ pub trait Kernel {
     /// Attaches the generation in force to an interface, or takes over what an earlier agent attached there.
     fn attach(&mut self, ifindex: u32, name: &str) -> Result<Attachment, KernelError>;
 
+    /// Attaches the hook of arrival alone, which is quick; [`Kernel::attach`] completes it.
+    fn attach_arrival(&mut self, ifindex: u32, name: &str) -> Result<(), KernelError>;
+
     /// Takes the hooks off an interface. One that is gone already is fine.
     fn detach(&mut self, ifindex: u32) -> Result<(), KernelError>;
 
