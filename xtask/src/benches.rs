@@ -47,6 +47,11 @@ pub fn bench(arguments: &[String]) -> Outcome {
         .ok_or_else(|| format!("there is no benchmark {name}; `./x bench` lists them"))?;
     let mut command = cargo();
     if benchmark.binary {
+        // The benchmarks of that room measure the program itself, from outside.
+        let built = cargo().args(["build", "--release", "--quiet", "--package", "gabion"]).status();
+        if !built.map_err(|error| format!("cargo: {error}"))?.success() {
+            return Err("gabion does not build".to_owned());
+        }
         command.args(["run", "--release", "--quiet", "--package", &benchmark.package, "--bin", name, "--"]);
     } else {
         command.args(["bench", "--quiet", "--package", &benchmark.package, "--bench", name, "--"]);

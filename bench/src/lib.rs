@@ -1,0 +1,79 @@
+//! What the benchmarks share: medians with their spread, and a file that says where they were taken.
+//!
+//! Each benchmark is a binary, run by `./x bench NAME`. None is a test: nothing here fails because a machine is slow.
+
+#![forbid(unsafe_code)]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde::Serialize;
+
+/// Repeated measurements of one thing.
+#[derive(Clone, Debug, Serialize)]
+pub struct Figure {
+    /// What was measured, with its unit.
+    pub name: String,
+    /// The smallest value.
+    pub minimum: f64,
+    /// The one in the middle.
+    pub median: f64,
+    /// The largest value.
+    pub maximum: f64,
+    /// How often it was measured.
+    pub runs: usize,
+}
+
+impl Figure {
+    /// From its values; none without any.
+    #[must_use]
+    pub fn new(name: impl Into<String>, mut values: Vec<f64>) -> Option<Self> {
+        values.sort_by(f64::total_cmp);
+        let (&minimum, &maximum) = (values.first()?, values.last()?);
+        Some(Self { name: name.into(), minimum, median: values[values.len() / 2], maximum, runs: values.len() })
+    }
+}
+
+#[derive(Serialize)]
+struct Results<'f> {
+    commit: String,
+    kernel: String,
+    cpu: String,
+    load_before: String,
+    figures: &'f [Figure],
+}
+
+/// Prints the figures and writes them to `bench/results/NAME.json`.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn report(name: &str, load_before: String, figures: &[Figure]) -> std::io::Result<PathBuf> {
+    println!("{:<52} {:>10} {:>10} {:>10} {:>5}", name, "median", "minimum", "maximum", "runs");
+    for figure in figures {
+        let Figure { name, minimum, median, maximum, runs } = figure;
+        println!("{name:<52} {median:>10.1} {minimum:>10.1} {maximum:>10.1} {runs:>5}");
+    }
+    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let results = Results {
+        commit: said(Command::new("git").args(["rev-parse", "--short", "HEAD"])),
+        kernel: said(Command::new("uname").arg("-r")),
+        cpu: cpu.lines().find_map(|line| line.strip_prefix("model name\t: ")).unwrap_or("unknown").to_owned(),
+        load_before,
+        figures,
+    };
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("results").join(format!("{name}.json"));
+    let text = serde_json::to_string_pretty(&results)?;
+    std::fs::write(&path, text + "\n")?;
+    println!("written to {}", path.display());
+    Ok(path)
+}
+
+/// Load of the machine, to be asked before a benchmark makes its own.
+#[must_use]
+pub fn load() -> String {
+    std::fs::read_to_string("/proc/loadavg").unwrap_or_default().split(' ').take(3).collect::<Vec<_>>().join(" ")
+}
+
+fn said(command: &mut Command) -> String {
+    command.output().map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
+}
