@@ -13,7 +13,9 @@ fn main() {
     let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
     let root = manifest.join("../..");
-    for source in ["abi/src", "abi/Cargo.toml", "kernel/core/src", "kernel/core/Cargo.toml", "kernel/programs"] {
+    for source in
+        ["Cargo.lock", "abi/src", "abi/Cargo.toml", "kernel/core/src", "kernel/core/Cargo.toml", "kernel/programs"]
+    {
         println!("cargo::rerun-if-changed={}", root.join(source).display());
     }
     println!("cargo::rerun-if-changed=src/toolchain.rs");

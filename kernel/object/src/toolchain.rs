@@ -1,5 +1,5 @@
 //! The toolchain for BPF: Debian's compiler with its precompiled `core`, or rustup's nightly with rust-src.
-//! Shared by the build script and the test that builds twice.
+//! Shared by the build script and the test that builds the same again elsewhere.
 
 use std::env;
 use std::ffi::OsString;
