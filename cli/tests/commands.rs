@@ -285,6 +285,32 @@ fn hooks_ask_the_ends_that_they_see() {
 }
 
 #[test]
+fn the_way_out_is_not_known_where_a_packet_arrives() {
+    let plant = Plant::new();
+    let deny = "\
+apiVersion: gabion.dev/v1alpha1
+kind: ClusterPolicy
+metadata: {name: shut}
+spec:
+  tier: {name: t, order: 1}
+  subject: any
+  egress:
+    - {name: bus, action: deny, to: [{interface: bus0}]}
+";
+    plant.write("shut.yaml", deny);
+    let question = |src, rest: &[&'static str]| {
+        [&["--src", src, "--dst", "10.0.1.99", "--proto", "tcp", "--dport", "80"], rest].concat()
+    };
+    let forwarded = plant.explain(0, &question("10.0.0.66", &["--in", "scada0", "--out", "bus0"]));
+    assert!(forwarded["notes"].to_string().contains("not yet known that it leaves by bus0"), "{forwarded}");
+    // From an interface that is not guarded it is judged where it leaves, and so is what the node sends.
+    plant.explain(1, &question("10.0.0.66", &["--in", "wlan0", "--out", "bus0"]));
+    plant.explain(1, &question("10.0.0.1", &["--out", "bus0"]));
+    let (_, warned) = expect(0, &["policy", "check", &plant.path()]);
+    assert!(warned.contains("GABION-P109"), "{warned}");
+}
+
+#[test]
 fn a_failsafe_port_passes_whatever_policy_says() {
     let plant = Plant::new();
     let deny = PLANT.split("---").nth(2).unwrap().replace("name: rtu}", "name: shut}");

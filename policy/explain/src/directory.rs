@@ -83,6 +83,23 @@ impl<'s> Directory<'s> {
         self.node_addresses.binary_search(&address).is_ok()
     }
 
+    fn guards(&self, interface: &str) -> bool {
+        self.interfaces.iter().any(|guarded| covers(&guarded.name, interface))
+    }
+
+    /// Whether the hook that judges the packet is that of a guarded interface where it arrives: not so for what the
+    /// node itself sends, nor for what comes from an interface that is not guarded.
+    fn is_judged_on_arrival(&self, place: Place, source_interface: Option<&str>, facts: &Facts) -> bool {
+        let from = gabion_policy_model::oracle::address(facts.family, facts.source);
+        !self.interfaces.is_empty()
+            && source_interface.is_none_or(|name| self.guards(name))
+            && match place {
+                Place::Arrival => true,
+                Place::Departure => false,
+                Place::EndToEnd => !from.is_some_and(|address| self.is_node(address)),
+            }
+    }
+
     /// The fail-safe port of the node that lets a denied packet pass: on arrival by its destination, on departure by
     /// its source.
     #[must_use]
@@ -112,7 +129,9 @@ impl<'s> Directory<'s> {
     /// - TCP without flags is a SYN; ICMP without type is an echo request; a source port that is not given is
     ///   [`CLIENT_PORT`](crate::packet::CLIENT_PORT); a destination port that is not given is 0 and a protocol that
     ///   is not given [`NO_PROTOCOL`](crate::packet::NO_PROTOCOL), which only rules for every port or protocol cover;
-    /// - without an EtherType the packet is IP; a frame between MAC addresses needs one.
+    /// - without an EtherType the packet is IP; a frame between MAC addresses needs one;
+    /// - where a packet arrives nobody knows the interface that it will leave by, so that none is taken from `out` or
+    ///   from the destination's entry when it is judged there.
     ///
     /// # Errors
     /// What the question lacks, or what is wrong with it.
@@ -143,9 +162,17 @@ impl<'s> Directory<'s> {
             (None, Some(_)) => Place::Departure,
         };
         for name in [arrives, leaves].into_iter().flatten() {
-            if !self.interfaces.is_empty() && !self.interfaces.iter().any(|i| covers(&i.name, name)) {
+            if !self.interfaces.is_empty() && !self.guards(name) {
                 assumed.push(Assumption::NotGuarded(name.to_owned()));
             }
+        }
+        let source_interface = arrives.or_else(|| source.interface());
+        let mut destination_interface = leaves.or_else(|| destination.interface());
+        if let Some(name) = destination_interface
+            && self.is_judged_on_arrival(place, source_interface, &facts)
+        {
+            assumed.push(Assumption::LeavesLater(name.to_owned()));
+            destination_interface = None;
         }
         let asked = match (arrives, leaves) {
             (None, None) | (Some(_), Some(_)) => Asked::BOTH,
@@ -156,14 +183,7 @@ impl<'s> Directory<'s> {
                 if to.is_some_and(|address| self.is_node(address)) { Asked::INGRESS } else { Asked::BOTH }
             }
         };
-        Ok(Packet {
-            facts,
-            source_interface: arrives.or_else(|| source.interface()),
-            destination_interface: leaves.or_else(|| destination.interface()),
-            asked,
-            place,
-            assumed,
-        })
+        Ok(Packet { facts, source_interface, destination_interface, asked, place, assumed })
     }
 
     fn end<'a>(

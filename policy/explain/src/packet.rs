@@ -73,6 +73,8 @@ pub enum Assumption {
     },
     /// The site does not list this interface.
     NotGuarded(String),
+    /// The packet is judged where it arrives, before anybody knows that it leaves by this interface.
+    LeavesLater(String),
 }
 
 impl fmt::Display for Assumption {
@@ -100,6 +102,9 @@ impl fmt::Display for Assumption {
             }
             Self::NotGuarded(name) => {
                 write!(f, "the site does not list interface {name}: no hook there judges packets")
+            }
+            Self::LeavesLater(name) => {
+                write!(f, "judged where it arrives, when it is not yet known that it leaves by {name}")
             }
         }
     }

@@ -147,6 +147,8 @@ codes! {
     PartlyContradictory = "GABION-P107" Warning,
     /// No fail-safe port: a mistake in a policy can lock its owner out.
     NoFailsafe = "GABION-P108" Warning,
+    /// Something about the interface that a packet leaves by, which is unknown where forwarded packets are judged.
+    LeavesLater = "GABION-P109" Warning,
     /// Lints that stopped at their limit.
     LintsStopped = "GABION-P199" Warning,
 }

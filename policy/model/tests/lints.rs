@@ -135,6 +135,19 @@ fn an_interface_that_the_site_does_not_list_is_reported() {
 }
 
 #[test]
+fn ways_out_that_are_unknown_on_arrival_are_reported() {
+    let inward = policy(
+        "    - {name: a, action: deny, to: [{interface: ot0}]}\n    - {name: b, from: [{interface: it0}]}\n  egress:\n    \
+         - {name: c, to: [{interface: ot0}], services: [{protocol: udp}]}\n    \
+         - {name: d, action: deny, to: [{interface: ot0}], services: [{protocol: tcp}]}\n",
+    );
+    assert_eq!(codes(&inward), [(Code::LeavesLater, 7), (Code::LeavesLater, 11)]);
+    let receiver = policy("    - {name: a}\n").replace("subject: any", "subject: {interface: ot0}");
+    assert_eq!(codes(&receiver), [(Code::LeavesLater, 3)]);
+    assert_eq!(codes(&receiver.replace("ingress:", "egress:")), []);
+}
+
+#[test]
 fn documents_without_effect_are_reported() {
     let text = "apiVersion: gabion.dev/v1alpha1\nkind: Policy\nmetadata: {name: a}\nspec: {subject: any}\n---\n\
                 apiVersion: gabion.dev/v1alpha1\nkind: ClusterPolicy\nmetadata: {name: b}\n\

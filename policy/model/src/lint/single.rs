@@ -6,7 +6,7 @@ use gabion_abi::facts::protocol;
 
 use crate::finding::{Code, Finding, quote};
 use crate::inventory::{Inventory, NamedPort};
-use crate::rule::Rule;
+use crate::rule::{Action, Rule};
 use crate::service::{PortMatch, Service};
 use crate::set::{Location, PolicySet};
 use crate::subject::{AnySubject, Subject};
@@ -20,6 +20,9 @@ pub(super) fn lint(set: &PolicySet, findings: &mut Vec<Finding>) {
         Single { set, findings, carriers: Carriers::new(&set.inventory), subjects: HashSet::new(), said_empty: false };
     for (index, policy) in set.policies.iter().enumerate() {
         single.subject(&policy.subject, &policy.location);
+        if policy.ingress.is_some() {
+            single.receiver(&policy.subject, &policy.location, &policy.name);
+        }
         if policy.ingress.is_none() && policy.egress.is_none() {
             let message = format!("the Policy {} speaks of neither direction", quote(&policy.name));
             let help = "write `ingress: []` to isolate from everyone, or rules; or remove it";
@@ -33,6 +36,9 @@ pub(super) fn lint(set: &PolicySet, findings: &mut Vec<Finding>) {
     }
     for (index, policy) in set.cluster_policies.iter().enumerate() {
         single.subject(&policy.subject, &policy.location);
+        if !policy.ingress.is_empty() {
+            single.receiver(&policy.subject, &policy.location, &policy.name);
+        }
         if policy.ingress.is_empty() && policy.egress.is_empty() {
             let message = format!("the ClusterPolicy {} has no rules", quote(&policy.name));
             let finding = Finding::new(Code::NoEffect, policy.location.clone(), message);
@@ -110,9 +116,31 @@ impl<'s> Single<'s, '_> {
         if !possible {
             self.findings.push(never("its services contradict themselves", "remove the rule, or mend its services"));
         }
+        // Of its own packets the node knows the interface, so that an allowance may mean those.
+        let for_own = direction == Direction::Egress && matches!(rule.action, Action::Allow | Action::Pass);
+        if !for_own && let Some(subject) = rule.to.iter().flatten().find(|peer| is_interface(peer)) {
+            self.leaves_later(&format!("`to` of the rule {}", name()), subject, &rule.location);
+        }
         for subject in rule.from.iter().chain(&rule.to).flatten() {
             self.subject(subject, &rule.location);
         }
+    }
+
+    /// Whom the ingress rules of a document are for.
+    fn receiver(&mut self, subject: &AnySubject, location: &Location, document: &str) {
+        if is_interface(subject) {
+            self.leaves_later(&format!("`ingress` of {}", quote(document)), subject, location);
+        }
+    }
+
+    fn leaves_later(&mut self, what: &str, subject: &AnySubject, location: &Location) {
+        let message = format!(
+            "{what} is about {} as the way out, which is not known where forwarded packets are judged",
+            subject.describe()
+        );
+        let help = "it holds for what the node sends, or forwards from an interface that is not guarded; \
+                    for the rest name the receiver by labels, address or MAC";
+        self.findings.push(Finding::new(Code::LeavesLater, location.clone(), message).help(help));
     }
 
     fn subject(&mut self, subject: &'s AnySubject, location: &Location) {
@@ -154,6 +182,10 @@ impl<'s> Single<'s, '_> {
             self.findings.push(finding);
         }
     }
+}
+
+const fn is_interface(subject: &AnySubject) -> bool {
+    matches!(subject, AnySubject::Interface(_))
 }
 
 /// The first protocol without ports that stands beside ports by its own number.
