@@ -13,6 +13,7 @@ mod tidy;
 mod tiers;
 mod workspace;
 
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
@@ -46,8 +47,8 @@ fn main() -> ExitCode {
         "dist" => dist::run(rest),
         "bench" => benches::bench(rest),
         "fuzz" => benches::fuzz(rest),
-        "up" => pass_on("gabion-testing-site", "gabion-site", Some("up"), rest),
-        "vm" => pass_on("gabion-testing-vm", "gabion-vm", None, rest),
+        "up" => up(rest),
+        "vm" => vm(rest),
         other => Err(format!("there is no command {other}; `./x help` lists them")),
     };
     match outcome {
@@ -59,26 +60,27 @@ fn main() -> ExitCode {
     }
 }
 
-/// Builds a program of this workspace and hands the arguments to it. The dev profile: it compiles in a third of the
-/// time, and what the kernel runs is always optimised by `kernel/object`.
-fn pass_on(package: &str, binary: &str, verb: Option<&str>, rest: &[String]) -> Outcome {
-    let members = workspace::members()?;
-    if !members.iter().any(|member| member.name == package) {
-        return Err(format!("this checkout has no crate {package}"));
+/// `./x up`. The plant runs the agent as a process of its own, so that both are built, and in one go: cargo chooses
+/// features for what it builds together. The dev profile, because it compiles in a third of the time, and what the
+/// kernel runs is always optimised by `kernel/object`.
+fn up(arguments: &[String]) -> Outcome {
+    let built = cargo().args(["build", "--package", "gabion", "--package", "gabion-testing-site"]).status();
+    if !built.map_err(|error| format!("cargo build: {error}"))?.success() {
+        return Err("the build failed".to_owned());
     }
-    // The plant runs the agent as its own process, so that must be built too.
-    if verb == Some("up") && members.iter().any(|member| member.name == "gabion") {
-        let built = cargo().args(["build", "--package", "gabion", "--package", package]).status();
-        if !built.map_err(|error| format!("cargo build: {error}"))?.success() {
-            return Err("the build failed".to_owned());
-        }
-    }
+    let program = workspace::target_folder()?.join("debug/gabion-site");
+    // In place of this process: it takes Ctrl-C as the order to clean up, and nobody must go home before it is done.
+    let error = Command::new(&program).arg("up").args(arguments).current_dir(root()).exec();
+    Err(format!("{}: {error}", program.display()))
+}
+
+/// `./x vm`.
+fn vm(arguments: &[String]) -> Outcome {
     let status = cargo()
-        .args(["run", "--quiet", "--package", package, "--bin", binary, "--"])
-        .args(verb)
-        .args(rest)
+        .args(["run", "--quiet", "--package", "gabion-testing-vm", "--bin", "gabion-vm", "--"])
+        .args(arguments)
         .status()
-        .map_err(|error| format!("cargo run {binary}: {error}"))?;
+        .map_err(|error| format!("cargo run gabion-vm: {error}"))?;
     Ok(exit_code(status))
 }
 

@@ -22,6 +22,19 @@ pub struct Member {
 
 /// Reads the members from `cargo metadata`.
 pub fn members() -> Result<Vec<Member>, String> {
+    Ok(array(&metadata()?["packages"]).iter().map(member).collect())
+}
+
+/// Where cargo puts what it builds.
+pub fn target_folder() -> Result<PathBuf, String> {
+    let metadata = metadata()?;
+    metadata["target_directory"]
+        .as_str()
+        .map(PathBuf::from)
+        .ok_or_else(|| "cargo metadata: no target folder".to_owned())
+}
+
+fn metadata() -> Result<Value, String> {
     let output = crate::cargo()
         .args(["metadata", "--no-deps", "--format-version", "1"])
         .output()
@@ -29,9 +42,7 @@ pub fn members() -> Result<Vec<Member>, String> {
     if !output.status.success() {
         return Err(format!("cargo metadata: {}", String::from_utf8_lossy(&output.stderr).trim()));
     }
-    let metadata: Value =
-        serde_json::from_slice(&output.stdout).map_err(|error| format!("cargo metadata: not JSON: {error}"))?;
-    Ok(array(&metadata["packages"]).iter().map(member).collect())
+    serde_json::from_slice(&output.stdout).map_err(|error| format!("cargo metadata: not JSON: {error}"))
 }
 
 fn array(value: &Value) -> &[Value] {

@@ -1,4 +1,5 @@
 //! `gabion-site up`: the plant, its agent, and what the two make of each other.
+#![forbid(unsafe_code)]
 
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
