@@ -65,6 +65,7 @@ pub(super) fn lower(tables: &[(&Lines<'_>, Table)], node: &[IpAddr]) -> Read<(Ve
     } else {
         at_node(&mut bases, node);
     }
+    warn_of_ways_out(&bases, &mut warnings);
     let stateless = stateless_hooks(&bases, &mut warnings);
     let mut tiers = Tiers::default();
     for base in &bases {
@@ -120,6 +121,24 @@ fn at_node(bases: &mut [Base<'_, '_>], node: &[IpAddr]) {
             }
         }
         base.rules.retain(|rule| !rule.conditions.impossible());
+    }
+}
+
+/// A forward chain is asked when the route is known, a node that Gabion guards when the packet arrives.
+fn warn_of_ways_out(bases: &[Base<'_, '_>], warnings: &mut Vec<Diagnostic>) {
+    let names_way_out = |rule: &&Flat| {
+        let destination = &rule.conditions.destination;
+        destination.interfaces.is_some() || !destination.not_interfaces.is_empty()
+    };
+    for base in bases.iter().filter(|base| base.hook == Hook::Forward) {
+        if let Some(first) = base.rules.iter().find(names_way_out) {
+            warnings.push(base.lines.diagnose(
+                first.at.clone(),
+                "a forwarded packet is judged where it arrives, when the interface that it leaves by is not known: this \
+                 rule, the first such, matches only what comes from an interface that is not guarded",
+                "name the destination by its addresses, `ip daddr`, instead of the interface",
+            ));
+        }
     }
 }
 

@@ -167,6 +167,22 @@ fn with_the_nodes_addresses_input_and_forward_are_told_apart() {
 }
 
 #[test]
+fn a_way_out_of_forwarded_packets_is_warned_of() {
+    let told = |hook: &str, rule: &str| {
+        let text = format!(
+            "table ip t {{\n  chain c {{\n    type filter hook {hook} priority 0;\n    ct state established accept\n    \
+             {rule}\n  }}\n}}\n"
+        );
+        let imported = import(&text);
+        imported.warnings.iter().any(|warning| warning.message.contains("the interface that it leaves by"))
+    };
+    assert!(told("forward", "oifname \"ot0\" drop"));
+    assert!(told("forward", "iifname \"it0\" oifname != \"ot0\" accept"));
+    assert!(!told("forward", "iifname \"it0\" drop"));
+    assert!(!told("output", "oifname \"ot0\" drop"), "what the node sends is judged where it leaves");
+}
+
+#[test]
 fn an_empty_chain_beside_one_with_rules_is_left_out_with_a_warning() {
     let imported = import(
         "table inet t {
