@@ -64,11 +64,31 @@ pub fn seconds(duration: Duration) -> String {
     format!("{:.1} s", duration.as_secs_f64())
 }
 
+/// What some tests came to.
+#[derive(Default, Clone, Copy, PartialEq, Debug)]
+pub struct Counts {
+    /// How many passed.
+    pub passed: u32,
+    /// How many failed.
+    pub failed: u32,
+    /// What they took together, although they may have run side by side.
+    pub seconds: f64,
+}
+
+impl Counts {
+    /// Adds others to these.
+    pub fn add(&mut self, others: Counts) {
+        self.passed += others.passed;
+        self.failed += others.failed;
+        self.seconds += others.seconds;
+    }
+}
+
 /// What a run of the test runner showed.
 #[derive(Default)]
 pub struct Tests {
-    /// Passed and failed tests by the binary that holds them.
-    pub by_binary: BTreeMap<String, (u32, u32)>,
+    /// Tests by the binary that holds them.
+    pub by_binary: BTreeMap<String, Counts>,
     /// The lines with which the runner closed.
     pub closing: Vec<String>,
     /// The runner said that all is well.
@@ -104,15 +124,17 @@ impl Tests {
         let trimmed = line.trim();
         if let Some(running) = trimmed.strip_prefix("Running ") {
             *binary = binary_of(running);
-        } else if let Some(result) = trimmed.strip_prefix("test result: ") {
+        } else if let Some(result) = trimmed.strip_prefix("test result: ").filter(|_| !binary.is_empty()) {
+            // (nextest shows the same line for each test that failed, but no binary before it.)
             let count = |word: &str| {
                 let mut words = result.split_whitespace().collect::<Vec<_>>().into_iter().rev();
                 words.find(|found| found.trim_end_matches(';') == word);
                 words.next().and_then(|number| number.parse::<u32>().ok()).unwrap_or(0)
             };
-            let entry = self.by_binary.entry(binary.clone()).or_default();
-            entry.0 += count("passed");
-            entry.1 += count("failed");
+            let seconds = result.rsplit(' ').next().and_then(|word| word.strip_suffix('s')?.parse().ok());
+            let seconds = seconds.unwrap_or_default();
+            let counts = Counts { passed: count("passed"), failed: count("failed"), seconds };
+            self.by_binary.entry(binary.clone()).or_default().add(counts);
             // A binary without tests closes too; of those there is nothing to say again.
             if count("passed") + count("failed") > 0 {
                 self.closing.push(format!("     Running {binary}"));
@@ -123,7 +145,7 @@ impl Tests {
                 self.closing.push(line.to_owned());
             }
         } else if let Some((status, rest)) = trimmed.split_once(" [")
-            && let Some((_, rest)) = rest.split_once(']')
+            && let Some((time, rest)) = rest.split_once(']')
             && status.chars().all(|letter| letter.is_ascii_uppercase())
             && !matches!(status, "SLOW" | "START" | "SETUP PASS")
         {
@@ -132,12 +154,10 @@ impl Tests {
             let rest = rest.strip_prefix('(').and_then(|rest| rest.split_once(')')).map_or(rest, |(_, after)| after);
             let name = rest.split_whitespace().next().unwrap_or_default();
             let binary = name.split_once("::").map_or(name, |(_, binary)| binary);
-            let entry = self.by_binary.entry(binary.to_owned()).or_default();
-            if matches!(status, "PASS" | "LEAK") {
-                entry.0 += 1;
-            } else {
-                entry.1 += 1;
-            }
+            let passed = matches!(status, "PASS" | "LEAK");
+            let seconds = time.trim().trim_end_matches('s').parse().unwrap_or_default();
+            let counts = Counts { passed: passed.into(), failed: (!passed).into(), seconds };
+            self.by_binary.entry(binary.to_owned()).or_default().add(counts);
         }
     }
 
@@ -147,10 +167,8 @@ impl Tests {
 
     /// Adds what another run showed.
     pub fn merge(&mut self, other: Tests) {
-        for (binary, (passed, failed)) in other.by_binary {
-            let entry = self.by_binary.entry(binary).or_default();
-            entry.0 += passed;
-            entry.1 += failed;
+        for (binary, counts) in other.by_binary {
+            self.by_binary.entry(binary).or_default().add(counts);
         }
         self.closing.extend(other.closing);
         self.success &= other.success;
@@ -185,11 +203,12 @@ mod tests {
             "        PASS [   0.004s] (1/3) gabion-abi conn::tests::fits",
             "        PASS [   0.004s] gabion-generation::verifier loads",
             "        FAIL [   1.004s] (3/3) gabion-generation::verifier agrees",
+            "    test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s",
             "     Summary [   1.1s] 3 tests run: 2 passed, 1 failed, 0 skipped",
             "        FAIL [   1.004s] (3/3) gabion-generation::verifier agrees",
         ]);
-        assert_eq!(tests.by_binary["gabion-abi"], (1, 0));
-        assert_eq!(tests.by_binary["verifier"], (1, 1));
+        assert_eq!(tests.by_binary["gabion-abi"], Counts { passed: 1, failed: 0, seconds: 0.004 });
+        assert_eq!(tests.by_binary["verifier"], Counts { passed: 1, failed: 1, seconds: 1.008 });
         assert_eq!(tests.closing.len(), 2);
     }
 
@@ -197,12 +216,12 @@ mod tests {
     fn cargo_test_lines_are_counted_by_binary() {
         let tests = read(&[
             "     Running unittests src/lib.rs (target/debug/deps/gabion_abi-0a1b)",
-            "test result: ok. 7 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s",
+            "test result: ok. 7 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.25s",
             "     Running tests/netns_vlan.rs (target/debug/deps/netns_vlan-0a1b)",
             "test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s",
         ]);
-        assert_eq!(tests.by_binary["gabion_abi"], (7, 0));
-        assert_eq!(tests.by_binary["netns_vlan"], (1, 2));
+        assert_eq!(tests.by_binary["gabion_abi"], Counts { passed: 7, failed: 0, seconds: 0.25 });
+        assert_eq!(tests.by_binary["netns_vlan"], Counts { passed: 1, failed: 2, seconds: 0.0 });
         assert_eq!(tests.closing.len(), 4);
     }
 }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use crate::Outcome;
 use crate::machine;
-use crate::report::{State, Table, Tests, run_tests};
+use crate::report::{Counts, State, Table, Tests, run_tests};
 use crate::style;
 use crate::workspace::{self, Member};
 
@@ -82,20 +82,17 @@ pub fn run(arguments: &[String]) -> Outcome {
         tests = run_all(&members, &runnable, &request)?;
     }
     for tier in &runnable {
-        let (mut passed, mut failed) = (0, 0);
-        for (binary, counts) in &tests.by_binary {
-            if tier_of(binary) == *tier {
-                passed += counts.0;
-                failed += counts.1;
-            }
+        let mut sum = Counts::default();
+        for (_, counts) in tests.by_binary.iter().filter(|(binary, _)| tier_of(binary) == *tier) {
+            sum.add(*counts);
         }
         table.add(
             tier,
-            match (passed, failed) {
+            match (sum.passed, sum.failed) {
                 (0, 0) if tests.success => State::Skipped("no test of this tier matches".to_owned()),
                 (0, 0) => State::Failed("not run: the build failed, or the runner stopped early".to_owned()),
-                (_, 0) => State::Passed(format!("{passed} tests")),
-                _ => State::Failed(format!("{failed} of {} tests", passed + failed)),
+                (passed, 0) => State::Passed(format!("{passed} tests, {:.1} s of tests", sum.seconds)),
+                (passed, failed) => State::Failed(format!("{failed} of {} tests", passed + failed)),
             },
         );
     }
@@ -189,8 +186,8 @@ fn run_all(members: &[Member], tiers: &[&str], request: &Request) -> Result<Test
         tests.merge(run_tests(command.arg("--").args(&request.filters).envs(environment.clone()))?);
     }
     if !wanted.is_empty() {
-        // Some of them run the agent as a process of its own, and must not meet one of yesterday. (nextest always builds
-        // all of the workspace.)
+        // Some of them run the agent as a process of its own, and must not meet one of yesterday. (nextest always
+        // builds all of the workspace.)
         let built = crate::cargo().args(["test", "--workspace", "--no-run", "--quiet"]).status();
         if !built.map_err(|error| format!("cargo test --no-run: {error}"))?.success() {
             return Ok(Tests::default());

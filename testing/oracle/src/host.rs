@@ -12,9 +12,12 @@ use gabion_kernel_core::classify::Tables;
 use gabion_kernel_core::judge::{Case, Slot, Table, World, quote};
 use gabion_policy_compile::Compiled;
 
+/// Whoever found it may change it.
+type Connection = Rc<RefCell<ConnValue>>;
+
 /// One entry of a connection table.
 #[derive(Debug)]
-pub struct Cell(Rc<RefCell<ConnValue>>);
+pub struct Cell(Connection);
 
 impl Slot for Cell {
     fn load(&self) -> ConnValue {
@@ -41,7 +44,7 @@ pub struct Host<'c> {
     pub interfaces: HashMap<u32, Interface>,
     /// Mode and fail-safe ports.
     pub settings: Settings,
-    connections: RefCell<HashMap<(Table, ConnKey), Rc<RefCell<ConnValue>>>>,
+    connections: RefCell<HashMap<(Table, ConnKey), Connection>>,
     fragments: RefCell<HashMap<FragmentKey, u64>>,
 }
 

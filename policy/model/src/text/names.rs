@@ -34,8 +34,7 @@ pub const PROTOCOLS: &[(&str, u8)] = &[
 ];
 
 /// Protocols whose packets carry ports.
-pub const WITH_PORTS: [u8; 5] =
-    [protocol::TCP, protocol::UDP, protocol::DCCP, protocol::SCTP, protocol::UDPLITE];
+pub const WITH_PORTS: [u8; 5] = [protocol::TCP, protocol::UDP, protocol::DCCP, protocol::SCTP, protocol::UDPLITE];
 
 /// EtherTypes (IEEE registry; GOOSE and SV of IEC 61850-8-1 and 9-2).
 pub const ETHER_TYPES: &[(&str, u16)] = &[
