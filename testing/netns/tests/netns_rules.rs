@@ -33,6 +33,12 @@ fn service(text: &str) -> String {
     rules(&[&format!("{{name: r, action: allow, stateless: true, services: [{text}]}}")], &[])
 }
 
+/// The same asked of both ends: by whoever may send, too.
+fn both_ways(text: &str) -> String {
+    let rule = format!("{{name: r, action: allow, stateless: true, services: [{text}]}}");
+    rules(&[&rule], &[&rule])
+}
+
 const INVENTORY: &str = "\
 apiVersion: gabion.dev/v1alpha1
 kind: Inventory
@@ -299,7 +305,12 @@ fn tags_inside_the_frame() {
                 passes: vec![plain(), ten(), stacked()],
                 refused: vec![three()],
             },
-            Case { documents: service("{unparsed: vlan-depth}"), passes: vec![three()], refused: vec![plain(), ten()] },
+            // Nobody knows whom a third tag hides, so that both ends are asked, as of a forwarded packet.
+            Case {
+                documents: both_ways("{unparsed: vlan-depth}"),
+                passes: vec![three()],
+                refused: vec![plain(), ten()],
+            },
         ]);
     }
     compare(&Site::default(), &cases);
