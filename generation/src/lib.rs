@@ -7,6 +7,7 @@
 //! crash between any two system calls leaves a whole generation enforcing at each hook; [`Node::open`]
 //! adopts that, or says why it does not. This crate never reads policy text. Start with [`Node`].
 
+mod clsact;
 mod error;
 mod folder;
 mod limits;

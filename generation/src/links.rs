@@ -1,32 +1,26 @@
 //! What is attached to an interface, by its pins.
 //!
-//! XDP and tcx have links, which are pinned. clsact (kernels before 6.6) has none: there the filter itself
-//! persists, and the program is pinned in its place to say so.
+//! XDP and tcx have links, which are pinned. Kernels before 6.6 have no tcx: [`crate::clsact`].
 
 use std::io::ErrorKind;
 use std::path::Path;
 
 use aya::programs::links::{FdLink, PinnedLink};
-use aya::programs::tc::{
-    NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle, qdisc_add_clsact, qdisc_detach_program,
-};
+use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
 use aya::programs::xdp::XdpLink;
 use aya::programs::{LinkOrder, ProgramError, ProgramInfo, TcAttachType, XdpMode};
 use aya::sys::SyscallError;
-use gabion_kernel_object::EGRESS;
 
+use crate::clsact;
 use crate::error::{Doing, Error};
 use crate::folder::Folder;
+use crate::object;
 use crate::staged::Staged;
 
 const XDP: &str = "xdp";
 const XDP_GENERIC: &str = "xdpg";
 const TCX: &str = "tcx";
-const CLSACT: &str = "clsact";
-
-/// Place of our filter among others under clsact. The same for each generation, so that a new one replaces the old.
-const PRIORITY: u16 = 1;
-const HANDLE: TcHandle = TcHandle::new(0, 1);
+const HOOKS: [&str; 5] = [XDP, XDP_GENERIC, TCX, clsact::HOOKS[0], clsact::HOOKS[1]];
 
 /// How XDP is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +65,7 @@ pub(crate) fn look(folder: &Folder, interface: &str) -> Attachment {
     };
     let egress = if there(TCX) {
         Some(EgressHook::Tcx)
-    } else if there(CLSACT) {
+    } else if clsact::pin(folder, interface).is_some() {
         Some(EgressHook::Clsact)
     } else {
         None
@@ -98,8 +92,7 @@ pub(crate) fn program_ids(folder: &Folder, interface: &str) -> Result<Vec<u32>, 
             ids.push(link(&path)?.info().doing(format!("ask about {}", path.display()))?.program_id());
         }
     }
-    let path = folder.link(interface, CLSACT);
-    if path.exists() {
+    if let Some(path) = clsact::pin(folder, interface) {
         ids.push(ProgramInfo::from_pin(&path).doing(format!("open {}", path.display()))?.id());
     }
     Ok(ids)
@@ -154,17 +147,7 @@ fn attach_egress(folder: &Folder, generation: &mut Staged, name: &str) -> Result
             link.pin(folder.link(name, TCX)).doing(format!("pin the egress link of {name}"))?;
             Ok(())
         }
-        Err(error) if lacks_tcx(&error) => {
-            // It fails when it is there already, and when it cannot be had the filter's refusal says why.
-            let _ = qdisc_add_clsact(name);
-            let options = NlOptions { priority: PRIORITY, handle: HANDLE, classid: None };
-            let id = program
-                .attach_with_options(name, TcAttachType::Egress, TcAttachOptions::Netlink(options))
-                .doing(step())?;
-            // Its drop would take the filter away.
-            std::mem::forget(program.take_link(id).doing(step())?);
-            pin_clsact(folder, generation, name)
-        }
+        Err(error) if lacks_tcx(&error) => clsact::attach(folder, generation, name),
         Err(error) => Err(error).doing(step()),
     }
 }
@@ -173,17 +156,6 @@ fn attach_egress(folder: &Folder, generation: &mut Staged, name: &str) -> Result
 fn lacks_tcx(error: &ProgramError) -> bool {
     let ProgramError::SyscallError(SyscallError { io_error, .. }) = error else { return false };
     io_error.kind() == ErrorKind::InvalidInput
-}
-
-fn pin_clsact(folder: &Folder, generation: &mut Staged, name: &str) -> Result<(), Error> {
-    let path = folder.link(name, CLSACT);
-    match std::fs::remove_file(&path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            return Err(error).doing(format!("remove {}", path.display()));
-        }
-        _ => {}
-    }
-    generation.egress.pin(&path).doing(format!("pin the egress program of {name}"))
 }
 
 /// Replaces the programs of an interface: one link update for each hook.
@@ -210,14 +182,7 @@ pub(crate) fn swap(folder: &Folder, generation: &mut Staged, name: &str) -> Resu
             Err(error) => return Err(error).doing(step(TCX)),
         }
     }
-    if folder.link(name, CLSACT).exists() {
-        let link =
-            SchedClassifierLink::attached(name, TcAttachType::Egress, PRIORITY, HANDLE, None).doing(step(CLSACT))?;
-        let id = generation.egress.attach_to_link(link).doing(step(CLSACT))?;
-        std::mem::forget(generation.egress.take_link(id).doing(step(CLSACT))?);
-        pin_clsact(folder, generation, name)?;
-    }
-    Ok(())
+    clsact::swap(folder, generation, name)
 }
 
 /// The link outlived its interface; one of the same name that came since is to be attached anew.
@@ -237,7 +202,7 @@ pub(crate) fn exists(name: &str) -> bool {
 
 /// Gives the pins of an interface its new name.
 pub(crate) fn rename(folder: &Folder, old: &str, new: &str) -> Result<(), Error> {
-    for hook in [XDP, XDP_GENERIC, TCX, CLSACT] {
+    for hook in HOOKS {
         let path = folder.link(old, hook);
         if path.exists() {
             std::fs::rename(&path, folder.link(new, hook)).doing(format!("rename {}", path.display()))?;
@@ -248,12 +213,17 @@ pub(crate) fn rename(folder: &Folder, old: &str, new: &str) -> Result<(), Error>
 
 /// Takes everything off an interface. One that is gone took its hooks along; only the pins are left then.
 pub(crate) fn detach(folder: &Folder, name: &str) -> Result<(), Error> {
-    if folder.link(name, CLSACT).exists() && exists(name) {
-        qdisc_detach_program(name, TcAttachType::Egress, EGRESS).doing(format!("detach from the egress of {name}"))?;
+    if exists(name) {
+        clsact::detach(folder, name)?;
     }
-    for hook in [XDP, XDP_GENERIC, TCX, CLSACT] {
+    for hook in HOOKS {
         let path = folder.link(name, hook);
         if path.exists() {
+            if [XDP, XDP_GENERIC, TCX].contains(&hook) {
+                // Or whoever attaches next finds the hook taken. Where it cannot be done (the interface is gone), the
+                // pin is the last of it.
+                let _ = object::take_off(&path);
+            }
             unpin(&path)?;
         }
     }

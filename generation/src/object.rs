@@ -200,6 +200,21 @@ unsafe fn descriptor(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<OwnedF
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Takes a pinned link off its hook, at once. Without it the hook goes with the last holder of the link, which for
+/// a pin is some time after its removal.
+pub(crate) fn take_off(pinned: &Path) -> io::Result<()> {
+    let path = CString::new(pinned.as_os_str().as_bytes()).map_err(io::Error::other)?;
+    let mut attr = zeroed();
+    // SAFETY: zero so far, see `zeroed`.
+    unsafe { &mut attr.__bindgen_anon_4 }.pathname = path.as_ptr() as u64;
+    // SAFETY: the path is alive and ends in a zero byte, and the command returns a descriptor.
+    let link = unsafe { descriptor(bpf_cmd::BPF_OBJ_GET, &mut attr) }?;
+    let mut attr = zeroed();
+    attr.link_detach.link_fd = link.as_raw_fd().cast_unsigned();
+    // SAFETY: the attribute points to nothing.
+    unsafe { bpf(bpf_cmd::BPF_LINK_DETACH, &mut attr) }.map(drop)
+}
+
 fn load_types(types: &[u8]) -> io::Result<OwnedFd> {
     let mut attr = zeroed();
     // SAFETY: zero so far, see `zeroed`.
