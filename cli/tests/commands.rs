@@ -538,3 +538,25 @@ fn a_reader_that_leaves_is_no_failure() {
     assert!(child.wait().unwrap().success());
     drop(plant);
 }
+
+#[test]
+fn an_import_leaves_nothing_of_the_one_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let (objects, out) = (folder.path().join("objects.yaml"), folder.path().join("out"));
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: []}\nstatus: {podIP: 10.0.0.1}\n";
+    let shut = "---\napiVersion: policy.networking.k8s.io/v1alpha1\nkind: AdminNetworkPolicy\nmetadata: {name: shut}\n\
+                spec: {priority: 1, subject: {namespaces: {}}, ingress: [{action: Deny, from: [{namespaces: {}}]}]}\n";
+    let (objects, out) = (objects.to_str().unwrap(), out.to_str().unwrap());
+    let arguments = ["policy", "import", "k8s", objects, "--out", out];
+    fs::write(objects, format!("{pod}{shut}")).unwrap();
+    expect(0, &arguments);
+    let policy = Path::new(out).join("objects-cluster-policies.yaml");
+    assert!(policy.exists());
+    // The policy was deleted from the cluster: it must not stay in force here.
+    fs::write(objects, pod).unwrap();
+    assert!(expect(2, &arguments).1.contains("--force"));
+    fs::remove_file(Path::new(out).join("objects-inventory.yaml")).unwrap();
+    assert!(expect(2, &arguments).1.contains("objects-cluster-policies.yaml is there already"));
+    expect(0, &[&arguments[..], &["--force"]].concat());
+    assert!(!policy.exists());
+}

@@ -129,7 +129,7 @@ pub struct ImportArgs {
     /// Write files into this folder instead of printing
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Overwrite files that are there
+    /// Replace what an earlier import of this name wrote, all of it
     #[arg(long, requires = "out")]
     pub force: bool,
     /// What the rules of a ClassBench set do, which has no actions of its own

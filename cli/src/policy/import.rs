@@ -51,8 +51,8 @@ pub fn run(arguments: &ImportArgs) -> Result<Exit, Failure> {
     let Some(folder) = &arguments.out else {
         return output::print_bytes(text::to_yaml(&imported.policies).as_bytes()).map(|()| Exit::Fine);
     };
-    let files = files(&stem(&arguments.files, arguments.language), &imported.policies);
-    write(folder, &files, arguments.force)?;
+    let (files, others) = files(&stem(&arguments.files, arguments.language), &imported.policies);
+    write(folder, &files, &others, arguments.force)?;
     let names: Vec<_> = files.iter().map(|(name, _)| folder.join(name).display().to_string()).collect();
     output::print(&format!("{}\n", names.join("\n"))).map(|()| Exit::Fine)
 }
@@ -80,24 +80,37 @@ fn stem(files: &[PathBuf], language: ImportLanguage) -> String {
     if stem.is_empty() { otherwise.to_owned() } else { stem.to_owned() }
 }
 
-/// One file for each kind of document that there is.
-fn files(stem: &str, set: &PolicySet) -> Vec<(String, String)> {
+/// A file's name and its text.
+type NamedText = (String, String);
+
+/// One file for each kind of document that there is, and the names of the files that there would be for the others.
+fn files(stem: &str, set: &PolicySet) -> (Vec<NamedText>, Vec<String>) {
     let inventory = PolicySet { inventory: set.inventory.clone(), ..PolicySet::default() };
     let site = PolicySet { site: set.site.clone(), ..PolicySet::default() };
     let cluster = PolicySet { cluster_policies: set.cluster_policies.clone(), ..PolicySet::default() };
     let policies = PolicySet { policies: set.policies.clone(), ..PolicySet::default() };
-    [("inventory", inventory), ("site", site), ("cluster-policies", cluster), ("policies", policies)]
-        .into_iter()
-        .filter(|(_, part)| *part != PolicySet::default())
-        .map(|(kind, part)| (format!("{stem}-{kind}.yaml"), text::to_yaml(&part)))
-        .collect()
+    let (mut files, mut others) = (Vec::new(), Vec::new());
+    for (kind, part) in
+        [("inventory", inventory), ("site", site), ("cluster-policies", cluster), ("policies", policies)]
+    {
+        let name = format!("{stem}-{kind}.yaml");
+        if part == PolicySet::default() {
+            others.push(name);
+        } else {
+            files.push((name, text::to_yaml(&part)));
+        }
+    }
+    (files, others)
 }
 
-/// Writes all files or none: first beside their places, then into them.
-fn write(folder: &Path, files: &[(String, String)], force: bool) -> Result<(), Failure> {
+/// Writes all files or none: first beside their places, then into them. `others` are what an earlier import of the same
+/// name may have left: they would go on being read with the rest of the folder, so that they go.
+fn write(folder: &Path, files: &[NamedText], others: &[String], force: bool) -> Result<(), Failure> {
     fs::create_dir_all(folder).map_err(|error| Failure::file(&folder.display().to_string(), "create", &error))?;
     let places: Vec<_> = files.iter().map(|(name, _)| folder.join(name)).collect();
-    if !force && let Some(there) = places.iter().find(|place| place.symlink_metadata().is_ok()) {
+    let others: Vec<_> = others.iter().map(|name| folder.join(name)).collect();
+    let mut there = places.iter().chain(&others).filter(|place| place.symlink_metadata().is_ok());
+    if !force && let Some(there) = there.next() {
         return Err(exists(there));
     }
     let mut drafts = Drafts(Vec::new());
@@ -118,12 +131,21 @@ fn write(folder: &Path, files: &[(String, String)], force: bool) -> Result<(), F
             _ => Failure::file(&place.display().to_string(), "put in place", &error),
         })?;
     }
+    for other in &others {
+        match fs::remove_file(other) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Failure::file(&other.display().to_string(), "remove what an earlier import left", &error));
+            }
+            _ => {}
+        }
+    }
     let synced = File::open(folder).and_then(|folder| folder.sync_all());
     synced.map_err(|error| Failure::system(format!("{}: cannot sync: {}", folder.display(), plain(&error))))
 }
 
 fn exists(place: &Path) -> Failure {
-    Failure::input(format!("{} is there already", place.display())).help("--force overwrites it")
+    Failure::input(format!("{} is there already", place.display()))
+        .help("--force replaces what an earlier import wrote")
 }
 
 /// Files that are not in place yet; they are gone when this is.
