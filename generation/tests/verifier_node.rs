@@ -85,6 +85,7 @@ const A: [u8; 4] = [10, 0, 0, 1];
 const B: [u8; 4] = [10, 0, 0, 2];
 const SYN: u8 = 2;
 const SYN_ACK: u8 = 0x12;
+const ACK: u8 = 0x10;
 const LOOPBACK: u32 = 1;
 
 fn open(root: &Path) -> Node {
@@ -124,6 +125,7 @@ fn denies_and_lets_replies_through_until_policy_changes() {
     assert!(!staged.run_ingress(&segment(A, B, (443, 5000), SYN), LOOPBACK).unwrap(), "a bare SYN is no reply");
     assert!(staged.run_ingress(&segment(A, B, (443, 5000), SYN_ACK), LOOPBACK).unwrap(), "a reply passes");
     assert!(!staged.run_ingress(&segment(A, B, (443, 5001), SYN_ACK), LOOPBACK).unwrap(), "not of that connection");
+    assert!(staged.run_ingress(&segment(A, B, (443, 5000), ACK), LOOPBACK).unwrap(), "the connection goes on");
     node.commit(staged).unwrap();
     let [established, opening] = node.connections().unwrap();
     assert_eq!((established.len(), opening.len()), (1, 0), "the answer moved the connection");
@@ -138,7 +140,7 @@ fn denies_and_lets_replies_through_until_policy_changes() {
     assert!(node.connections().unwrap()[0].is_empty(), "what policy no longer allows is forgotten");
 
     let totals = node.reason_counts().unwrap();
-    assert_eq!(totals[usize::from(reason::REPLY)].packets, 2);
+    assert_eq!(totals[usize::from(reason::REPLY)].packets, 3);
     assert_eq!(totals[usize::from(reason::COUNT)].packets, 4, "denied by a rule");
     assert_eq!(staged.rule_counts().unwrap()[1].packets, 1);
 }
