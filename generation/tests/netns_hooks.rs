@@ -77,10 +77,9 @@ impl Bench {
 
     /// Which of two ports can be reached, in both directions; `passes` must be one of them.
     fn hold(&self, passes: u16, refused: Option<u16>, context: &str) {
-        for (from, to, sender, receiver, low) in [
-            (&self.outside, &self.node, OUTSIDE, GUARDED, 1),
-            (&self.node, &self.outside, GUARDED, OUTSIDE, 2),
-        ] {
+        for (from, to, sender, receiver, low) in
+            [(&self.outside, &self.node, OUTSIDE, GUARDED, 1), (&self.node, &self.outside, GUARDED, OUTSIDE, 2)]
+        {
             let tap = Tap::open(to, Some(receiver)).unwrap();
             let station = |low: u8| Station { mac: [2, 0, 0, 0, 0, low], address: [10, 0, 0, low].into() };
             let way = Way { from: station(low), to: station(3 - low) };
@@ -148,9 +147,11 @@ fn only(port: u16) -> Compiled {
     let text = format!(
         "apiVersion: gabion.dev/v1alpha1\nkind: ClusterPolicy\nmetadata: {{name: test}}\nspec:\n  \
          tier: {{name: test, order: 0}}\n  subject: any\n  \
-         ingress:\n    - {{name: in, action: allow, stateless: true, services: [{{protocol: udp, ports: {port}}}]}}\n    \
+         ingress:\n    - {{name: in, action: allow, stateless: true, \
+         services: [{{protocol: udp, ports: {port}}}]}}\n    \
          - {{name: no, action: deny}}\n  \
-         egress:\n    - {{name: out, action: allow, stateless: true, services: [{{protocol: udp, ports: {port}}}]}}\n    \
+         egress:\n    - {{name: out, action: allow, stateless: true, \
+         services: [{{protocol: udp, ports: {port}}}]}}\n    \
          - {{name: none, action: deny}}\n"
     );
     compile(&parse(&[Source::new("test", text)]).unwrap(), &Options::default()).unwrap()
