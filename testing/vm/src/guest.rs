@@ -26,8 +26,8 @@ pub struct Outcome {
 }
 
 /// Boots `kernel` with the files given (path in the guest, path on the host), runs `command` there as root and waits
-/// for its end. /proc, /sys, /dev, /tmp, bpffs, tracefs and cgroup v2 are mounted. Every file is readable and
-/// executable.
+/// for its end. Variables for the command stand before it, as `NAME=VALUE`. /proc, /sys, /dev, /tmp, bpffs, tracefs and
+/// cgroup v2 are mounted. Every file is readable and executable.
 pub fn run(kernel: &Kernel, files: &[(&str, &Path)], command: &[&str]) -> Result<Outcome, Error> {
     let init = crate::program("gabion-testing-vm", "gabion-guest")?;
     let initramfs = initramfs(kernel, &init, files, command)?;

@@ -32,6 +32,12 @@ pub fn path() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("instructions.json")
 }
 
+/// Whether counts are kept for this series.
+pub fn is_recorded(series: &str) -> std::io::Result<bool> {
+    let text = std::fs::read_to_string(path())?;
+    Ok(Record::read(&text)?.0.contains_key(series))
+}
+
 /// Compares what a guest of this series printed with the kept file. With GABION_RECORD set the file is rewritten
 /// instead, for a change that is meant and will be committed with its reason.
 ///

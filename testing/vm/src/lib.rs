@@ -9,6 +9,7 @@ mod guest;
 pub mod instructions;
 mod kernel;
 mod static_build;
+pub mod suite;
 
 pub use guest::{Outcome, run};
 pub use kernel::{Kernel, SERIES};

@@ -23,6 +23,8 @@ fn executable(arguments: &[&str]) -> Result<PathBuf, Error> {
     cargo.arg(crate::folder().join("build")).current_dir(env!("CARGO_MANIFEST_DIR"));
     // Emulated, an optimised program is worth its compile time; symbols only make the initramfs larger.
     cargo.env("CARGO_PROFILE_DEV_OPT_LEVEL", "1").env("CARGO_PROFILE_DEV_DEBUG", "0");
+    // Guests run nothing without kernel programs.
+    cargo.env("GABION_REQUIRE_BPF", "1");
     cargo.env("CARGO_PROFILE_DEV_STRIP", "symbols").env("RUSTFLAGS", "-C target-feature=+crt-static");
     // What the surrounding `cargo test` set for its own packages is not meant for these.
     cargo.env_remove("CARGO_ENCODED_RUSTFLAGS").env_remove("CARGO_TARGET_DIR");

@@ -55,14 +55,17 @@ fn guest() -> Result<(), Box<dyn Error>> {
     load_modules()?;
     let port = OpenOptions::new().write(true).open("/dev/ttyS1")?;
     let command = fs::read_to_string("/command")?;
-    let mut words = command.split('\0');
-    let program = words.next().unwrap_or_default();
+    // As env(1) has it: what is set for the command stands before it.
+    let words: Vec<&str> = command.split('\0').collect();
+    let variables = words.iter().map_while(|word| word.split_once('='));
+    let (program, arguments) = words[variables.clone().count()..].split_first().ok_or("/command names no program")?;
     let status = Command::new(program)
-        .args(words)
+        .args(arguments)
         .env("PATH", "/bin:/")
         .env("HOME", "/tmp")
         .env("RUST_BACKTRACE", "1")
         .env("GABION_REQUIRE_ROOT", "1")
+        .envs(variables)
         .stdout(port.try_clone()?)
         .stderr(port.try_clone()?)
         .status();

@@ -5,19 +5,21 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use gabion_testing_vm::{Error, Kernel, SERIES, program, run};
+use gabion_testing_vm::suite::SUITES;
+use gabion_testing_vm::{Error, Kernel, Outcome, SERIES, program, run};
 
 const USAGE: &str = "usage: ./x vm prepare
-       ./x vm run SERIES PROGRAM [ARGUMENT]...   (a statically linked program of the host; SERIES is 6.1 or 6.12)
-       ./x vm probe                              (which kernels boot, and what they can do)";
+       ./x vm run SERIES [NAME=VALUE]... PROGRAM [ARGUMENT]...
+                           (a statically linked program of the host; SERIES is 6.1 or 6.12)
+       ./x vm probe        (which kernels boot, and what they can do)";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
         ["prepare"] => prepare(),
-        ["probe"] => SERIES.iter().try_fold(0, |worst, series| Ok(worst.max(boot(series, None, &["--probe"])?))),
-        ["run", series, program, rest @ ..] => boot(series, Some(program), rest),
+        ["probe"] => SERIES.iter().try_fold(0, |worst, series| Ok(worst.max(probe(series)?))),
+        ["run", series, rest @ ..] => run_program(series, rest),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);
@@ -38,15 +40,29 @@ fn prepare() -> Result<i32, Error> {
         println!("guest kernel {series}: {}", kernel.release);
     }
     program("gabion-testing-vm", "gabion-guest")?;
+    for suite in SUITES {
+        suite.build()?;
+    }
     Ok(0)
 }
 
-fn boot(series: &str, host: Option<&str>, arguments: &[&str]) -> Result<i32, Error> {
-    let kernel = Kernel::fetch(series)?;
-    let outcome = match host {
-        Some(host) => run(&kernel, &[("/program", Path::new(host))], &[&["/program"], arguments].concat()),
-        None => run(&kernel, &[], &[&["/init"], arguments].concat()),
-    }?;
+fn probe(series: &str) -> Result<i32, Error> {
+    end(run(&Kernel::fetch(series)?, &[], &["/init", "--probe"])?)
+}
+
+/// Variables, the program of the host, and its arguments.
+fn run_program(series: &str, words: &[&str]) -> Result<i32, Error> {
+    let place = words.iter().take_while(|word| word.contains('=')).count();
+    let Some(program) = words.get(place) else {
+        eprintln!("{USAGE}");
+        return Ok(2);
+    };
+    let mut command = words.to_vec();
+    command[place] = "/program";
+    end(run(&Kernel::fetch(series)?, &[("/program", Path::new(program))], &command)?)
+}
+
+fn end(outcome: Outcome) -> Result<i32, Error> {
     print!("{}", outcome.stdout);
     Ok(outcome.exit)
 }

@@ -1,0 +1,56 @@
+//! The tests of this workspace that guests run. `./x vm prepare` builds them all, so that the time of a test is the
+//! time that it takes inside.
+
+use std::path::PathBuf;
+
+use crate::{Error, program, test_binary};
+
+/// An integration test of a package, and the programs that it looks for beside itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Suite {
+    /// The name of the test.
+    pub name: &'static str,
+    package: &'static str,
+    /// Path in the guest, package, binary.
+    pub programs: &'static [(&'static str, &'static str, &'static str)],
+    /// Which of the tests, when not all.
+    pub arguments: &'static [&'static str],
+}
+
+/// Verifier, verdicts, swap, adoption.
+pub const NODE: Suite = Suite { name: "verifier_node", package: "gabion-generation", programs: &[], arguments: &[] };
+
+/// Random policies and packets: oracle = core = loaded programs.
+pub const AGREEMENT: Suite =
+    Suite { name: "verifier_agreement", package: "gabion-testing-oracle", programs: &[], arguments: &[] };
+
+/// Native XDP, tcx and clsact on a cable between two namespaces, with processes that die.
+pub const HOOKS: Suite = Suite { name: "netns_hooks", package: "gabion-generation", programs: &[], arguments: &[] };
+
+/// The whole agent between a client and a server. Emulated, all of these tests take three minutes on each kernel, so
+/// that only some run; `GABION_ALL_RULES=1` runs the rest as well.
+pub const RULES: Suite = Suite {
+    name: "netns_rules",
+    package: "gabion-testing-netns",
+    programs: &[("/gabion", "gabion", "gabion")],
+    arguments: &["egress_rules_bind", "frames_without_ip", "tags_inside_the_frame"],
+};
+
+/// All of them.
+pub const SUITES: [Suite; 4] = [NODE, AGREEMENT, HOOKS, RULES];
+
+impl Suite {
+    /// Builds the test.
+    pub fn test(&self) -> Result<PathBuf, Error> {
+        test_binary(self.package, self.name)
+    }
+
+    /// Builds the test and what it needs.
+    pub fn build(&self) -> Result<(), Error> {
+        self.test()?;
+        for (_, package, binary) in self.programs {
+            program(package, binary)?;
+        }
+        Ok(())
+    }
+}
