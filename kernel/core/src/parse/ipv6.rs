@@ -106,10 +106,7 @@ fn extensions<B: Bytes>(bytes: &B, first: u8, whole: Payload, facts: &mut Facts)
                 return Ok(rest);
             }
         }
-        // All ways through this header meet here, or the next one would be verified after each of them.
-        let met = bytes.forget(h[0] as usize | (fragmented as usize) << 8);
-        next = met as u8;
-        fragmented = met & 1 << 8 != 0;
+        next = h[0];
     }
     Err(unparsed::EXTENSION_DEPTH)
 }
