@@ -25,12 +25,27 @@ pub struct Outcome {
     pub console: String,
 }
 
+/// Times a guest is started that dies before anything of ours has run.
+const BOOTS: usize = 3;
+
 /// Boots `kernel` with the files given (path in the guest, path on the host), runs `command` there as root and waits
 /// for its end. Variables for the command stand before it, as `NAME=VALUE`. /proc, /sys, /dev, /tmp, bpffs, tracefs and
 /// cgroup v2 are mounted. Every file is readable and executable.
 pub fn run(kernel: &Kernel, files: &[(&str, &Path)], command: &[&str]) -> Result<Outcome, Error> {
     let init = crate::program("gabion-testing-vm", "gabion-guest")?;
     let initramfs = initramfs(kernel, &init, files, command)?;
+    // Under software emulation a kernel now and then falls over while it starts. As long as nothing of ours has run,
+    // that says nothing about us.
+    for _ in 1..BOOTS {
+        match boot(kernel, &initramfs) {
+            Err(Error::Died(_, false)) => {}
+            ended => return ended,
+        }
+    }
+    boot(kernel, &initramfs)
+}
+
+fn boot(kernel: &Kernel, initramfs: &[u8]) -> Result<Outcome, Error> {
     let folder = crate::folder().join(format!("run-{}-{}", std::process::id(), unique()));
     std::fs::create_dir_all(&folder).map_err(Error::file(&folder))?;
     let folder = Folder(folder);
@@ -55,9 +70,9 @@ pub fn run(kernel: &Kernel, files: &[(&str, &Path)], command: &[&str]) -> Result
     }
     let printed = read(&printed);
     let Some((stdout, exit)) = printed.rsplit_once(EXIT) else {
-        return Err(Error::Died(tail(&format!("{console}\n{printed}"))));
+        return Err(Error::Died(tail(&format!("{console}\n{printed}")), !printed.is_empty()));
     };
-    let exit = exit.trim().parse().map_err(|_| Error::Died(tail(&printed)))?;
+    let exit = exit.trim().parse().map_err(|_| Error::Died(tail(&printed), true))?;
     Ok(Outcome { stdout: stdout.to_owned(), exit, console })
 }
 

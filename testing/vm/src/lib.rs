@@ -40,9 +40,9 @@ pub enum Error {
     /// A file is too large for the archive format of the initramfs.
     #[error("{0} has {1} bytes; a file of an initramfs holds less than 4 GiB")]
     TooLarge(String, usize),
-    /// The guest stopped without saying how its command ended.
+    /// The guest stopped without saying how its command ended; whether anything of ours had run.
     #[error("the guest stopped before its command ended; its console closed with:\n{0}")]
-    Died(String),
+    Died(String, bool),
     /// The guest was still running at the limit.
     #[error("the guest was still running after {0} s; its console closed with:\n{1}")]
     TimedOut(u64, String),
