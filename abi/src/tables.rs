@@ -202,6 +202,15 @@ pub mod entry {
     /// Every packet that this entry decides is reported (subject to the rate limit).
     pub const LOG: u64 = 1 << 9;
 
+    /// Where [`DENY`] stands in a word.
+    pub const DENY_BIT: u32 = 32;
+    /// Where [`AUDIT`] stands.
+    pub const AUDIT_BIT: u32 = 33;
+    /// Where [`STATELESS`] stands.
+    pub const STATELESS_BIT: u32 = 40;
+    /// Where [`LOG`] stands.
+    pub const LOG_BIT: u32 = 41;
+
     /// Packs an entry.
     #[must_use]
     pub const fn pack(rule: u32, action: u64, flags: u64) -> u64 {

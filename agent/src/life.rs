@@ -193,6 +193,7 @@ impl Agent {
     /// force, or the last good policy goes into force, and the agent runs on; the error is for a node that has
     /// neither.
     pub fn start(&mut self) -> Result<(), Problem> {
+        let _expedited = self.kernel.expedite();
         let outcome = self.source.build().and_then(|built| self.commit(built, Trigger::Start));
         let problem = match outcome {
             Ok(apply) => {
@@ -308,6 +309,7 @@ impl Agent {
             interfaces: &view,
             settings: &settings,
         };
+        let _expedited = self.kernel.expedite();
         let swapped = self.kernel.install(&plan).map_err(kernel_problem)?;
 
         self.base.fold(&self.names, &swapped.previous_counts);
@@ -453,6 +455,8 @@ impl Agent {
         let mut standing: BTreeSet<u32> = self.kernel.attached().into_iter().collect();
         standing.extend(self.guards.keys());
         let superfluous: Vec<u32> = standing.difference(&wanted).copied().collect();
+        let missing = wanted.iter().any(|index| !self.is_attached(*index));
+        let _expedited = if missing || !superfluous.is_empty() { self.kernel.expedite() } else { None };
         // First nobody relies on their verdicts any more, then they go.
         for index in &superfluous {
             self.guards.remove(index);
@@ -558,7 +562,9 @@ impl Agent {
         self.journal.note(&time, "detaching", self.number(), "").map_err(journal_problem)?;
         // What was counted is folded first: the maps go.
         let counts = self.kernel.rule_counts().unwrap_or_default();
+        let expedited = self.kernel.expedite();
         self.kernel.remove().map_err(kernel_problem)?;
+        drop(expedited);
         tracing::warn!(generation = self.number(), "detached: nothing is enforced any more");
         self.base.fold(&self.names, &counts);
         self.guards.clear();

@@ -9,6 +9,7 @@
 
 mod clsact;
 mod error;
+mod expedite;
 mod folder;
 mod limits;
 mod links;
@@ -19,6 +20,7 @@ mod staged;
 mod state;
 
 pub use error::{Blame, Error};
+pub use expedite::Expedited;
 pub use limits::Sizes;
 pub use links::{Attachment, EgressHook, XdpWay};
 pub use node::{Adopted, Node};

@@ -10,7 +10,9 @@ use aya::maps::{MapData, RingBuf};
 use gabion_abi::event::{Event, Settings, suppressed};
 use gabion_abi::facts::{self, Address};
 use gabion_abi::verdict::{Count, Interface, reason};
-use gabion_generation::{Attachment as Attached, Blame, EgressHook, Error, InterfaceEntry, Node, Sizes, XdpWay};
+use gabion_generation::{
+    Attachment as Attached, Blame, EgressHook, Error, Expedited, InterfaceEntry, Node, Sizes, XdpWay,
+};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 
 use super::{Attachment, Kernel, KernelError, Plan, ReasonCounts, Swapped};
@@ -95,6 +97,7 @@ fn lock(root: &Path) -> Result<File, KernelError> {
 impl Bpf {
     fn open(root: &Path) -> Result<Self, KernelError> {
         let lock = lock(root)?;
+        Expedited::recover(root);
         let mut bpf = Self {
             root: root.to_owned(),
             node: None,
@@ -161,6 +164,10 @@ impl Kernel for Bpf {
 
     fn last_number(&self) -> u32 {
         self.node.as_ref().map_or(0, Node::last_number)
+    }
+
+    fn expedite(&self) -> Option<Expedited> {
+        Expedited::begin(&self.root)
     }
 
     fn install(&mut self, plan: &Plan<'_>) -> Result<Swapped, KernelError> {

@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use gabion_abi::event::{Event, Settings, suppressed};
 use gabion_abi::verdict::{Count, Interface};
+use gabion_generation::Expedited;
 
 use super::{Attachment, Kernel, KernelError, Plan, ReasonCounts, Swapped};
 
@@ -42,6 +43,10 @@ fn refused(message: &str) -> KernelError {
 }
 
 impl Kernel for Fake {
+    fn expedite(&self) -> Option<Expedited> {
+        None
+    }
+
     fn adopted(&self) -> Option<u32> {
         self.0.borrow().generation
     }

@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 
 use gabion_abi::event::{Event, Settings, suppressed};
 use gabion_abi::verdict::{Count, Interface, reason};
+use gabion_generation::Expedited;
 use gabion_policy_compile::Compiled;
 use gabion_policy_model::site::ConnectionLimits;
 
@@ -72,6 +73,9 @@ pub trait Kernel {
 
     /// The largest generation number that the kernel side knows of.
     fn last_number(&self) -> u32;
+
+    /// Keeps the kernel's waits short while hooks change, until it is dropped; none where that cannot be had.
+    fn expedite(&self) -> Option<Expedited>;
 
     /// Puts a generation into force on every interface that is attached, as a whole or not at all: an error leaves the
     /// old one in force.

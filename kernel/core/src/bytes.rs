@@ -1,5 +1,9 @@
 //! Where packet bytes come from.
 
+use gabion_abi::facts::Facts;
+
+use crate::parse::ipv6::{Step, Walk, extension};
+
 /// Packet bytes behind a bounds check. Offsets count from the first byte that the hook sees.
 pub trait Bytes {
     /// Length of the packet in bytes, as far as it can be read.
@@ -14,6 +18,16 @@ pub trait Bytes {
     #[inline(always)]
     fn forget(&self, value: usize) -> usize {
         value
+    }
+
+    /// The next IPv6 extension header of a walk, or the reason why it cannot be parsed. The kernel programs put it into
+    /// a function of its own, which the verifier looks at once instead of once for each header: [`extension`].
+    #[inline(always)]
+    fn extension(&self, walk: &mut Walk, facts: &mut Facts) -> Result<Step, u8>
+    where
+        Self: Sized,
+    {
+        extension(self, walk, facts)
     }
 
     /// Whether there is nothing to read.

@@ -195,43 +195,40 @@ struct Answer {
     stateless: bool,
 }
 
+/// Without a branch: the verifier would follow each way through the many yes and no of two ends.
 #[inline(always)]
 fn weigh(entries: &Entries, ends: u8) -> Answer {
-    let egress = ends & asked::EGRESS != 0;
-    let ingress = ends & asked::INGRESS != 0;
-    let is = |consulted: bool, word: u64, action: u64| consulted && entry::action(word) == action;
-    let has = |consulted: bool, word: u64, flag: u64| consulted && entry::has(word, flag);
+    const _: () = assert!(asked::EGRESS == 1 && asked::INGRESS == 2 && entry::DENY == 1 && entry::AUDIT == 2);
+    const _: () = assert!(PASS == 0 && DROP == 1 && reason::RULE == 0 && direction::EGRESS == 0 && NO_RULE == u32::MAX);
+    let ends = ends as u64;
+    // All ones for an end that was asked, and what its entry says then.
+    let egress = (ends & 1).wrapping_neg();
+    let ingress = (ends >> 1 & 1).wrapping_neg();
+    let bit = |word: u64, of: u32| word >> of & 1;
+    let (from, to) = (entries.egress & egress, entries.ingress & ingress);
 
-    let denied_ingress = is(ingress, entries.ingress, entry::DENY);
-    let denied = denied_ingress || is(egress, entries.egress, entry::DENY);
-    let audit_ingress = is(ingress, entries.ingress, entry::AUDIT);
-    let audit = audit_ingress || is(egress, entries.egress, entry::AUDIT);
+    let denied_ingress = bit(to, entry::DENY_BIT);
+    let denied = denied_ingress | bit(from, entry::DENY_BIT);
+    let audit_ingress = bit(to, entry::AUDIT_BIT);
+    let audit = audit_ingress | bit(from, entry::AUDIT_BIT);
     // Who is named: the denying end before the auditing one before the one that was asked, and of two the ingress.
-    let names_ingress = if denied {
-        denied_ingress
-    } else if audit {
-        audit_ingress
-    } else {
-        ingress
-    };
-    let decisive = if names_ingress { entries.ingress } else { entries.egress };
-    let log = if denied {
-        entry::has(decisive, entry::LOG)
-    } else {
-        has(egress, entries.egress, entry::LOG) || has(ingress, entries.ingress, entry::LOG)
-    };
+    let names_ingress = denied_ingress | (denied ^ 1) & (audit_ingress | (audit ^ 1) & ingress & 1);
+    let named = names_ingress.wrapping_neg();
+    let decisive = to & named | from & !named;
+    let log = bit(decisive, entry::LOG_BIT) | (denied ^ 1) & (bit(from, entry::LOG_BIT) | bit(to, entry::LOG_BIT));
+    let audited = (audit & (denied ^ 1)) as u8;
     Answer {
         verdict: Verdict {
             rule: entry::rule(decisive),
-            egress_rule: if egress { entry::rule(entries.egress) } else { NO_RULE },
-            ingress_rule: if ingress { entry::rule(entries.ingress) } else { NO_RULE },
-            action: if denied { DROP } else { PASS },
-            reason: if audit && !denied { reason::AUDIT_RULE } else { reason::RULE },
-            direction: if names_ingress { direction::INGRESS } else { direction::EGRESS },
+            egress_rule: entry::rule(from) | !egress as u32,
+            ingress_rule: entry::rule(to) | !ingress as u32,
+            action: denied as u8,
+            reason: audited * reason::AUDIT_RULE,
+            direction: names_ingress as u8,
             log: log as u8,
         },
-        denied,
-        stateless: has(egress, entries.egress, entry::STATELESS) || has(ingress, entries.ingress, entry::STATELESS),
+        denied: denied != 0,
+        stateless: bit(from | to, entry::STATELESS_BIT) != 0,
     }
 }
 
@@ -335,6 +332,8 @@ fn ends_asked<W: World>(world: &W, place: Place, facts: &Facts) -> u8 {
 }
 
 /// Judges one packet at one hook: `case.facts` at `case.place`, into `case.verdict`.
+///
+/// One look at the connection, whatever it is asked for: each would be a copy of the same way for the verifier.
 #[inline(always)]
 pub fn judge<W: World>(world: &W, packet: &W::Packet, case: &mut Case) {
     case.ends = ends_asked(world, case.place, &case.facts);
@@ -343,48 +342,59 @@ pub fn judge<W: World>(world: &W, packet: &W::Packet, case: &mut Case) {
     world.entries(&case.facts, source, destination, &mut case.entries);
     let answer = weigh(&case.entries, case.ends);
     case.verdict = answer.verdict;
-    if answer.denied {
-        if let Some(reason) = excuse(world, packet, case) {
-            case.verdict.action = PASS;
-            case.verdict.reason = reason;
+    case.task = question(world, packet, case, answer.denied, answer.stateless);
+    let known = case.task != task::NONE && look(world, case);
+    if case.verdict.action == DROP {
+        if known {
+            pardon(case, if case.task == task::RELATED { reason::RELATED } else { reason::REPLY });
+        } else if world.audit_mode() {
+            return pardon(case, reason::AUDIT_MODE);
         }
-    } else if !answer.stateless
-        && let Some(key) = conn_key(&case.facts)
-    {
-        case.key = key;
-        case.task = task::KEEP;
-        look(world, case);
     }
-    let first = case.facts.unparsed == unparsed::NONE && case.facts.fragment == FRAGMENT_FIRST;
     // In audit mode the rest of a datagram is reported as its first fragment was.
-    if first && case.verdict.action == PASS && case.verdict.reason != reason::AUDIT_MODE {
+    if case.verdict.action == PASS && is_first_fragment(&case.facts) {
         world.remember_fragment(&fragment_key(&case.facts), world.now_ns());
     }
 }
 
-/// Why a denied packet passes all the same.
 #[inline(always)]
-fn excuse<W: World>(world: &W, packet: &W::Packet, case: &mut Case) -> Option<u8> {
-    if is_failsafe(world, case.place, &case.facts) {
-        return Some(reason::FAILSAFE);
-    }
-    if follows_first_fragment(world, &case.facts) {
-        return Some(reason::FRAGMENT);
-    }
-    if conn::is_icmp_error(&case.facts) {
-        // An error does not keep the connection alive: anybody on the way can send one.
-        case.task = task::RELATED;
-        if world.quote(packet, case) && look(world, case) {
-            return Some(reason::RELATED);
+fn pardon(case: &mut Case, reason: u8) {
+    case.verdict.action = PASS;
+    case.verdict.reason = reason;
+}
+
+#[inline(always)]
+fn is_first_fragment(facts: &Facts) -> bool {
+    facts.unparsed == unparsed::NONE && facts.fragment == FRAGMENT_FIRST
+}
+
+/// What the connection of a packet is to be looked at for, its key in `case.key`. Pardons what passes without one.
+#[inline(always)]
+fn question<W: World>(world: &W, packet: &W::Packet, case: &mut Case, denied: bool, stateless: bool) -> u8 {
+    if denied {
+        if is_failsafe(world, case.place, &case.facts) {
+            pardon(case, reason::FAILSAFE);
+            return task::NONE;
         }
-    } else if conn::answers(&case.facts)
-        && let Some(key) = conn_key(&case.facts)
-    {
-        case.key = reversed(&key);
-        case.task = task::REPLY;
-        if look(world, case) {
-            return Some(reason::REPLY);
+        if follows_first_fragment(world, &case.facts) {
+            pardon(case, reason::FRAGMENT);
+            return task::NONE;
         }
+        if conn::is_icmp_error(&case.facts) {
+            // An error does not keep the connection alive: anybody on the way can send one.
+            return if world.quote(packet, case) { task::RELATED } else { task::NONE };
+        }
+        if !conn::answers(&case.facts) {
+            return task::NONE;
+        }
+    } else if stateless {
+        return task::NONE;
     }
-    if world.audit_mode() { Some(reason::AUDIT_MODE) } else { None }
+    let Some(key) = conn_key(&case.facts) else { return task::NONE };
+    if !denied {
+        case.key = key;
+        return task::KEEP;
+    }
+    case.key = reversed(&key);
+    task::REPLY
 }

@@ -16,6 +16,8 @@ pub mod task {
     pub const REPLY: u8 = 1;
     /// Policy denies the ICMP error: is it about a connection? The key is the quoted packet's.
     pub const RELATED: u8 = 2;
+    /// Nothing: the packet has no connection, or none that matters.
+    pub const NONE: u8 = 3;
 }
 
 /// What policy said about the first direction of a connection that an older generation let go.

@@ -3,14 +3,16 @@
 use aya_ebpf::bindings::{__sk_buff, TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
+use gabion_abi::facts::Facts;
 use gabion_abi::verdict::{DROP, hook, interface};
 use gabion_kernel_core::judge::{Case, Place, World, judge, quote, was_judged};
 use gabion_kernel_core::offload::with_offloaded_tag;
+use gabion_kernel_core::parse::ipv6::{Walk, extension};
 use gabion_kernel_core::parse::parse_into;
 
 use crate::count::gabion_count;
 use crate::maps;
-use crate::packet::{Hook, Packet};
+use crate::packet::{Hook, Packet, encoded};
 use crate::world::Maps;
 
 /// Bytes that hold all headers of all but contrived packets: 14 Ethernet, 8 VLAN, 40 IPv6, 60 TCP, and room
@@ -18,13 +20,14 @@ use crate::world::Maps;
 const HEADER_BYTES: u32 = 192;
 
 /// The packet at the tc hook.
+#[derive(Clone, Copy)]
 pub struct Departure(*mut __sk_buff);
 
 #[inline(always)]
-fn packet(context: *mut __sk_buff, case: &mut Case) -> Packet {
+fn packet(context: *mut __sk_buff, forgotten: Option<*mut u64>) -> Packet<Departure> {
     // SAFETY: the context is the kernel's, and its fields are plain integers to us.
     let (data, data_end, length) = unsafe { ((*context).data, (*context).data_end, (*context).len) };
-    Packet::new(data as usize, data_end as usize, length as usize, &raw mut case.forgotten)
+    Packet::new(Departure(context), data as usize, data_end as usize, length as usize, forgotten)
 }
 
 /// [`parse_into`] as a global function: verified by itself.
@@ -36,7 +39,7 @@ pub extern "C" fn gabion_egress_parse(context: *mut __sk_buff, case: *mut Case, 
     }
     // SAFETY: the only caller passes an exclusive reference.
     let case = unsafe { &mut *case };
-    let packet = packet(context, case);
+    let packet = packet(context, Some(&raw mut case.forgotten));
     parse_into(&packet, layer3 != 0, &mut case.facts);
     1
 }
@@ -50,14 +53,31 @@ pub extern "C" fn gabion_egress_quote(context: *mut __sk_buff, case: *mut Case) 
     }
     // SAFETY: the only caller passes an exclusive reference.
     let case = unsafe { &mut *case };
-    let packet = packet(context, case);
+    let packet = packet(context, Some(&raw mut case.forgotten));
     quote(&packet, case) as u32
+}
+
+/// [`extension`] as a global function.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn gabion_egress_extension(context: *mut __sk_buff, walk: *mut Walk, facts: *mut Facts) -> u32 {
+    if walk.is_null() || facts.is_null() {
+        return 0;
+    }
+    // SAFETY: the only caller passes exclusive references.
+    let (walk, facts) = unsafe { (&mut *walk, &mut *facts) };
+    encoded(extension(&packet(context, None), walk, facts))
 }
 
 impl Hook for Departure {
     #[inline(always)]
     fn parse(&self, case: &mut Case, layer3: bool) {
         gabion_egress_parse(self.0, case, layer3 as u32);
+    }
+
+    #[inline(always)]
+    fn extension(&self, walk: &mut Walk, facts: &mut Facts) -> u32 {
+        gabion_egress_extension(self.0, walk, facts)
     }
 
     #[inline(always)]

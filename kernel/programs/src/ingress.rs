@@ -5,23 +5,26 @@ use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::generated::bpf_xdp_get_buff_len;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
+use gabion_abi::facts::Facts;
 use gabion_abi::verdict::{DROP, hook, interface};
 use gabion_kernel_core::judge::{Case, Place, World, judge, quote};
+use gabion_kernel_core::parse::ipv6::{Walk, extension};
 use gabion_kernel_core::parse::parse_into;
 
 use crate::count::gabion_count;
 use crate::maps;
-use crate::packet::{Hook, Packet};
+use crate::packet::{Hook, Packet, encoded};
 use crate::world::Maps;
 
 /// The packet at the XDP hook.
+#[derive(Clone, Copy)]
 pub struct Arrival(*mut xdp_md);
 
 #[inline(always)]
-fn packet(context: *mut xdp_md, case: &mut Case) -> Packet {
+fn packet(context: *mut xdp_md, forgotten: Option<*mut u64>) -> Packet<Arrival> {
     // SAFETY: the context is the kernel's, and its fields are plain integers to us; the helper only reads it.
     let (data, data_end, length) = unsafe { ((*context).data, (*context).data_end, bpf_xdp_get_buff_len(context)) };
-    Packet::new(data as usize, data_end as usize, length as usize, &raw mut case.forgotten)
+    Packet::new(Arrival(context), data as usize, data_end as usize, length as usize, forgotten)
 }
 
 /// [`parse_into`] as a global function: verified by itself.
@@ -33,7 +36,7 @@ pub extern "C" fn gabion_ingress_parse(context: *mut xdp_md, case: *mut Case, la
     }
     // SAFETY: the only caller passes an exclusive reference.
     let case = unsafe { &mut *case };
-    let packet = packet(context, case);
+    let packet = packet(context, Some(&raw mut case.forgotten));
     parse_into(&packet, layer3 != 0, &mut case.facts);
     1
 }
@@ -47,14 +50,31 @@ pub extern "C" fn gabion_ingress_quote(context: *mut xdp_md, case: *mut Case) ->
     }
     // SAFETY: the only caller passes an exclusive reference.
     let case = unsafe { &mut *case };
-    let packet = packet(context, case);
+    let packet = packet(context, Some(&raw mut case.forgotten));
     quote(&packet, case) as u32
+}
+
+/// [`extension`] as a global function.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn gabion_ingress_extension(context: *mut xdp_md, walk: *mut Walk, facts: *mut Facts) -> u32 {
+    if walk.is_null() || facts.is_null() {
+        return 0;
+    }
+    // SAFETY: the only caller passes exclusive references.
+    let (walk, facts) = unsafe { (&mut *walk, &mut *facts) };
+    encoded(extension(&packet(context, None), walk, facts))
 }
 
 impl Hook for Arrival {
     #[inline(always)]
     fn parse(&self, case: &mut Case, layer3: bool) {
         gabion_ingress_parse(self.0, case, layer3 as u32);
+    }
+
+    #[inline(always)]
+    fn extension(&self, walk: &mut Walk, facts: &mut Facts) -> u32 {
+        gabion_ingress_extension(self.0, walk, facts)
     }
 
     #[inline(always)]

@@ -4,7 +4,7 @@ use gabion_abi::facts::{
     Address, EXTENSION_LIMIT, FAMILY_V6, FRAGMENT_FIRST, FRAGMENT_LATER, FRAGMENT_NONE, Facts, protocol, unparsed,
 };
 
-use super::{Payload, Reason, joined, later_fragment};
+use super::{Payload, Reason, bounded, later_fragment};
 use crate::bytes::Bytes;
 
 /// The fixed header.
@@ -75,45 +75,81 @@ pub(super) fn header<B: Bytes>(bytes: &B, packet: Payload, facts: &mut Facts) ->
     extensions(bytes, h[6], Payload { start, end: start + length }, facts)
 }
 
+/// How far the walk along the extension headers has come.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Walk {
+    /// Offset of the next header.
+    start: u32,
+    /// Offset at which the packet's payload ends.
+    end: u32,
+    /// Offset of the first header behind the fixed one.
+    first: u32,
+    /// Type of the next header.
+    next: u8,
+    /// 1 behind a fragment header.
+    fragmented: u8,
+    /// 1 behind any extension header.
+    depth: u8,
+    /// Explicit padding.
+    padding: u8,
+}
+
+/// What the next step of a walk found, when no fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Another extension header follows.
+    More,
+    /// The transport header or the fragment's data follows.
+    Last,
+}
+
 /// Follows the extension headers. Sets the protocol and the fragment fields.
 #[inline(always)]
-fn extensions<B: Bytes>(bytes: &B, first: u8, whole: Payload, facts: &mut Facts) -> Result<Payload, Reason> {
-    let mut next = first;
-    let mut rest = whole;
-    let mut fragmented = false;
+fn extensions<B: Bytes>(bytes: &B, next: u8, whole: Payload, facts: &mut Facts) -> Result<Payload, Reason> {
     if !is_extension(next) {
         facts.protocol = next;
-        return Ok(rest);
+        return Ok(whole);
     }
-    // Asked at the end of each turn: Linux 6.1 takes a loop only when its way back is a jump.
-    for position in 0..EXTENSION_LIMIT {
-        let h = rest.head::<EXTENSION_MINIMUM, B>(bytes).ok_or(unparsed::EXTENSION_MALFORMED)?;
-        let length = extension_length(next, h[1])?;
-        if length > rest.len() || (next == protocol::HOP_BY_HOP && position != 0) {
-            return Err(unparsed::EXTENSION_MALFORMED);
-        }
-        rest.start = joined(bytes, rest.start + length);
-        if next == protocol::FRAGMENT {
-            // A second one would need two rounds of reassembly; no sender makes that.
-            if fragmented {
-                return Err(unparsed::EXTENSION_MALFORMED);
-            }
-            fragmented = true;
-            fragment(h, whole, rest, facts)?;
-            if facts.fragment == FRAGMENT_LATER {
-                return Ok(rest);
-            }
-        }
-        // All ways through this header meet here, or the next one would be verified after each of them.
-        let met = bytes.forget(h[0] as usize | (fragmented as usize) << 8);
-        next = met as u8;
-        fragmented = met & 1 << 8 != 0;
-        if !is_extension(next) {
-            facts.protocol = next;
-            return Ok(rest);
+    let (start, end) = (whole.start as u32, whole.end as u32);
+    let mut walk = Walk { start, end, first: start, next, fragmented: 0, depth: 0, padding: 0 };
+    for _ in 0..EXTENSION_LIMIT {
+        if bytes.extension(&mut walk, facts)? == Step::Last {
+            return Ok(Payload { start: bounded(walk.start as usize), end: whole.end });
         }
     }
     Err(unparsed::EXTENSION_DEPTH)
+}
+
+/// One extension header: [`Bytes::extension`].
+#[inline(always)]
+pub fn extension<B: Bytes>(bytes: &B, walk: &mut Walk, facts: &mut Facts) -> Result<Step, Reason> {
+    let next = walk.next;
+    let rest = Payload { start: bounded(walk.start as usize), end: walk.end as usize };
+    let h = rest.head::<EXTENSION_MINIMUM, B>(bytes).ok_or(unparsed::EXTENSION_MALFORMED)?;
+    let length = extension_length(next, h[1])?;
+    if length > rest.len() || (next == protocol::HOP_BY_HOP && walk.depth != 0) {
+        return Err(unparsed::EXTENSION_MALFORMED);
+    }
+    walk.depth = 1;
+    walk.next = h[0];
+    walk.start = (rest.start + length) as u32;
+    if next == protocol::FRAGMENT {
+        // A second one would need two rounds of reassembly; no sender makes that.
+        if walk.fragmented != 0 {
+            return Err(unparsed::EXTENSION_MALFORMED);
+        }
+        walk.fragmented = 1;
+        fragment(h, walk, facts)?;
+        if facts.fragment == FRAGMENT_LATER {
+            return Ok(Step::Last);
+        }
+    }
+    if is_extension(h[0]) {
+        return Ok(Step::More);
+    }
+    facts.protocol = h[0];
+    Ok(Step::Last)
 }
 
 /// Octets of an extension header, by its type and length field.
@@ -130,7 +166,7 @@ pub(crate) fn extension_length(kind: u8, length: u8) -> Result<usize, Reason> {
 }
 
 #[inline(always)]
-fn fragment(h: [u8; 8], whole: Payload, data: Payload, facts: &mut Facts) -> Result<(), Reason> {
+fn fragment(h: [u8; 8], walk: &Walk, facts: &mut Facts) -> Result<(), Reason> {
     let field = u16::from_be_bytes([h[2], h[3]]);
     let offset = (field & 0xfff8) as usize;
     let more = field & 1 != 0;
@@ -151,6 +187,6 @@ fn fragment(h: [u8; 8], whole: Payload, data: Payload, facts: &mut Facts) -> Res
     }
     facts.protocol = h[0];
     // The reassembled payload length counts the headers before the fragment header, not that one.
-    let before = data.start - whole.start - EXTENSION_MINIMUM;
-    later_fragment(FAMILY_V6, h[0], offset, data.len(), before)
+    let before = (walk.start.saturating_sub(walk.first) as usize).saturating_sub(EXTENSION_MINIMUM);
+    later_fragment(FAMILY_V6, h[0], offset, walk.end.saturating_sub(walk.start) as usize, before)
 }

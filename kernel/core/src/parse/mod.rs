@@ -26,7 +26,7 @@ use gabion_abi::facts::{
 use crate::bytes::Bytes;
 
 pub(crate) mod ipv4;
-pub(crate) mod ipv6;
+pub mod ipv6;
 mod link;
 mod transport;
 
@@ -118,11 +118,17 @@ fn transport_minimum(family: u8, protocol: u8) -> usize {
     }
 }
 
-/// An offset at which ways through the headers meet. The mask changes nothing (the longest chain of headers
-/// ends below 16,500); it is the bound by which the verifier lets the offset into a packet pointer.
+/// An offset at which ways through the headers meet.
 #[inline(always)]
 pub(crate) fn joined<B: Bytes>(bytes: &B, offset: usize) -> usize {
-    bytes.forget(offset) & 0x7fff
+    bounded(bytes.forget(offset))
+}
+
+/// The mask changes nothing (the longest chain of headers ends below 16,500); it is the bound by which the
+/// verifier lets an offset that it knows nothing of into a packet pointer.
+#[inline(always)]
+pub(crate) const fn bounded(offset: usize) -> usize {
+    offset & 0x7fff
 }
 
 /// Whether the protocol is ICMP in IPv4 or ICMPv6 in IPv6.
