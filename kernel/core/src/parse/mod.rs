@@ -88,6 +88,8 @@ fn headers<B: Bytes>(bytes: &B, layer3: bool, facts: &mut Facts) -> Result<(), R
     if facts.fragment == FRAGMENT_LATER {
         return Ok(());
     }
+    // All ways through the network header meet here, or each would go through the transport headers by itself.
+    let segment = Payload { start: joined(bytes, segment.start), end: bytes.forget(segment.end) };
     transport::header(bytes, segment, facts)
 }
 
