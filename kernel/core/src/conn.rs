@@ -61,10 +61,7 @@ pub const fn is_icmp_error(packet: &Facts) -> bool {
 
 #[inline(always)]
 const fn has_state(packet: &Facts) -> bool {
-    packet.unparsed == unparsed::NONE
-        && packet.family != facts::FAMILY_NONE
-        && packet.fragment != FRAGMENT_LATER
-        && !packet.is_link_control()
+    packet.unparsed == unparsed::NONE && packet.family != facts::FAMILY_NONE && packet.fragment != FRAGMENT_LATER
 }
 
 /// Whether the packet, allowed by policy, opens a connection when none is known.

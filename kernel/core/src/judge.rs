@@ -325,12 +325,12 @@ fn ends_asked<W: World>(world: &W, place: Place, facts: &Facts) -> u8 {
         if facts.family != FAMILY_NONE && world.is_local(facts.family, &facts.destination) {
             asked::INGRESS
         } else {
-            asked::INGRESS | asked::EGRESS
+            asked::BOTH
         }
     } else if place.source_ifindex == 0 {
         asked::EGRESS
     } else {
-        asked::INGRESS | asked::EGRESS
+        asked::BOTH
     }
 }
 
@@ -338,6 +338,8 @@ fn ends_asked<W: World>(world: &W, place: Place, facts: &Facts) -> u8 {
 #[inline(always)]
 pub fn judge<W: World>(world: &W, packet: &W::Packet, case: &mut Case) {
     case.ends = ends_asked(world, case.place, &case.facts);
+    // One end is asked alone when the other's policy has no say: the node itself receives, or sends.
+    case.facts.node = (case.ends != asked::BOTH) as u8;
     let source = world.interface(case.place.source_ifindex).class as u32;
     let destination = world.interface(case.place.destination_ifindex).class as u32;
     world.entries(&case.facts, source, destination, &mut case.entries);

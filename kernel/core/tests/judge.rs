@@ -411,6 +411,19 @@ fn audit_passes_and_says_so() {
     assert!(passes(host.judge(ARRIVAL, packet(SERVER, CLIENT, protocol::UDP, (1, 2), 0)), reason::AUDIT_MODE));
 }
 
+#[test]
+fn the_packet_says_when_an_end_is_the_node_itself() {
+    let host = Host::new();
+    let forwarded = Place { hook: hook::EGRESS as u32, source_ifindex: 3, destination_ifindex: 2 };
+    for (place, destination, node) in
+        [(ARRIVAL, NODE, 1), (ARRIVAL, SERVER, 0), (OWN, SERVER, 1), (forwarded, SERVER, 0), (forwarded, NODE, 0)]
+    {
+        let mut case = Case::new(place, packet(CLIENT, destination, protocol::UDP, (1, 2), 0));
+        judge(&host, &(), &mut case);
+        assert_eq!(case.facts.node, node, "{place:?}");
+    }
+}
+
 proptest! {
     /// Whatever comes in whatever order: what policy denies passes only with a reason, and never back to somebody
     /// whom no allowed packet came from.

@@ -60,7 +60,7 @@ pub struct Defaults<S: Subject = AnySubject> {
     pub egress: DefaultAction,
     /// Exceptions by subject.
     pub subjects: Vec<SubjectDefault<S>>,
-    /// ARP and IPv6 neighbour discovery.
+    /// ARP and genuine IPv6 neighbour discovery.
     pub link_control: DefaultAction,
     /// Packets that cannot be parsed.
     pub unparsed: DefaultAction,

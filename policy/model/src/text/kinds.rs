@@ -385,7 +385,7 @@ static DEFAULTS: Record = Record {
     fields: &[
         optional("ingress", DIRECTION_DEFAULT, "what anyone may receive; allow unless stated"),
         optional("egress", DIRECTION_DEFAULT, "what anyone may send; allow unless stated"),
-        optional("linkControl", DIRECTION_DEFAULT, "ARP and IPv6 neighbour discovery; allow unless stated"),
+        optional("linkControl", DIRECTION_DEFAULT, "ARP and genuine IPv6 neighbour discovery; allow unless stated"),
         optional("unparsed", DIRECTION_DEFAULT, "packets that cannot be parsed; deny unless stated"),
         optional("subjects", List { of: &Map(&SUBJECT_DEFAULT), empty: None }, "exceptions by subject, in order"),
     ],
