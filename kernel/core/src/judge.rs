@@ -18,13 +18,25 @@ use crate::conn;
 use crate::key::{conn_key, quoted, reversed};
 use crate::track::{found, renewal, task, track};
 
-/// The two tables of connections: a flood that nobody answers fills only the first.
+/// The tables of connections. A flood that nobody answers fills only the first, and one of questions that are
+/// answered, each in a packet, not the second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Table {
     /// Nobody has answered yet, or nothing that proves the initiator's address.
     Opening,
-    /// Both sides have sent, and are there.
+    /// Both sides have sent, and are there: protocols that open and close their connections.
     Established,
+    /// Both sides have sent: all other protocols.
+    Datagrams,
+}
+
+impl Table {
+    /// Where a connection lives once it was answered.
+    #[must_use]
+    #[inline(always)]
+    pub const fn answered(protocol: u8) -> Self {
+        if conn::is_connection_oriented(protocol) { Self::Established } else { Self::Datagrams }
+    }
 }
 
 /// One entry of a connection table, in place.

@@ -425,8 +425,21 @@ static CONNECTIONS: Record = Record {
     name: "ConnectionLimits",
     doc: "Connections that are tracked at once.",
     fields: &[
-        optional("established", CONNECTION_COUNT, "of which both sides have sent; 131072 unless stated"),
-        optional("opening", CONNECTION_COUNT, "of which one side has sent; 65536 unless stated"),
+        optional(
+            "established",
+            CONNECTION_COUNT,
+            "TCP, SCTP and DCCP connections of which both sides have sent; 65536 unless stated",
+        ),
+        optional(
+            "datagrams",
+            CONNECTION_COUNT,
+            "connections of all other protocols of which both sides have sent; 65536 unless stated",
+        ),
+        optional(
+            "opening",
+            CONNECTION_COUNT,
+            "connections of any protocol of which one side has sent; 65536 unless stated",
+        ),
         optional("fragments", CONNECTION_COUNT, "datagrams in fragments; 8192 unless stated"),
     ],
     groups: &[],
