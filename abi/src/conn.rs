@@ -68,6 +68,8 @@ pub mod asked {
     pub const EGRESS: u8 = 1;
     /// The destination's ingress.
     pub const INGRESS: u8 = 2;
+    /// Both: neither end is the node itself, as far as the hook can tell.
+    pub const BOTH: u8 = EGRESS | INGRESS;
 }
 
 /// States of a connection.

@@ -29,6 +29,14 @@ impl Address {
             | (self.words[2] as u128) << 32
             | self.words[3] as u128
     }
+
+    /// Whether packets to this IPv6 address stay on the link: a link-local unicast address (fe80::/10), or a
+    /// well-known multicast group of link-local scope (ff02::/16). Groups of wider scope may be forwarded.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_of_link(&self) -> bool {
+        self.words[0] >> 22 == 0xfe80 >> 6 || self.words[0] >> 16 == 0xff02
+    }
 }
 
 /// No network header that carries addresses (GOOSE, LLDP, ARP, ...).
@@ -209,8 +217,13 @@ pub struct Facts {
     pub transport_offset: u16,
     /// Identifier of ICMP and ICMPv6 echo, timestamp and address-mask messages; else 0.
     pub icmp_id: u16,
+    /// Hop limit of IPv6; 0 without an IPv6 header.
+    pub hop_limit: u8,
+    /// 1 when the packet is for the node itself (on arrival) or from it (on departure), else 0. The parser
+    /// cannot know: it is filled in where the packet is judged.
+    pub node: u8,
     /// Explicit padding.
-    pub padding: [u8; 4],
+    pub padding: [u8; 2],
 }
 
 const _: () = assert!(core::mem::size_of::<Facts>() == 80 && core::mem::align_of::<Facts>() == 8);
@@ -239,22 +252,43 @@ impl Facts {
         unparsed: unparsed::NONE,
         transport_offset: 0,
         icmp_id: 0,
-        padding: [0; 4],
+        hop_limit: 0,
+        node: 0,
+        padding: [0; 2],
     };
 
-    /// ARP, or the five neighbour discovery messages of RFC 4861 (ICMPv6 133 to 137): without them
-    /// no address resolves, so only rules that name them judge them.
+    /// ARP, or genuine neighbour discovery: without them no address resolves, so only rules that name
+    /// them judge them.
     #[must_use]
+    #[inline(always)]
     pub const fn is_link_control(&self) -> bool {
-        if self.unparsed != unparsed::NONE {
-            return false;
-        }
-        self.ethertype == ETHERTYPE_ARP
-            || (self.family == FAMILY_V6
-                && self.transport == TRANSPORT_ICMP
-                && self.protocol == protocol::ICMPV6
-                && self.icmp_type >= ND_FIRST
-                && self.icmp_type <= ND_LAST)
+        self.unparsed == unparsed::NONE && (self.ethertype == ETHERTYPE_ARP || self.is_discovery())
+    }
+
+    /// Whether this is ICMPv6 of types 133 to 137, genuine or not.
+    #[must_use]
+    #[inline(always)]
+    pub const fn has_discovery_type(&self) -> bool {
+        self.protocol == protocol::ICMPV6
+            && self.family == FAMILY_V6
+            && self.unparsed == unparsed::NONE
+            && self.transport == TRANSPORT_ICMP
+            && self.icmp_type >= ND_FIRST
+            && self.icmp_type <= ND_LAST
+    }
+
+    /// One of the five neighbour discovery messages (ICMPv6 133 to 137), and one that can be meant for this link:
+    /// no router forwarded it (hop limit 255) and its code is 0, as every receiver checks (RFC 4861 §6.1, §7.1,
+    /// §8.1); it is no fragment (RFC 6980 §5); and it goes no further than the link, or it is the node's own
+    /// business. Anything else of these types is an ordinary packet, which a router forwards like any other.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_discovery(&self) -> bool {
+        self.has_discovery_type()
+            && self.fragment == FRAGMENT_NONE
+            && self.icmp_code == 0
+            && self.hop_limit == ND_HOP_LIMIT
+            && (self.node != 0 || self.destination.is_of_link())
     }
 }
 
@@ -262,3 +296,5 @@ impl Facts {
 pub const ND_FIRST: u8 = 133;
 /// Last ICMPv6 type of neighbour discovery (redirect).
 pub const ND_LAST: u8 = 137;
+/// Hop limit that neighbour discovery is sent with, and that no forwarded packet can have.
+pub const ND_HOP_LIMIT: u8 = 255;

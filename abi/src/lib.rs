@@ -14,6 +14,6 @@ pub mod tables;
 pub mod verdict;
 
 /// Contract of the pinned state that outlives a generation ([`conn`] keys and values, [`event`]
-/// records, interface flags). Raised whenever one of those layouts changes; an agent that finds
-/// another number pinned refuses to adopt it.
-pub const STATE_CONTRACT: u32 = 1;
+/// records, interface flags, and which maps there are). Raised whenever one of those changes; an agent that
+/// finds another number pinned refuses to adopt it.
+pub const STATE_CONTRACT: u32 = 3;

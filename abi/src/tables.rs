@@ -85,14 +85,16 @@ pub mod service {
 
 /// Index spaces of the kind array.
 pub mod kind {
-    /// First index of parsed IP packets: fragment state × 256 + protocol.
+    /// First index of parsed IP packets but for [`DISCOVERY`]: fragment state × 256 + protocol.
     pub const IP: u32 = 0;
     /// First index of unparsed packets: plus the reason.
     pub const UNPARSED: u32 = 768;
     /// Everything that is not IP.
     pub const OTHER: u32 = 832;
+    /// Genuine neighbour discovery ([`crate::facts::Facts::is_discovery`]).
+    pub const DISCOVERY: u32 = 833;
     /// Size of the index space.
-    pub const COUNT: u32 = 833;
+    pub const COUNT: u32 = 834;
 }
 
 /// Index spaces of the detail array.

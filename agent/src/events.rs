@@ -130,6 +130,7 @@ impl Hub {
             destination_port: ports.then_some(facts.destination_port),
             icmp: (facts.transport == facts::TRANSPORT_ICMP && !unparsed)
                 .then(|| format!("{}/{}", facts.icmp_type, facts.icmp_code)),
+            hop_limit: facts.has_discovery_type().then_some(facts.hop_limit),
             tcp_flags: (ports && facts.protocol == protocol::TCP).then(|| flag_names(facts.tcp_flags)),
             fragment: fragment_name(facts).map(str::to_owned),
             unparsed: unparsed.then(|| name_of(&facts::unparsed::NAMES, facts.unparsed).to_owned()),
@@ -147,6 +148,7 @@ fn is_plausible(event: &KernelEvent) -> bool {
         && facts.unparsed < facts::unparsed::COUNT
         && facts.fragment <= facts::FRAGMENT_LATER
         && facts.transport <= facts::TRANSPORT_ICMP
+        && facts.node <= 1
         && matches!(facts.family, facts::FAMILY_NONE | facts::FAMILY_V4 | facts::FAMILY_V6)
         && facts.source_mac >> 48 == 0
         && facts.destination_mac >> 48 == 0

@@ -22,7 +22,8 @@ fuzz_target!(|packet: &[u8]| {
 
 fn check_link(facts: &Facts, layer3: bool) {
     assert!(facts.unparsed < unparsed::COUNT);
-    assert_eq!(facts.padding, [0; 4]);
+    assert_eq!((facts.node, facts.padding), (0, [0; 2]));
+    assert!(facts.hop_limit == 0 || facts.family == FAMILY_V6);
     for vid in [facts.vlan_outer, facts.vlan_inner] {
         assert!(vid < 4096 || vid == VLAN_NONE);
     }

@@ -16,8 +16,10 @@ const INTERFACES_LEAST: u32 = 4_096;
 /// Sizes of what outlives a generation; they take effect when the state is made anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
-    /// Connections that were answered.
+    /// Connections that were answered, of protocols that open and close them.
     pub established: u32,
+    /// Connections that were answered, of all other protocols.
+    pub datagrams: u32,
     /// Connections that were not answered yet.
     pub opening: u32,
     /// Datagrams in fragments.
@@ -29,7 +31,7 @@ pub struct Sizes {
 impl Default for Sizes {
     /// About 20 MiB of kernel memory.
     fn default() -> Self {
-        Self { established: 65_536, opening: 32_768, fragments: 4_096, events_bytes: 1 << 20 }
+        Self { established: 32_768, datagrams: 32_768, opening: 32_768, fragments: 4_096, events_bytes: 1 << 20 }
     }
 }
 

@@ -219,9 +219,12 @@ impl Node {
         self.state.suppressed()
     }
 
-    /// Connections that were answered, then those that were not. Expired ones may be among them.
-    pub fn connections(&self) -> Result<[Vec<(ConnKey, ConnValue)>; 2], Error> {
-        Ok([self.state.connections(map::ESTABLISHED)?, self.state.connections(map::OPENING)?])
+    /// Connections that were answered, first those of protocols that open and close them, then the others; then those
+    /// that were not answered. Expired ones may be among them.
+    pub fn connections(&self) -> Result<[Vec<(ConnKey, ConnValue)>; 3], Error> {
+        let tables = [map::ESTABLISHED, map::DATAGRAMS, map::OPENING].map(|name| self.state.connections(name));
+        let [established, datagrams, opening] = tables;
+        Ok([established?, datagrams?, opening?])
     }
 
     /// The ring of events; its descriptor becomes readable when there are some. Only one reader at a time.

@@ -125,6 +125,7 @@ fn make(folder: &Folder, sizes: &Sizes) -> Result<(), Error> {
     for name in map::STATE {
         let entries = match name {
             map::ESTABLISHED => Some(sizes.established),
+            map::DATAGRAMS => Some(sizes.datagrams),
             map::OPENING => Some(sizes.opening),
             map::FRAGMENTS => Some(sizes.fragments),
             map::EVENTS => Some(sizes.events_bytes),

@@ -304,6 +304,9 @@ pub struct Event {
     /// ICMP type and code, as `8/0`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub icmp: Option<String>,
+    /// Hop limit, where it decides whether this is neighbour discovery.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hop_limit: Option<u8>,
     /// TCP flags, as `syn,ack`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tcp_flags: Option<String>,

@@ -175,6 +175,7 @@ impl Kernel for Bpf {
             let limits = plan.connections;
             let sizes = Sizes {
                 established: limits.established,
+                datagrams: limits.datagrams,
                 opening: limits.opening,
                 fragments: limits.fragments,
                 ..Sizes::default()

@@ -66,6 +66,9 @@ pub struct ExplainArgs {
     /// ICMP or ICMPv6 (by the addresses) type and code, like 8/0 or 8
     #[arg(long, value_name = "TYPE/CODE", help_heading = "Packet")]
     pub icmp: Option<String>,
+    /// Hop limit of an IPv6 packet; only neighbour discovery is judged by it
+    #[arg(long, value_name = "N", help_heading = "Packet")]
+    pub hop_limit: Option<String>,
     /// TCP flags, like syn,ack or 0x12
     #[arg(long, value_name = "FLAGS", help_heading = "Packet")]
     pub flags: Option<String>,
@@ -93,11 +96,11 @@ pub struct ExplainArgs {
 
     /// Answer a file of questions (- is stdin): one JSON object a line in, one a line out, in order
     ///
-    /// The names are those of the options: src, dst, proto, sport, dport, in, out, ethertype, icmp, flags, vlan,
-    /// innerVlan, llc, fragment, unparsed, srcMac, dstMac; values are strings, or numbers where that makes sense. An
+    /// The names are those of the options: src, dst, proto, sport, dport, in, out, ethertype, icmp, hopLimit, flags,
+    /// vlan, innerVlan, llc, fragment, unparsed, srcMac, dstMac; values are strings, or numbers where that makes sense. An
     /// answer has verdict, rule, tier, reason and direction; a line that is no question is answered with error.
     #[arg(long, value_name = "FILE", conflicts_with_all = [
-        "src", "dst", "proto", "sport", "dport", "arrives", "leaves", "ethertype", "icmp", "flags", "vlan",
+        "src", "dst", "proto", "sport", "dport", "arrives", "leaves", "ethertype", "icmp", "hop_limit", "flags", "vlan",
         "inner_vlan", "llc", "fragment", "unparsed", "src_mac", "dst_mac", "output",
     ])]
     pub batch: Option<PathBuf>,

@@ -182,8 +182,8 @@ A test file says what its owner expects:
       port: 502
       expect: deny
 
-Further fields: fromMac, toMac, sourcePort, in, out, etherType, llc, icmp, tcpFlags, vlan, innerVlan, fragment,
-unparsed, tier. They mean what gabion explain says.
+Further fields: fromMac, toMac, sourcePort, in, out, etherType, llc, icmp, hopLimit, tcpFlags, vlan, innerVlan,
+fragment, unparsed, tier. They mean what gabion explain says.
 
 Examples:
   gabion policy test policy/plant.test.yaml

@@ -64,6 +64,7 @@ fn query(arguments: &ExplainArgs) -> Query<'_> {
         ethertype: scalar(&arguments.ethertype),
         llc: scalar(&arguments.llc),
         icmp: scalar(&arguments.icmp),
+        hop_limit: scalar(&arguments.hop_limit),
         flags: scalar(&arguments.flags),
         vlan: scalar(&arguments.vlan),
         inner_vlan: scalar(&arguments.inner_vlan),

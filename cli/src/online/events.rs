@@ -127,6 +127,7 @@ pub(super) fn content(event: &Event) -> String {
     let mut text = event.protocol.clone().unwrap_or_else(|| event.ethertype.clone());
     let parts = [
         event.icmp.as_ref().map(|it| format!(" {it}")),
+        event.hop_limit.map(|it| format!(" hop-limit:{it}")),
         event.tcp_flags.as_ref().map(|it| format!(" {it}")),
         event.fragment.as_ref().map(|it| format!(" fragment:{it}")),
         event.unparsed.as_ref().map(|it| format!(" unparsed:{it}")),

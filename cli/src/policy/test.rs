@@ -73,6 +73,8 @@ struct Probe<'a> {
     #[serde(borrow)]
     icmp: Option<Scalar<'a>>,
     #[serde(borrow)]
+    hop_limit: Option<Scalar<'a>>,
+    #[serde(borrow)]
     tcp_flags: Option<Scalar<'a>>,
     #[serde(borrow)]
     vlan: Option<Scalar<'a>>,
@@ -102,6 +104,7 @@ impl Probe<'_> {
             ethertype: self.ether_type.clone(),
             llc: self.llc.clone(),
             icmp: self.icmp.clone(),
+            hop_limit: self.hop_limit.clone(),
             flags: self.tcp_flags.clone(),
             vlan: self.vlan.clone(),
             inner_vlan: self.inner_vlan.clone(),
@@ -338,6 +341,7 @@ pub fn schema() -> serde_json::Value {
             "etherType": scalar,
             "llc": scalar,
             "icmp": scalar,
+            "hopLimit": scalar,
             "tcpFlags": scalar,
             "vlan": scalar,
             "innerVlan": scalar,

@@ -164,6 +164,8 @@ pub fn kind_index(facts: &Facts) -> u32 {
         t::kind::UNPARSED + (facts.unparsed & 63) as u32
     } else if facts.family == facts::FAMILY_NONE {
         t::kind::OTHER
+    } else if facts.is_discovery() {
+        t::kind::DISCOVERY
     } else {
         t::kind::IP + (facts.fragment & 3) as u32 % 3 * 256 + facts.protocol as u32
     }

@@ -61,10 +61,7 @@ pub const fn is_icmp_error(packet: &Facts) -> bool {
 
 #[inline(always)]
 const fn has_state(packet: &Facts) -> bool {
-    packet.unparsed == unparsed::NONE
-        && packet.family != facts::FAMILY_NONE
-        && packet.fragment != FRAGMENT_LATER
-        && !packet.is_link_control()
+    packet.unparsed == unparsed::NONE && packet.family != facts::FAMILY_NONE && packet.fragment != FRAGMENT_LATER
 }
 
 /// Whether the packet, allowed by policy, opens a connection when none is known.
@@ -98,6 +95,13 @@ pub const fn answers(packet: &Facts) -> bool {
         protocol::ICMP | protocol::ICMPV6 => is_icmp_answer(packet.protocol, packet.icmp_type),
         _ => true,
     }
+}
+
+/// Whether the protocol opens and closes its connections itself.
+#[must_use]
+#[inline(always)]
+pub const fn is_connection_oriented(protocol: u8) -> bool {
+    matches!(protocol, protocol::TCP | protocol::SCTP | protocol::DCCP)
 }
 
 /// Whether the packet asks for a new TCP connection.
@@ -156,8 +160,8 @@ pub const fn next_state(before: u8, sender: Sender, protocol: u8, tcp_flags: u8)
     answered
 }
 
-/// How long a connection lives after its last packet, nanoseconds. `answered`: it lives in the
-/// established table.
+/// How long a connection lives after its last packet, nanoseconds. `answered`: it has left the opening
+/// table.
 #[must_use]
 #[inline(always)]
 pub const fn life_ns(protocol: u8, connection_state: u8, answered: bool) -> u64 {
@@ -165,7 +169,7 @@ pub const fn life_ns(protocol: u8, connection_state: u8, answered: bool) -> u64 
         return 10 * SECOND_NS;
     }
     let seconds = match (protocol, answered) {
-        (protocol::TCP | protocol::SCTP | protocol::DCCP, true) => 24 * 3600,
+        (oriented, true) if is_connection_oriented(oriented) => 24 * 3600,
         (protocol::UDP | protocol::UDPLITE, true) => 180,
         (protocol::UDP | protocol::UDPLITE, false) => 30,
         (protocol::ICMP | protocol::ICMPV6, _) => 30,

@@ -18,13 +18,25 @@ use crate::conn;
 use crate::key::{conn_key, quoted, reversed};
 use crate::track::{found, renewal, task, track};
 
-/// The two tables of connections: a flood that nobody answers fills only the first.
+/// The tables of connections. A flood that nobody answers fills only the first, and one of questions that are
+/// answered, each in a packet, not the second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Table {
     /// Nobody has answered yet, or nothing that proves the initiator's address.
     Opening,
-    /// Both sides have sent, and are there.
+    /// Both sides have sent, and are there: protocols that open and close their connections.
     Established,
+    /// Both sides have sent: all other protocols.
+    Datagrams,
+}
+
+impl Table {
+    /// Where a connection lives once it was answered.
+    #[must_use]
+    #[inline(always)]
+    pub const fn answered(protocol: u8) -> Self {
+        if conn::is_connection_oriented(protocol) { Self::Established } else { Self::Datagrams }
+    }
 }
 
 /// One entry of a connection table, in place.
@@ -322,12 +334,12 @@ fn ends_asked<W: World>(world: &W, place: Place, facts: &Facts) -> u8 {
         if facts.family != FAMILY_NONE && world.is_local(facts.family, &facts.destination) {
             asked::INGRESS
         } else {
-            asked::INGRESS | asked::EGRESS
+            asked::BOTH
         }
     } else if place.source_ifindex == 0 {
         asked::EGRESS
     } else {
-        asked::INGRESS | asked::EGRESS
+        asked::BOTH
     }
 }
 
@@ -337,6 +349,8 @@ fn ends_asked<W: World>(world: &W, place: Place, facts: &Facts) -> u8 {
 #[inline(always)]
 pub fn judge<W: World>(world: &W, packet: &W::Packet, case: &mut Case) {
     case.ends = ends_asked(world, case.place, &case.facts);
+    // One end is asked alone when the other's policy has no say: the node itself receives, or sends.
+    case.facts.node = (case.ends != asked::BOTH) as u8;
     let source = world.interface(case.place.source_ifindex).class as u32;
     let destination = world.interface(case.place.destination_ifindex).class as u32;
     world.entries(&case.facts, source, destination, &mut case.entries);

@@ -81,11 +81,11 @@ fn search<'a, W: World>(world: &'a W, case: &mut Case, now_ns: u64) -> Option<(T
     let both_ways = if keep { conn::answers(&case.facts) } else { case.task == task::RELATED };
     for turn in 0..2u32 {
         let initiator = keep && turn == 0;
-        for table in [Table::Established, Table::Opening] {
+        for table in [Table::answered(case.at.protocol), Table::Opening] {
             let key = case.at;
             let Some(slot) = world.connection(table, &key) else { continue };
             case.value = slot.load();
-            let answered = matches!(table, Table::Established);
+            let answered = !matches!(table, Table::Opening);
             let starts_over = initiator && case.value.state == state::CLOSED && conn::is_bare_syn(&case.facts);
             if starts_over || conn::is_over(&case.value, key.protocol, answered, now_ns) {
                 world.remove(table, &key);
@@ -101,7 +101,8 @@ fn search<'a, W: World>(world: &'a W, case: &mut Case, now_ns: u64) -> Option<(T
     None
 }
 
-/// Notes a packet of a connection. The responder's first that [`conn::establishes`] it moves it to the other table.
+/// Notes a packet of a connection. The responder's first that [`conn::establishes`] it moves it out of the opening
+/// table.
 #[inline(always)]
 fn note<W: World>(world: &W, case: &mut Case, table: Table, slot: &W::Slot<'_>, sender: Sender, now_ns: u64) {
     let initiator = matches!(sender, Sender::Initiator);
@@ -137,7 +138,7 @@ fn note<W: World>(world: &W, case: &mut Case, table: Table, slot: &W::Slot<'_>, 
         return;
     }
     if moves {
-        insert(world, case, Table::Established);
+        insert(world, case, Table::answered(case.at.protocol));
         let key = case.at;
         world.remove(Table::Opening, &key);
     } else {

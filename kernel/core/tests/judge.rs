@@ -31,6 +31,8 @@ struct Host {
     failsafe: [u32; 16],
     allowed: RefCell<HashMap<(Address, Address), u64>>,
     connections: RefCell<HashMap<(Table, ConnKey), ConnValue>>,
+    /// Connections that each table holds.
+    capacity: Cell<usize>,
     fragments: RefCell<HashMap<FragmentKey, u64>>,
     quoted: Cell<Option<ConnKey>>,
     asked: Cell<u32>,
@@ -82,7 +84,13 @@ impl World for Host {
         self.connections.borrow().contains_key(&(table, *key)).then_some(HostSlot(self, table, *key))
     }
     fn insert(&self, table: Table, key: &ConnKey, value: &ConnValue) {
-        self.connections.borrow_mut().insert((table, *key), *value);
+        let mut connections = self.connections.borrow_mut();
+        let of_table = connections.iter().filter(|((other, _), _)| *other == table);
+        if of_table.clone().count() >= self.capacity.get() {
+            let oldest = of_table.min_by_key(|(_, value)| value.seen_ns).map(|(place, _)| *place).unwrap();
+            connections.remove(&oldest);
+        }
+        connections.insert((table, *key), *value);
     }
     fn remove(&self, table: Table, key: &ConnKey) {
         self.connections.borrow_mut().remove(&(table, *key));
@@ -116,6 +124,7 @@ impl Host {
         let host = Self::default();
         host.now_ns.set(1000 * SECOND_NS);
         host.generation.set(1);
+        host.capacity.set(usize::MAX);
         host
     }
     fn allow(&self, source: Address, destination: Address, action: u64) {
@@ -411,7 +420,71 @@ fn audit_passes_and_says_so() {
     assert!(passes(host.judge(ARRIVAL, packet(SERVER, CLIENT, protocol::UDP, (1, 2), 0)), reason::AUDIT_MODE));
 }
 
+#[test]
+fn questions_that_are_answered_push_out_no_connection() {
+    const ROOM: u16 = 8;
+    let host = Host::new();
+    host.capacity.set(ROOM.into());
+    host.allow(CLIENT, SERVER, entry::ALLOW);
+    for protocol in [protocol::TCP, protocol::SCTP, protocol::DCCP] {
+        host.judge(ARRIVAL, packet(CLIENT, SERVER, protocol, (4000, 80), tcp::SYN));
+        host.judge(ARRIVAL, packet(SERVER, CLIENT, protocol, (80, 4000), tcp::ACK));
+    }
+    let question = |protocol, port| packet(CLIENT, SERVER, protocol, (port, 53), 0);
+    let answer = |protocol, port| packet(SERVER, CLIENT, protocol, (53, port), 0);
+    for port in 0..10 * ROOM {
+        host.after(1);
+        for protocol in [protocol::UDP, protocol::UDPLITE, protocol::ESP] {
+            assert!(passes(host.judge(ARRIVAL, question(protocol, port)), reason::RULE));
+            assert!(passes(host.judge(ARRIVAL, answer(protocol, port)), reason::REPLY));
+        }
+    }
+    assert_eq!(host.judge(ARRIVAL, answer(protocol::UDP, 0)).action, DROP, "their own table overflowed long ago");
+    for protocol in [protocol::TCP, protocol::SCTP, protocol::DCCP] {
+        let answer = packet(SERVER, CLIENT, protocol, (80, 4000), tcp::ACK | tcp::PSH);
+        assert!(passes(host.judge(ARRIVAL, answer), reason::REPLY), "{protocol}");
+    }
+}
+
+#[test]
+fn the_packet_says_when_an_end_is_the_node_itself() {
+    let host = Host::new();
+    let forwarded = Place { hook: hook::EGRESS as u32, source_ifindex: 3, destination_ifindex: 2 };
+    for (place, destination, node) in
+        [(ARRIVAL, NODE, 1), (ARRIVAL, SERVER, 0), (OWN, SERVER, 1), (forwarded, SERVER, 0), (forwarded, NODE, 0)]
+    {
+        let mut case = Case::new(place, packet(CLIENT, destination, protocol::UDP, (1, 2), 0));
+        judge(&host, &(), &mut case);
+        assert_eq!(case.facts.node, node, "{place:?}");
+    }
+}
+
 proptest! {
+    /// Whatever is sent by whom: who was answered is where its protocol belongs, and nowhere else.
+    #[test]
+    fn connections_and_datagrams_share_no_table(
+        steps in prop::collection::vec((any::<bool>(), 0usize..6, 0u16..3, 0u8..64, 0u64..40), 1..60)
+    ) {
+        let host = Host::new();
+        host.allow(CLIENT, SERVER, entry::ALLOW);
+        for (forth, protocol, port, flags, wait) in steps {
+            host.after(wait);
+            let protocol = [6, 132, 33, 17, 136, 47][protocol];
+            let flags = if protocol == 6 { flags } else { 0 };
+            let (from, to, ports) = if forth { (CLIENT, SERVER, (port, 9)) } else { (SERVER, CLIENT, (9, port)) };
+            host.judge(ARRIVAL, packet(from, to, protocol, ports, flags));
+            for (table, key) in host.connections.borrow().keys() {
+                let oriented = [6, 132, 33].contains(&key.protocol);
+                let fits = match table {
+                    Table::Opening => true,
+                    Table::Established => oriented,
+                    Table::Datagrams => !oriented,
+                };
+                prop_assert!(fits, "{:?}: {:?}", table, key);
+            }
+        }
+    }
+
     /// Whatever comes in whatever order: what policy denies passes only with a reason, and never back to somebody
     /// whom no allowed packet came from.
     #[test]

@@ -37,8 +37,10 @@ pub mod map {
     pub const SETTINGS: &str = "SETTINGS";
     /// The node's addresses.
     pub const LOCAL: &str = "LOCAL";
-    /// Connections that were answered.
+    /// Connections that were answered, of protocols that open and close them.
     pub const ESTABLISHED: &str = "ESTABLISHED";
+    /// Connections that were answered, of all other protocols.
+    pub const DATAGRAMS: &str = "DATAGRAMS";
     /// Connections that were not.
     pub const OPENING: &str = "OPENING";
     /// Datagrams whose first fragment passed.
@@ -47,7 +49,8 @@ pub mod map {
     pub const EVENTS: &str = "EVENTS";
 
     /// Maps that outlive a generation.
-    pub const STATE: [&str; 8] = [ESTABLISHED, OPENING, FRAGMENTS, SETTINGS, LOCAL, EVENTS, REASON_COUNTS, SUPPRESSED];
+    pub const STATE: [&str; 9] =
+        [ESTABLISHED, DATAGRAMS, OPENING, FRAGMENTS, SETTINGS, LOCAL, EVENTS, REASON_COUNTS, SUPPRESSED];
 }
 
 /// No object was embedded.

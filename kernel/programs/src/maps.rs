@@ -72,9 +72,13 @@ pub struct LocalKey {
 #[map]
 pub static LOCAL: HashMap<LocalKey, u8> = HashMap::with_max_entries(4096, 0);
 
-/// Connections that were answered. Pinned; size at load.
+/// Connections that were answered, of protocols that open and close them. Pinned; size at load.
 #[map]
 pub static ESTABLISHED: LruHashMap<ConnKey, ConnValue> = LruHashMap::with_max_entries(1, 0);
+
+/// Connections that were answered, of all other protocols. Pinned; size at load.
+#[map]
+pub static DATAGRAMS: LruHashMap<ConnKey, ConnValue> = LruHashMap::with_max_entries(1, 0);
 
 /// Connections that were not answered yet. Pinned; size at load.
 #[map]

@@ -130,6 +130,7 @@ impl<H: Hook> World for Maps<H> {
         match table {
             Table::Opening => maps::OPENING.get_ptr_mut(key).map(MapSlot),
             Table::Established => maps::ESTABLISHED.get_ptr_mut(key).map(MapSlot),
+            Table::Datagrams => maps::DATAGRAMS.get_ptr_mut(key).map(MapSlot),
         }
     }
 
@@ -140,6 +141,7 @@ impl<H: Hook> World for Maps<H> {
         let _ = match table {
             Table::Opening => maps::OPENING.insert(key, value, 0),
             Table::Established => maps::ESTABLISHED.insert(key, value, 0),
+            Table::Datagrams => maps::DATAGRAMS.insert(key, value, 0),
         };
     }
 
@@ -149,6 +151,7 @@ impl<H: Hook> World for Maps<H> {
         let _ = match table {
             Table::Opening => maps::OPENING.remove(key),
             Table::Established => maps::ESTABLISHED.remove(key),
+            Table::Datagrams => maps::DATAGRAMS.remove(key),
         };
     }
 

@@ -98,7 +98,7 @@ struct Writer<'s, S: Subject> {
 pub(crate) fn flatten<S: Subject>(set: &PolicySet<S>, limit: usize) -> Result<Normal, Refused> {
     let mut normal = Normal::default();
     let mut all = |terms: Vec<Term>| -> What { terms.into_iter().map(|t| normal.terms.intern(t)).collect() };
-    let ordinary = all(term::of_service(&Service::default(), None));
+    let ordinary = all(Vec::from_iter(term::of_service(&Service::default(), None)));
     let link_control = all(term::link_control());
     let unparsed = all(vec![term::unparsed()]);
     let everything = all(vec![Term::default()]);
@@ -364,7 +364,7 @@ impl<S: Subject> Writer<'_, S> {
         }
         for service in &rule.services {
             let Some(PortMatch::Named(name)) = &service.ports else {
-                plain.extend(term::of_service(service, None).into_iter().map(|t| self.normal.terms.intern(t)));
+                plain.extend(term::of_service(service, None).map(|t| self.normal.terms.intern(t)));
                 continue;
             };
             let mut by_number: BTreeMap<(u8, u16), Union> = BTreeMap::new();
@@ -373,8 +373,8 @@ impl<S: Subject> Writer<'_, S> {
             }
             for ((protocol, port), union) in by_number {
                 let number = RangeSet::from_range(u32::from(port)..=u32::from(port));
-                let terms = term::of_service(service, Some((protocol, number)));
-                let what: What = terms.into_iter().map(|t| self.normal.terms.intern(t)).collect();
+                let term = term::of_service(service, Some((protocol, number)));
+                let what: What = term.into_iter().map(|t| self.normal.terms.intern(t)).collect();
                 let mut to = to.clone();
                 to.push(self.normal.unions.intern(normalise(union)));
                 conditions.push(Condition { from: from.clone(), to, what });

@@ -1,6 +1,6 @@
 //! Services as products of sets over the index spaces of [`gabion_abi::tables`].
 
-use gabion_abi::facts::{ETHERTYPE_ARP, ETHERTYPE_LLC, ND_FIRST, ND_LAST, protocol};
+use gabion_abi::facts::{ETHERTYPE_ARP, ETHERTYPE_LLC, protocol};
 use gabion_abi::tables::{FLAGS_NONE, VID_NONE, detail, kind};
 use gabion_policy_model::range::RangeSet;
 use gabion_policy_model::service::{FragmentMatch, PortMatch, Service, Vlan};
@@ -58,6 +58,10 @@ fn kinds_of(protocols: &RangeSet, fragments: &[u32]) -> RangeSet {
             kinds.insert(kind::IP + fragment * 256 + low..=kind::IP + fragment * 256 + high.min(255));
         }
     }
+    // Neighbour discovery is ICMPv6 in one piece.
+    if fragments.contains(&0) && protocols.contains(u32::from(protocol::ICMPV6)) {
+        kinds.insert(kind::DISCOVERY..=kind::DISCOVERY);
+    }
     kinds
 }
 
@@ -68,23 +72,13 @@ pub(crate) fn unparsed() -> Term {
     term
 }
 
-fn neighbour_discovery() -> RangeSet {
-    range(detail::ICMP + u32::from(ND_FIRST) * 256, detail::ICMP + u32::from(ND_LAST) * 256 + 255)
-}
-
-fn icmpv6_kinds() -> RangeSet {
-    kinds_of(&range(u32::from(protocol::ICMPV6), u32::from(protocol::ICMPV6)), &[0, 1])
-}
-
 /// ARP and neighbour discovery.
 pub(crate) fn link_control() -> Vec<Term> {
     let mut arp = Term::default();
     arp.narrow(ETHERTYPE, &range(u32::from(ETHERTYPE_ARP), u32::from(ETHERTYPE_ARP)));
     arp.narrow(KIND, &parsed_kinds());
     let mut discovery = Term::default();
-    discovery.narrow(KIND, &icmpv6_kinds());
-    discovery.narrow(DETAIL, &neighbour_discovery());
-    discovery.narrow(ETHERTYPE, &not_arp());
+    discovery.narrow(KIND, &range(kind::DISCOVERY, kind::DISCOVERY));
     vec![arp, discovery]
 }
 
@@ -107,9 +101,9 @@ fn vids(vlan: &Vlan) -> RangeSet {
     }
 }
 
-/// The terms of a service, as `docs/policy.md` defines them. `named` is what a port name stands
-/// for at the destinations in question: protocol and number.
-pub(crate) fn of_service(service: &Service, named: Option<(u8, RangeSet)>) -> Vec<Term> {
+/// The term of a service, as `docs/policy.md` defines it; none when nothing matches. `named` is what a port
+/// name stands for at the destinations in question: protocol and number.
+pub(crate) fn of_service(service: &Service, named: Option<(u8, RangeSet)>) -> Option<Term> {
     let mut term = Term::default();
     if let Some(ethertypes) = &service.ether_types {
         term.narrow(ETHERTYPE, ethertypes);
@@ -126,9 +120,13 @@ pub(crate) fn of_service(service: &Service, named: Option<(u8, RangeSet)>) -> Ve
             kinds.insert(kind::UNPARSED + low.min(63)..=kind::UNPARSED + high.min(63));
         }
         term.narrow(KIND, &kinds);
-        return term.possible().into_iter().collect();
+        return term.possible();
     }
-    term.narrow(KIND, &parsed_kinds());
+    let mut kinds = parsed_kinds();
+    if service.icmp.is_none() {
+        kinds.remove(kind::DISCOVERY..=kind::DISCOVERY);
+    }
+    term.narrow(KIND, &kinds);
     if service.ether_types.is_none() {
         term.narrow(ETHERTYPE, &not_arp());
     }
@@ -173,10 +171,7 @@ pub(crate) fn of_service(service: &Service, named: Option<(u8, RangeSet)>) -> Ve
         };
         term.narrow(KIND, &kinds_of(&all_protocols, states));
     }
-    if service.icmp.is_some() {
-        return term.possible().into_iter().collect();
-    }
-    without_discovery(term)
+    term.possible()
 }
 
 fn ports(numbers: &RangeSet) -> RangeSet {
@@ -185,27 +180,4 @@ fn ports(numbers: &RangeSet) -> RangeSet {
         details.insert(detail::PORT + low.min(65_535)..=detail::PORT + high.min(65_535));
     }
     details
-}
-
-/// The term less neighbour discovery: ICMPv6 without the five types, and everything else.
-fn without_discovery(term: Term) -> Vec<Term> {
-    let details = term.fields[DETAIL].clone().unwrap_or_else(|| range(0, detail::COUNT - 1));
-    let kinds = term.fields[KIND].clone().unwrap_or_else(|| range(0, kind::COUNT - 1));
-    if details.intersection(&neighbour_discovery()).is_empty() || kinds.intersection(&icmpv6_kinds()).is_empty() {
-        return term.possible().into_iter().collect();
-    }
-    let mut others = kinds;
-    for (low, high) in icmpv6_kinds().iter() {
-        others.remove(low..=high);
-    }
-    let mut not_icmpv6 = term.clone();
-    not_icmpv6.narrow(KIND, &others);
-    let mut icmpv6 = term;
-    icmpv6.narrow(KIND, &icmpv6_kinds());
-    let mut kept = details;
-    for (low, high) in neighbour_discovery().iter() {
-        kept.remove(low..=high);
-    }
-    icmpv6.fields[DETAIL] = Some(kept);
-    [not_icmpv6, icmpv6].into_iter().filter_map(Term::possible).collect()
 }

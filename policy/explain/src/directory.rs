@@ -183,6 +183,14 @@ impl<'s> Directory<'s> {
                 if to.is_some_and(|address| self.is_node(address)) { Asked::INGRESS } else { Asked::BOTH }
             }
         };
+        let end_is_node = |address| {
+            gabion_policy_model::oracle::address(facts.family, address).is_some_and(|address| self.is_node(address))
+        };
+        facts.node = u8::from(match place {
+            Place::EndToEnd => end_is_node(facts.source) || end_is_node(facts.destination),
+            // As at the hook: the node itself is an end when the other end's policy is asked alone.
+            Place::Arrival | Place::Departure => facts.family != facts::FAMILY_NONE && asked != Asked::BOTH,
+        });
         Ok(Packet { facts, source_interface, destination_interface, asked, place, assumed })
     }
 

@@ -26,6 +26,15 @@ pub(crate) fn network(
         if v4 { (facts::FAMILY_V4, facts::ETHERTYPE_IPV4) } else { (facts::FAMILY_V6, facts::ETHERTYPE_IPV6) };
     facts.source = address("src", source, v4, assumed)?;
     facts.destination = address("dst", destination, v4, assumed)?;
+    match &query.hop_limit {
+        Some(_) if v4 => {
+            let remedy = "only IPv6 packets have a hop limit here".to_owned();
+            return Err(QueryError::Contradiction { one: "hop-limit", other: "src", remedy });
+        }
+        Some(limit) => facts.hop_limit = number("hop-limit", limit, 255, "a hop limit from 0 to 255")? as u8,
+        None if v4 => {}
+        None => facts.hop_limit = facts::ND_HOP_LIMIT,
+    }
     facts.fragment = match &query.fragment {
         None => facts::FRAGMENT_NONE,
         Some(state) => match state.to_string().as_str() {
@@ -172,6 +181,9 @@ fn transport(
             assumed.push(Assumption::Echo);
             (if icmp_of_family == protocol::ICMP { 8 } else { 128 }, 0)
         });
+        if query.hop_limit.is_none() && facts.has_discovery_type() {
+            assumed.push(Assumption::HopLimit);
+        }
     }
     Ok(())
 }
@@ -196,6 +208,7 @@ pub(crate) fn frame(
         ("sport", query.sport.is_some()),
         ("dport", query.dport.is_some()),
         ("icmp", query.icmp.is_some()),
+        ("hop-limit", query.hop_limit.is_some()),
         ("flags", query.flags.is_some()),
         ("fragment", query.fragment.is_some()),
     ];

@@ -56,6 +56,8 @@ pub enum Assumption {
     DestinationPort,
     /// No ICMP type was given.
     Echo,
+    /// No hop limit was given for a packet to which it matters.
+    HopLimit,
     /// Ports were given for a protocol that has none.
     PortsIgnored(u8),
     /// TCP flags were given for another protocol.
@@ -88,6 +90,9 @@ impl fmt::Display for Assumption {
                 f.write_str("no destination port was given: judged as port 0, which only rules for every port cover")
             }
             Self::Echo => f.write_str("no ICMP type was given: judged as an echo request"),
+            Self::HopLimit => f.write_str(
+                "no hop limit was given: judged with 255, which only a sender on the same link can reach us with",
+            ),
             Self::PortsIgnored(number) => {
                 write!(
                     f,
@@ -167,6 +172,10 @@ impl Packet<'_> {
         let protocol = names::protocol_name(f.protocol);
         match (f.fragment, f.transport) {
             (facts::FRAGMENT_LATER, _) => format!("{protocol}, a later fragment"),
+            (_, facts::TRANSPORT_ICMP) if f.has_discovery_type() && !f.is_discovery() => format!(
+                "{protocol} {}/{}, no neighbour discovery of this link (hop limit {})",
+                f.icmp_type, f.icmp_code, f.hop_limit
+            ),
             (_, facts::TRANSPORT_ICMP) => format!("{protocol} {}/{}", f.icmp_type, f.icmp_code),
             (_, facts::TRANSPORT_PORTS) if f.protocol == facts::protocol::TCP => {
                 let flags = names::flag_names(f.tcp_flags);

@@ -103,6 +103,9 @@ pub struct Query<'a> {
     /// ICMP or ICMPv6 type and code, `8/0` or `8`.
     #[serde(borrow)]
     pub icmp: Option<Scalar<'a>>,
+    /// Hop limit of an IPv6 packet.
+    #[serde(borrow)]
+    pub hop_limit: Option<Scalar<'a>>,
     /// TCP flags, `syn,ack` or a number.
     #[serde(borrow)]
     pub flags: Option<Scalar<'a>>,

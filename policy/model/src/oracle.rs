@@ -157,7 +157,7 @@ impl<'a> Packet<'a> {
         }
     }
 
-    /// Unparsed packets, ARP and neighbour discovery: judged only by services that name them.
+    /// Unparsed packets, ARP and genuine neighbour discovery: judged only by services that name them.
     #[must_use]
     pub fn needs_naming(&self) -> bool {
         self.facts.unparsed != facts::unparsed::NONE || self.facts.is_link_control()

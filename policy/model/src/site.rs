@@ -60,7 +60,7 @@ pub struct Defaults<S: Subject = AnySubject> {
     pub egress: DefaultAction,
     /// Exceptions by subject.
     pub subjects: Vec<SubjectDefault<S>>,
-    /// ARP and IPv6 neighbour discovery.
+    /// ARP and genuine IPv6 neighbour discovery.
     pub link_control: DefaultAction,
     /// Packets that cannot be parsed.
     pub unparsed: DefaultAction,
@@ -109,8 +109,10 @@ impl Default for EventLimits {
 /// Connections that are tracked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionLimits {
-    /// Established connections held at once.
+    /// Established connections of TCP, SCTP and DCCP held at once.
     pub established: u32,
+    /// Connections of all other protocols held at once of which both sides have sent.
+    pub datagrams: u32,
     /// Connections held at once of which only one side has sent.
     pub opening: u32,
     /// Datagrams in fragments held at once.
@@ -119,7 +121,7 @@ pub struct ConnectionLimits {
 
 impl Default for ConnectionLimits {
     fn default() -> Self {
-        Self { established: 131_072, opening: 65_536, fragments: 8_192 }
+        Self { established: 65_536, datagrams: 65_536, opening: 65_536, fragments: 8_192 }
     }
 }
 

@@ -188,14 +188,47 @@ fn link_control_is_judged_only_by_rules_that_name_it() {
         {name: nd, action: deny, services: [{icmp: neighbour-solicitation}]}]}",
     )];
     let arp = frame(facts::ETHERTYPE_ARP, 1, 2);
-    let discovery = icmp("2001:db8::3", "2001:db8::2", 135, 0);
-    for packet in [arp, discovery] {
+    // To the solicited-node group of its target, and from or to the node itself.
+    let of_link = Facts { hop_limit: 255, ..icmp("2001:db8::3", "ff02::1:ff00:2", 135, 0) };
+    let discovery = Facts { hop_limit: 255, node: 1, ..icmp("2001:db8::3", "2001:db8::2", 135, 0) };
+    for packet in [arp, of_link, discovery] {
         assert_eq!(ingress(&set(&silent), &packet), says(Action::Allow, "default/link-control"));
     }
     assert_eq!(ingress(&set(&named), &arp), says(Action::Deny, "a/arp"));
     assert_eq!(ingress(&set(&named), &discovery), says(Action::Deny, "a/nd"));
     let stated = set(&[("Site", "s", "{defaults: {linkControl: deny}}")]);
     assert_eq!(ingress(&stated, &arp), says(Action::Deny, "default/link-control"));
+}
+
+/// "Whatever else has one of these types is an ordinary ICMPv6 packet: every rule that covers it, isolation and the
+/// ordinary defaults apply to it."
+#[test]
+fn what_only_looks_like_neighbour_discovery_is_ordinary() {
+    let genuine = Facts { hop_limit: 255, ..icmp("2001:db8::3", "fe80::2", 136, 0) };
+    let others = [
+        ("forwarded", Facts { hop_limit: 254, ..genuine }),
+        ("another code", Facts { icmp_code: 1, ..genuine }),
+        ("a fragment", Facts { fragment: facts::FRAGMENT_FIRST, fragment_id: 1, ..genuine }),
+        ("beyond the link", Facts { hop_limit: 255, ..icmp("2001:db8::3", "2001:db8::2", 136, 0) }),
+        ("a wider group", Facts { hop_limit: 255, ..icmp("2001:db8::3", "ff05::2", 136, 0) }),
+    ];
+    let deny = set(&[("Site", "s", "{defaults: {ingress: deny}}")]);
+    let isolated = set(&[("Policy", "a", "{subject: any, ingress: []}")]);
+    let covered = set(&[("Policy", "a", "{subject: any, ingress: [{name: six, services: [{protocol: icmpv6}]}]}")]);
+    let named =
+        set(&[("Policy", "a", "{subject: any, ingress: [{name: na, services: [{icmp: neighbour-advertisement}]}]}")]);
+    for set in [&deny, &isolated, &covered] {
+        assert_eq!(ingress(set, &genuine), says(Action::Allow, "default/link-control"));
+    }
+    for (what, packet) in others {
+        assert_eq!(ingress(&deny, &packet), says(Action::Deny, "default/ingress"), "{what}");
+        assert_eq!(ingress(&isolated, &packet), says(Action::Deny, "a/isolation"), "{what}");
+        assert_eq!(ingress(&covered, &packet), says(Action::Allow, "a/six"), "{what}");
+        if packet.icmp_code == 0 {
+            assert_eq!(ingress(&named, &packet), says(Action::Allow, "a/na"), "{what}");
+        }
+    }
+    assert_eq!(ingress(&named, &genuine), says(Action::Allow, "a/na"));
 }
 
 /// "*unparsed* packets, by `unparsed`; a service with `unparsed` matches nothing else. Of the other

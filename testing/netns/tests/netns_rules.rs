@@ -2,9 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use gabion_testing_netns::End::{Client, Node, Server};
-use gabion_testing_netns::{Bench, CLIENT_MAC, NODE_C0_MAC, Probe, Site, rules, way};
-use gabion_testing_site::frame::{ether_type, ethernet, tagged, tcp_flag};
+use gabion_testing_netns::End::{self, Client, Node, Server};
+use gabion_testing_netns::{Bench, CLIENT_MAC, NODE_C0_MAC, PORT, Probe, Site, addresses, rules, way};
+use gabion_testing_site::frame::{Station, ether_type, ethernet, tagged, tcp_flag};
+use gabion_testing_site::link::Prefix;
 
 /// Documents, and what passes under them.
 struct Case {
@@ -240,6 +241,90 @@ fn egress_rules_bind_the_sender_and_the_node_itself() {
         });
     }
     compare(&site, &cases);
+}
+
+/// A message of a neighbour discovery type, with a hop limit and to another address than the way's if need be.
+fn discovery(from: End, to: End, kind: u8, code: u8, hop_limit: u8, destination: Option<&str>) -> Probe {
+    let mut way = way(from, to, true);
+    if let Some(address) = destination {
+        way.to.address = address.parse().unwrap();
+    }
+    let what = format!("ICMPv6 {kind}/{code} hop limit {hop_limit} to {}, {from:?} to {to:?}", way.to.address);
+    Probe::new(what, from, to, move |mark| {
+        // The target, and what an option could smuggle.
+        let target = "fd02::2".parse::<std::net::Ipv6Addr>().unwrap().octets();
+        let mut frame = way.icmp(kind, code, [0; 4], &[&target, mark].concat());
+        frame[14 + 7] = hop_limit;
+        vec![frame]
+    })
+}
+
+#[test]
+fn neighbour_discovery_is_no_way_through() {
+    let site = Site { ingress: "deny", egress: "deny", ..Site::default() };
+    let mut through = Vec::new();
+    for (from, to) in [(Client, Server), (Server, Client)] {
+        for kind in 133..=137 {
+            through.push(discovery(from, to, kind, 0, 255, None));
+        }
+        through.push(discovery(from, to, 135, 0, 64, None));
+        through.push(discovery(from, to, 136, 1, 255, None));
+    }
+    let mut of_link = Vec::new();
+    for kind in [135, 136] {
+        // Known neighbours are probed at the address that they are known by.
+        of_link.push(discovery(Client, Node, kind, 0, 255, None));
+        of_link.push(discovery(Node, Client, kind, 0, 255, None));
+        of_link.push(discovery(Node, Server, kind, 0, 255, None));
+        for destination in ["fe80::1", "ff02::1", "ff02::1:ff00:1"] {
+            of_link.push(discovery(Client, Node, kind, 0, 255, Some(destination)));
+        }
+    }
+    let wrong = || {
+        vec![
+            discovery(Client, Node, 135, 0, 254, None),
+            discovery(Client, Node, 136, 1, 255, None),
+            discovery(Client, Node, 135, 0, 64, Some("ff02::1:ff00:1")),
+            discovery(Client, Node, 135, 0, 255, Some("ff05::1")),
+        ]
+    };
+    let named = "{name: r, action: allow, stateless: true, services: [{icmp: neighbour-solicitation}]}";
+    compare(
+        &site,
+        &[
+            Case { documents: String::new(), passes: of_link, refused: through.into_iter().chain(wrong()).collect() },
+            // A rule that names it lets it go further, where somebody wants that.
+            Case {
+                documents: rules(&[named], &[named]),
+                passes: vec![discovery(Client, Server, 135, 0, 255, None), discovery(Client, Node, 135, 0, 64, None)],
+                refused: vec![discovery(Client, Server, 136, 0, 255, None)],
+            },
+        ],
+    );
+}
+
+/// Under a policy that lets pings through and nothing else, hosts that nobody has heard of yet are found.
+#[test]
+fn neighbours_are_found_where_everything_else_is_refused() {
+    let Some(bench) = Bench::new() else { return };
+    let site = Site { ingress: "deny", egress: "deny", ..Site::default() };
+    let ping = "{name: ping, action: allow, services: [{icmp: echo-request}]}";
+    let Some(_agent) = bench.guard_with(&site, &rules(&[ping], &[ping])) else { return };
+    let [mut new_client, _, _, mut new_server] = addresses(true);
+    for (host, address, text) in
+        [(&bench.client, &mut new_client, "fd01::22"), (&bench.server, &mut new_server, "fd02::22")]
+    {
+        *address = text.parse().unwrap();
+        host.address(PORT, Prefix { address: *address, length: 64 }).unwrap();
+    }
+    // The node has to find the server's new address for the request and the client's for the reply.
+    let mut request = way(Client, Server, true);
+    request.from = Station { address: new_client, ..request.from };
+    request.to = Station { address: new_server, ..request.to };
+    let mark = bench.mark();
+    let frame = request.echo(42, &mark);
+    let heard = bench.reaching(Client, &mark, 1, || bench.transmitter(Client, Server).send(&frame).unwrap());
+    assert_eq!(heard, 1, "the server's echo reply\n{}", bench.place.log());
 }
 
 #[test]

@@ -227,6 +227,46 @@ fn a_full_table_cuts_nothing_that_works_and_opens_nothing() {
     let _ = talk(&bench, false, 502);
 }
 
+/// Who may ask a service that answers could else fill the table that holds everybody's connections.
+#[test]
+fn questions_that_are_answered_cut_no_connection() {
+    const FLOOD: u16 = 5_000;
+    const FIRST: u16 = 10_000;
+    let Some(bench) = Bench::new() else { return };
+    let question = Probe::udp(Client, Server, false, FIRST, 7_000);
+    let answer = Probe::udp(Server, Client, false, 7_000, FIRST);
+    bench.baseline(&[&question, &answer]);
+    let site = Site {
+        more: "  connections: {established: 64, datagrams: 64, opening: 64, fragments: 16}\n",
+        ..Site::default()
+    };
+    let policy = rules(
+        &["{name: modbus, action: allow, services: [{protocol: tcp, ports: 502}, {protocol: udp, ports: 7000}]}"],
+        &[],
+    );
+    let Some(_agent) = bench.guard_with(&site, &policy) else { return };
+    let (client, server) = talk(&bench, false, 502);
+    bench.verify(&[(&question, true), (&answer, true)]);
+    // Nobody listens, so that only the frames below are answers. Both sides speak in one thread on one CPU: each answer
+    // is judged behind its question.
+    let _deaf = udp(&bench, Server, addresses(false)[3], 7_000);
+    let (asks, answers) = (bench.transmitter(Client, Server), bench.transmitter(Server, Client));
+    for port in FIRST + 1..FIRST + FLOOD {
+        // Twice: the kernel's LRU list holds on to what was found again, so that nothing else pushes that out.
+        for _ in 0..2 {
+            asks.send(&way(Client, Server, false).udp(port, 7_000, b"question")).unwrap();
+            answers.send(&way(Server, Client, false).udp(7_000, port, b"answer")).unwrap();
+        }
+    }
+    bench.fence(Client, Server);
+    bench.fence(Server, Client);
+    // The server speaks first: only the table lets it.
+    say(&server, &client, b"still here");
+    say(&client, &server, b"so am I");
+    // The flood was larger than the table that it filled.
+    bench.verify(&[(&answer, false)]);
+}
+
 #[test]
 fn a_refused_connection_is_never_made() {
     let Some(bench) = Bench::new() else { return };

@@ -11,5 +11,5 @@ mod packets;
 mod policies;
 
 pub use host::Host;
-pub use packets::{Sent, follow_up, frame, packet};
+pub use packets::{Discovery, Sent, follow_up, frame, packet};
 pub use policies::{INTERFACES, policy_set};

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use fastrand::Rng;
 use gabion_abi::facts::{self, Address, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_LLC, Facts, protocol};
 
-use crate::policies::{INTERFACES, ethertype, llc, mac, port, protocol as any_protocol, v4, v6, vid};
+use crate::policies::{INTERFACES, ethertype, link, llc, mac, port, protocol as any_protocol, v4, v6, vid};
 
 /// A packet and the interfaces on both sides of the node.
 #[derive(Clone, Debug)]
@@ -25,7 +25,8 @@ fn address(address: IpAddr) -> Address {
     }
 }
 
-/// A random packet. All of them but the unparsed ones can be put into a [`frame`].
+/// A random packet. All of them but the unparsed ones can be put into a [`frame`], which does not say whether an end
+/// is the node itself.
 #[must_use]
 pub fn packet(rng: &mut Rng) -> Sent {
     let mut facts = Facts::UNKNOWN;
@@ -61,6 +62,10 @@ fn network(rng: &mut Rng, facts: &mut Facts, v6_packet: bool) {
     facts.family = if v6_packet { facts::FAMILY_V6 } else { facts::FAMILY_V4 };
     facts.ethertype = if v6_packet { ETHERTYPE_IPV6 } else { ETHERTYPE_IPV4 };
     facts.protocol = any_protocol(rng);
+    facts.node = u8::from(rng.usize(0..4) == 0);
+    if v6_packet {
+        facts.hop_limit = [255, 255, 254, 64][rng.usize(0..4)];
+    }
     if rng.usize(0..8) == 0 {
         facts.fragment = rng.u8(1..3);
         facts.fragment_id = rng.u32(1..0xffff);
@@ -85,9 +90,45 @@ fn network(rng: &mut Rng, facts: &mut Facts, v6_packet: bool) {
         protocol::ICMPV6 if v6_packet => {
             facts.transport = facts::TRANSPORT_ICMP;
             facts.icmp_type = [1, 3, 128, 129, 133, 135, 136][rng.usize(0..7)];
-            facts.icmp_code = rng.u8(0..2);
+            facts.icmp_code = rng.u8(0..4) / 3;
+            if facts.has_discovery_type() && rng.bool() {
+                facts.destination = Address::v6(link(rng).to_bits());
+            }
         }
         _ => {}
+    }
+}
+
+/// How many messages of the neighbour discovery types there were, so that a run can show that it met all sorts.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Discovery {
+    of_link: usize,
+    of_node: usize,
+    forwarded: usize,
+    beyond_link: usize,
+}
+
+impl Discovery {
+    /// Counts a packet.
+    pub fn count(&mut self, facts: &Facts) {
+        if !facts.has_discovery_type() {
+            return;
+        }
+        let sort = match (facts.is_discovery(), facts.hop_limit, facts.destination.is_of_link()) {
+            (true, _, true) => &mut self.of_link,
+            (true, _, false) => &mut self.of_node,
+            (false, 255, _) => &mut self.beyond_link,
+            (false, ..) => &mut self.forwarded,
+        };
+        *sort += 1;
+    }
+
+    /// # Panics
+    /// When a sort was never met.
+    pub fn has_everything(&self) {
+        println!("{self:?}");
+        let Self { of_link, of_node, forwarded, beyond_link } = *self;
+        assert!([of_link, of_node, forwarded, beyond_link].iter().all(|&count| count > 0), "{self:?}");
     }
 }
 
@@ -159,7 +200,7 @@ fn ipv6(facts: &Facts, frame: &mut Vec<u8>) {
     }
     frame.extend_from_slice(&[0x60, 0, 0, 0]);
     frame.extend_from_slice(&(payload.len() as u16).to_be_bytes());
-    frame.extend_from_slice(&[next, 64]);
+    frame.extend_from_slice(&[next, facts.hop_limit]);
     for word in facts.source.words.into_iter().chain(facts.destination.words) {
         frame.extend_from_slice(&word.to_be_bytes());
     }

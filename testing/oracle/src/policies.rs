@@ -30,6 +30,12 @@ pub(crate) fn v6(rng: &mut Rng) -> Ipv6Addr {
     Ipv6Addr::new(0xfd00, 0, rng.u16(0..2), 0, 0, 0, 0, rng.u16(0..8))
 }
 
+/// An IPv6 address that is of one link only, or looks like it: the first and last of the blocks, and their neighbours.
+pub(crate) fn link(rng: &mut Rng) -> Ipv6Addr {
+    let first = [0xff02, 0xff02, 0xfe80, 0xfe80, 0xfebf, 0xfec0, 0xff05, 0xff12][rng.usize(0..8)];
+    Ipv6Addr::new(first, 0, 0, 0, 0, 0, 0, rng.u16(0..8))
+}
+
 /// A MAC of the small world.
 pub(crate) fn mac(rng: &mut Rng) -> Mac {
     Mac([2, 0, 0, 0, 0, rng.u8(1..7)])

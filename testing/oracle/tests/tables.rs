@@ -7,7 +7,7 @@ use gabion_kernel_core::classify::{SliceTables, classify};
 use gabion_policy_compile::{Compiled, Options, compile};
 use gabion_policy_model::oracle::{self, Action, Decision};
 use gabion_policy_model::trace::Direction;
-use gabion_testing_oracle::{packet, policy_set};
+use gabion_testing_oracle::{Discovery, packet, policy_set};
 
 /// Random decisions in one run; `GABION_DECISIONS` changes it.
 const DECISIONS: usize = 100_000;
@@ -48,6 +48,7 @@ fn agree(options: &Options) {
     let first = std::env::var("GABION_SEED").ok().map_or(1, |seed| seed.parse().unwrap());
     let decisions = std::env::var("GABION_DECISIONS").ok().map_or(DECISIONS, |n| n.parse().unwrap());
     let mut actions = [0usize; 3];
+    let mut discovery = Discovery::default();
     for seed in first..first + (decisions / (2 * PACKETS)) as u64 {
         let mut rng = Rng::with_seed(seed);
         let set = policy_set(&mut rng);
@@ -56,6 +57,7 @@ fn agree(options: &Options) {
         let tables = SliceTables { params: &compiled.params, words: &compiled.words };
         for _ in 0..PACKETS {
             let sent = packet(&mut rng);
+            discovery.count(&sent.facts);
             let judged = oracle::judge(&set, &sent.facts, sent.source_interface, sent.destination_interface);
             let found = classify(
                 &tables,
@@ -76,5 +78,6 @@ fn agree(options: &Options) {
         }
     }
     println!("allow, deny, audit: {actions:?}");
+    discovery.has_everything();
     assert!(actions.iter().all(|&count| count > 0), "{actions:?}: the world does not exercise every action");
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use fastrand::Rng;
 use gabion_abi::event::Settings;
-use gabion_abi::facts::{Address, FAMILY_V4, Facts};
+use gabion_abi::facts::{Address, FAMILY_V4, FAMILY_V6, Facts};
 use gabion_abi::tables::entry;
 use gabion_abi::verdict::{DROP, Interface, Verdict, hook, reason};
 use gabion_generation::{InterfaceEntry, Node, Sizes, event};
@@ -16,7 +16,7 @@ use gabion_policy_compile::{Compiled, Options, compile};
 use gabion_policy_model::PolicySet;
 use gabion_policy_model::oracle::{self, Action};
 use gabion_policy_model::trace::Direction;
-use gabion_testing_oracle::{Host, INTERFACES, follow_up, frame, packet, policy_set};
+use gabion_testing_oracle::{Discovery, Host, INTERFACES, follow_up, frame, packet, policy_set};
 
 /// Random decisions in one run; `GABION_DECISIONS` changes it.
 const DECISIONS: usize = 120_000;
@@ -111,6 +111,7 @@ fn loaded_programs_decide_as_core_and_oracle_do() {
     let first = std::env::var("GABION_SEED").ok().map_or(1, |seed| seed.parse().unwrap());
     let decisions = std::env::var("GABION_DECISIONS").ok().map_or(DECISIONS, |n| n.parse().unwrap());
     let mut reasons = [[0usize; reason::COUNT as usize]; 2];
+    let mut discovery = Discovery::default();
     for seed in first..first + decisions.div_ceil(FRAMES) as u64 {
         let mut rng = Rng::with_seed(seed);
         let set = policy_set(&mut rng);
@@ -126,7 +127,9 @@ fn loaded_programs_decide_as_core_and_oracle_do() {
         let staged = node.stage(&compiled, &[InterfaceEntry { ifindex: LOOPBACK, interface }]).unwrap();
         let settings = settings(&mut rng);
         node.set_settings(&settings).unwrap();
-        let local: Vec<(u8, Address)> = (0..4).map(|low| (FAMILY_V4, Address::v4(0x0a00_0000 + low))).collect();
+        let v6 = |low: u128| (FAMILY_V6, Address::v6((0xfd00 << 112) + low));
+        let local: Vec<(u8, Address)> =
+            (0..4).map(|low| (FAMILY_V4, Address::v4(0x0a00_0000 + low))).chain((0..4).map(v6)).collect();
         node.set_local(&local).unwrap();
         let mut events = node.events().unwrap();
 
@@ -155,9 +158,10 @@ fn loaded_programs_decide_as_core_and_oracle_do() {
             let Verdict { action, reason, .. } = case.verdict;
             assert_eq!(passed, action != DROP, "{:?} {context}", case.verdict);
             let reported = event(&events.next().unwrap_or_else(|| panic!("no event: {context}"))).unwrap();
-            assert_eq!(reported.facts, facts, "{context}");
+            assert_eq!(reported.facts, case.facts, "{context}");
             assert_eq!(reported.verdict, case.verdict, "{context}");
             reasons[usize::from(action)][usize::from(reason)] += 1;
+            discovery.count(&case.facts);
         }
         node.detach_all().unwrap();
     }
@@ -166,6 +170,7 @@ fn loaded_programs_decide_as_core_and_oracle_do() {
             reason::NAMES.iter().zip(counts).map(|(name, count)| format!("{name} {count}")).collect();
         println!("{action}: {}", counts.join(", "));
     }
+    discovery.has_everything();
     let [passed, dropped] = reasons;
     for wanted in [
         reason::RULE,

@@ -23,6 +23,7 @@ pub(super) fn query_of(event: &Event) -> String {
     add("sport", event.source_port.map(|port| port.to_string()));
     add("dport", event.destination_port.map(|port| port.to_string()));
     add("icmp", event.icmp.clone());
+    add("hop-limit", event.hop_limit.map(|limit| limit.to_string()));
     add("flags", event.tcp_flags.clone().filter(|flags| flags != "none"));
     add("vlan", event.vlan.map(|vlan| vlan.to_string()));
     add("inner-vlan", event.inner_vlan.map(|vlan| vlan.to_string()));

@@ -56,6 +56,7 @@ pub(super) fn header<B: Bytes>(bytes: &B, packet: Payload, facts: &mut Facts) ->
     let source = bytes.read::<16>(packet.start + 8).ok_or(unparsed::NETWORK_TRUNCATED)?;
     let destination = bytes.read::<16>(packet.start + 24).ok_or(unparsed::NETWORK_TRUNCATED)?;
     facts.family = FAMILY_V6;
+    facts.hop_limit = h[7];
     facts.source = address(source);
     facts.destination = address(destination);
 

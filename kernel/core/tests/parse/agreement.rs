@@ -35,6 +35,7 @@ fn agree(theirs: &SlicedPacket<'_>, ours: &Facts) -> Result<(), TestCaseError> {
             prop_assert_eq!(ours.family, FAMILY_V6);
             prop_assert_eq!(ours.source, Address::v6(u128::from_be_bytes(ip.header().source())));
             prop_assert_eq!(ours.destination, Address::v6(u128::from_be_bytes(ip.header().destination())));
+            prop_assert_eq!(ours.hop_limit, ip.header().hop_limit());
             // It does not go through the mobility, HIP and shim6 headers, but through the data of later fragments.
             let theirs = ip.payload().ip_number.0;
             if [protocol::MOBILITY, protocol::HIP, protocol::SHIM6].contains(&theirs) || ours.fragment == FRAGMENT_LATER
@@ -157,6 +158,7 @@ proptest! {
             vlan_outer: packet.vlans.first().copied().unwrap_or(VLAN_NONE),
             vlan_inner: packet.vlans.get(1).copied().unwrap_or(VLAN_NONE),
             family: if packet.v6 { FAMILY_V6 } else { FAMILY_V4 },
+            hop_limit: if packet.v6 { 64 } else { 0 },
             transport_offset: 14 + 4 * packet.vlans.len() as u16 + if packet.v6 { 40 } else { 20 },
             ..Facts::UNKNOWN
         };

@@ -3,6 +3,7 @@
 
 mod agreement;
 mod captures;
+mod discovery;
 mod fragments;
 mod frames;
 mod ipv4;

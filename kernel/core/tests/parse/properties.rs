@@ -17,7 +17,9 @@ fn consistent(facts: &Facts, length: usize) -> Result<(), String> {
     let icmp = (facts.icmp_type, facts.icmp_code, facts.icmp_id) != (0, 0, 0);
     let claims = [
         (facts.unparsed < unparsed::COUNT, "a reason that exists"),
-        (facts.padding == [0; 4], "padding"),
+        (facts.padding == [0; 2], "padding"),
+        (facts.node == 0, "the node, of which a parser knows nothing"),
+        (facts.hop_limit == 0 || facts.family == FAMILY_V6, "a hop limit without IPv6"),
         (!ports || facts.transport == TRANSPORT_PORTS, "ports without a transport"),
         (!icmp || facts.transport == TRANSPORT_ICMP, "ICMP fields without ICMP"),
         (facts.tcp_flags == 0 || (facts.transport == TRANSPORT_PORTS && facts.protocol == 6), "flags without TCP"),
@@ -67,6 +69,7 @@ fn never_wrong(found: &Facts, whole: &Facts) -> Result<(), String> {
             u64::from(f.tcp_flags),
             u64::from(f.transport_offset),
             u64::from(f.icmp_id),
+            u64::from(f.hop_limit),
         ]
     };
     for ((found_field, whole_field), absent_field) in pairs(found).iter().zip(pairs(whole)).zip(pairs(&absent)) {

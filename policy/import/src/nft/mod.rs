@@ -26,8 +26,8 @@
 //!   that replies take (output for input, forward for forward) is restricted and has no such rule, rules become
 //!   stateless. `ct state new` is no condition behind such a rule, and refused otherwise. `ct state invalid drop` is
 //!   left out, with a warning.
-//! - *ARP and neighbour discovery* are decided by rules that name ICMPv6 types, else by the site's `linkControl`
-//!   default; packets that cannot be parsed by `unparsed`. nft's policy does not reach them here.
+//! - *ARP and genuine neighbour discovery* (`docs/policy.md`) are decided by rules that name ICMPv6 types, else by the
+//!   site's `linkControl` default; packets that cannot be parsed by `unparsed`. nft's policy does not reach them here.
 //! - *Frames without IP* are not seen by these tables, and so not judged by these rules.
 //! - `ip6 nexthdr` compares the protocol behind the extension headers, not the first header.
 

@@ -385,7 +385,7 @@ static DEFAULTS: Record = Record {
     fields: &[
         optional("ingress", DIRECTION_DEFAULT, "what anyone may receive; allow unless stated"),
         optional("egress", DIRECTION_DEFAULT, "what anyone may send; allow unless stated"),
-        optional("linkControl", DIRECTION_DEFAULT, "ARP and IPv6 neighbour discovery; allow unless stated"),
+        optional("linkControl", DIRECTION_DEFAULT, "ARP and genuine IPv6 neighbour discovery; allow unless stated"),
         optional("unparsed", DIRECTION_DEFAULT, "packets that cannot be parsed; deny unless stated"),
         optional("subjects", List { of: &Map(&SUBJECT_DEFAULT), empty: None }, "exceptions by subject, in order"),
     ],
@@ -425,8 +425,21 @@ static CONNECTIONS: Record = Record {
     name: "ConnectionLimits",
     doc: "Connections that are tracked at once.",
     fields: &[
-        optional("established", CONNECTION_COUNT, "of which both sides have sent; 131072 unless stated"),
-        optional("opening", CONNECTION_COUNT, "of which one side has sent; 65536 unless stated"),
+        optional(
+            "established",
+            CONNECTION_COUNT,
+            "TCP, SCTP and DCCP connections of which both sides have sent; 65536 unless stated",
+        ),
+        optional(
+            "datagrams",
+            CONNECTION_COUNT,
+            "connections of all other protocols of which both sides have sent; 65536 unless stated",
+        ),
+        optional(
+            "opening",
+            CONNECTION_COUNT,
+            "connections of any protocol of which one side has sent; 65536 unless stated",
+        ),
         optional("fragments", CONNECTION_COUNT, "datagrams in fragments; 8192 unless stated"),
     ],
     groups: &[],

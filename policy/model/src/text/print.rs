@@ -353,8 +353,8 @@ fn site(site: &Site) -> String {
     );
     let _ = writeln!(
         lines,
-        "  connections: {{established: {}, opening: {}, fragments: {}}}",
-        connections.established, connections.opening, connections.fragments
+        "  connections: {{established: {}, datagrams: {}, opening: {}, fragments: {}}}",
+        connections.established, connections.datagrams, connections.opening, connections.fragments
     );
     document(&head("Site", &[("name", &site.name)]), &lines)
 }

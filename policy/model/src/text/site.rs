@@ -118,6 +118,7 @@ impl Decoder<'_, '_> {
             },
             connections: ConnectionLimits {
                 established: limit("connections", "established", connections.established),
+                datagrams: limit("connections", "datagrams", connections.datagrams),
                 opening: limit("connections", "opening", connections.opening),
                 fragments: limit("connections", "fragments", connections.fragments),
             },

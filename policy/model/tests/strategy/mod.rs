@@ -285,7 +285,7 @@ fn site() -> impl Strategy<Value = Site> {
         any::<bool>(),
         prop::collection::vec(failsafe, 0..4),
         any::<[u32; 4]>(),
-        (1..1_u32 << 26, 1..1_u32 << 26, 1..1_u32 << 26),
+        prop::array::uniform4(1..1_u32 << 26),
     )
         .prop_map(
             |(
@@ -295,7 +295,7 @@ fn site() -> impl Strategy<Value = Site> {
                 audit,
                 failsafe,
                 [denied_rate, denied_burst, allowed_rate, allowed_sample],
-                (established, opening, fragments),
+                [established, datagrams, opening, fragments],
             )| Site {
                 name,
                 interfaces,
@@ -303,7 +303,7 @@ fn site() -> impl Strategy<Value = Site> {
                 mode: if audit { Mode::Audit } else { Mode::Enforce },
                 failsafe,
                 events: EventLimits { denied_rate, denied_burst, allowed_rate, allowed_sample },
-                connections: ConnectionLimits { established, opening, fragments },
+                connections: ConnectionLimits { established, datagrams, opening, fragments },
                 location: Location::default(),
             },
         )
