@@ -2,8 +2,8 @@
 
 use crate::facts::Address;
 
-/// A connection as its initiator sends. ICMP queries carry the identifier as source port and 0 as
-/// destination port in both directions; protocols without ports carry 0.
+/// A connection as its initiator sends. ICMP queries carry the identifier as both ports, so that the other
+/// direction is the same key with its ends exchanged; protocols without ports carry 0.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ConnKey {

@@ -15,8 +15,8 @@ use gabion_abi::verdict::{DROP, Interface, NO_RULE, PASS, Verdict, direction, ho
 use crate::bytes::Bytes;
 use crate::classify::{Entries, Tables, classify};
 use crate::conn;
-use crate::key::{conn_key, quoted, reversed};
-use crate::track::{found, renewal, task, track};
+use crate::key::{conn_key, quoted};
+use crate::track::{find, found, renewal, sender, task, track};
 
 /// The tables of connections. A flood that nobody answers fills only the first, and one of questions that are
 /// answered, each in a packet, not the second.
@@ -39,24 +39,8 @@ impl Table {
     }
 }
 
-/// One entry of a connection table, in place.
-pub trait Slot {
-    /// What is known.
-    fn load(&self) -> ConnValue;
-    /// Replaces what is known.
-    fn replace(&self, value: &ConnValue);
-}
-
 /// What the kernel, or the host in its place, supplies beside the packet.
 pub trait World: Tables + Sized {
-    /// What [`World::quote`] reads the packet from.
-    type Packet;
-
-    /// An entry of a connection table.
-    type Slot<'a>: Slot
-    where
-        Self: 'a;
-
     /// `CLOCK_BOOTTIME` in nanoseconds.
     fn now_ns(&self) -> u64;
     /// Number of the generation that judges.
@@ -69,8 +53,10 @@ pub trait World: Tables + Sized {
     fn audit_mode(&self) -> bool;
     /// Whether a port (protocol << 16 | port) is among the fail-safe ones: [`lists`].
     fn is_failsafe_port(&self, wanted: u32) -> bool;
-    /// A connection.
-    fn connection<'a>(&'a self, table: Table, key: &ConnKey) -> Option<Self::Slot<'a>>;
+    /// What is known of a connection; whether there is one.
+    fn connection(&self, table: Table, key: &ConnKey, into: &mut ConnValue) -> bool;
+    /// Replaces what is known of a connection in place; one that is gone stays gone.
+    fn replace(&self, table: Table, key: &ConnKey, value: &ConnValue);
     /// Adds a connection, or replaces it. A table that is full forgets its oldest.
     fn insert(&self, table: Table, key: &ConnKey, value: &ConnValue);
     /// Removes a connection.
@@ -86,8 +72,10 @@ pub trait World: Tables + Sized {
         *into = classify(self, facts, source_interface, destination_interface);
     }
 
-    /// The key of the packet that an ICMP error quotes, into `case.key`; says whether there is one: [`quote`].
-    fn quote(&self, packet: &Self::Packet, case: &mut Case) -> bool;
+    /// Looks for the connection `case.at`, one of [`place`]: [`find`].
+    fn find(&self, case: &mut Case) -> u32 {
+        find(self, case)
+    }
 
     /// Looks at the connection of a case, one of [`found`]: [`track`].
     fn track(&self, case: &mut Case) -> u32 {
@@ -152,7 +140,7 @@ pub struct Case {
     pub first: Facts,
     /// What is known of its connection.
     pub value: ConnValue,
-    /// The key to look for first.
+    /// The packet's key; of an ICMP error the quoted packet's, when [`Self::quoted`] says so.
     pub key: ConnKey,
     /// The key that is looked at.
     pub at: ConnKey,
@@ -168,10 +156,18 @@ pub struct Case {
     pub task: u8,
     /// What policy says about a connection of an older generation: one of [`renewal`].
     pub renewal: u8,
+    /// 1 when the packet is an ICMP error that quotes a packet which can have a connection: [`quote`].
+    pub quoted: u8,
+    /// Who sent the packet of the connection that is looked at, one of [`sender`].
+    pub sender: u8,
     /// Explicit padding.
-    pub padding: u8,
+    pub padding: [u8; 3],
+    /// `CLOCK_BOOTTIME` when the connection was looked at.
+    pub now_ns: u64,
     /// Length of the packet in bytes as the hook saw it.
     pub length: u32,
+    /// Explicit padding.
+    pub unused: u32,
     /// Where the kernel programs send a number through memory: [`Bytes::forget`].
     pub forgotten: u64,
 }
@@ -192,8 +188,12 @@ impl Case {
             ends: 0,
             task: 0,
             renewal: renewal::UNKNOWN,
-            padding: 0,
+            quoted: 0,
+            sender: sender::INITIATOR,
+            padding: [0; 3],
+            now_ns: 0,
             length: 0,
+            unused: 0,
             forgotten: 0,
         }
     }
@@ -261,15 +261,20 @@ fn look<W: World>(world: &W, case: &mut Case) -> bool {
     answer == found::CONNECTION
 }
 
-/// [`World::quote`], as a function of the packet alone.
+/// Whether [`quote`] has to look into the packet before it is judged.
+#[must_use]
 #[inline(always)]
-pub fn quote<B: Bytes>(packet: &B, case: &mut Case) -> bool {
-    match quoted(packet, &case.facts) {
-        Some(key) => {
-            case.key = key;
-            true
-        }
-        None => false,
+pub fn may_quote(case: &Case) -> bool {
+    conn::is_icmp_error(&case.facts)
+}
+
+/// Notes the key of the packet that an ICMP error quotes. The last that is read of a packet: [`judge`] goes by the case.
+#[inline(always)]
+pub fn quote<B: Bytes>(packet: &B, case: &mut Case) {
+    let key = quoted(packet, &case.facts);
+    case.quoted = key.is_some() as u8;
+    if let Some(key) = key {
+        case.key = key;
     }
 }
 
@@ -343,11 +348,11 @@ fn ends_asked<W: World>(world: &W, place: Place, facts: &Facts) -> u8 {
     }
 }
 
-/// Judges one packet at one hook: `case.facts` at `case.place`, into `case.verdict`.
+/// Judges one packet at one hook: `case.facts` at `case.place`, into `case.verdict`. An ICMP error was [`quote`]d.
 ///
 /// One look at the connection, whatever it is asked for: each would be a copy of the same way for the verifier.
 #[inline(always)]
-pub fn judge<W: World>(world: &W, packet: &W::Packet, case: &mut Case) {
+pub fn judge<W: World>(world: &W, case: &mut Case) {
     case.ends = ends_asked(world, case.place, &case.facts);
     // One end is asked alone when the other's policy has no say: the node itself receives, or sends.
     case.facts.node = (case.ends != asked::BOTH) as u8;
@@ -356,7 +361,7 @@ pub fn judge<W: World>(world: &W, packet: &W::Packet, case: &mut Case) {
     world.entries(&case.facts, source, destination, &mut case.entries);
     let answer = weigh(&case.entries, case.ends);
     case.verdict = answer.verdict;
-    case.task = question(world, packet, case, answer.denied, answer.stateless);
+    case.task = question(world, case, answer.denied, answer.stateless);
     let known = case.task != task::NONE && look(world, case);
     if case.verdict.action == DROP {
         if known {
@@ -384,7 +389,7 @@ fn is_first_fragment(facts: &Facts) -> bool {
 
 /// What the connection of a packet is to be looked at for, its key in `case.key`. Pardons what passes without one.
 #[inline(always)]
-fn question<W: World>(world: &W, packet: &W::Packet, case: &mut Case, denied: bool, stateless: bool) -> u8 {
+fn question<W: World>(world: &W, case: &mut Case, denied: bool, stateless: bool) -> u8 {
     if denied {
         if is_failsafe(world, case.place, &case.facts) {
             pardon(case, reason::FAILSAFE);
@@ -396,7 +401,7 @@ fn question<W: World>(world: &W, packet: &W::Packet, case: &mut Case, denied: bo
         }
         if conn::is_icmp_error(&case.facts) {
             // An error does not keep the connection alive: anybody on the way can send one.
-            return if world.quote(packet, case) { task::RELATED } else { task::NONE };
+            return if case.quoted != 0 { task::RELATED } else { task::NONE };
         }
         if !conn::answers(&case.facts) {
             return task::NONE;
@@ -405,10 +410,6 @@ fn question<W: World>(world: &W, packet: &W::Packet, case: &mut Case, denied: bo
         return task::NONE;
     }
     let Some(key) = conn_key(&case.facts) else { return task::NONE };
-    if !denied {
-        case.key = key;
-        return task::KEEP;
-    }
-    case.key = reversed(&key);
-    task::REPLY
+    case.key = key;
+    if denied { task::REPLY } else { task::KEEP }
 }

@@ -2,8 +2,8 @@
 
 use gabion_abi::conn::ConnKey;
 use gabion_abi::facts::{
-    Address, EXTENSION_LIMIT, FAMILY_NONE, FAMILY_V4, FAMILY_V6, FRAGMENT_LATER, Facts, TRANSPORT_ICMP,
-    TRANSPORT_PORTS, protocol, unparsed,
+    Address, EXTENSION_LIMIT, FAMILY_NONE, FAMILY_V4, FAMILY_V6, FRAGMENT_LATER, Facts, TRANSPORT_ICMP, protocol,
+    unparsed,
 };
 
 use crate::bytes::Bytes;
@@ -46,17 +46,15 @@ pub fn conn_key(facts: &Facts) -> Option<ConnKey> {
     if facts.unparsed != unparsed::NONE || facts.family == FAMILY_NONE || facts.fragment == FRAGMENT_LATER {
         return None;
     }
-    let (source_port, destination_port) = match facts.transport {
-        TRANSPORT_PORTS => (facts.source_port, facts.destination_port),
-        TRANSPORT_ICMP if is_icmp_query(facts.family, facts.icmp_type) => (facts.icmp_id, 0),
-        TRANSPORT_ICMP => return None,
-        _ => (0, 0),
-    };
+    if facts.transport == TRANSPORT_ICMP && !is_icmp_query(facts.family, facts.icmp_type) {
+        return None;
+    }
     Some(ConnKey {
         source: facts.source,
         destination: facts.destination,
-        source_port,
-        destination_port,
+        // A packet has ports, or an identifier, or neither; what it has not is 0.
+        source_port: facts.source_port | facts.icmp_id,
+        destination_port: facts.destination_port | facts.icmp_id,
         protocol: facts.protocol,
         family: facts.family,
         padding: 0,
@@ -70,10 +68,8 @@ pub fn reversed(key: &ConnKey) -> ConnKey {
     let mut other = *key;
     other.source = key.destination;
     other.destination = key.source;
-    if !is_icmp(key.family, key.protocol) {
-        other.source_port = key.destination_port;
-        other.destination_port = key.source_port;
-    }
+    other.source_port = key.destination_port;
+    other.destination_port = key.source_port;
     other
 }
 
@@ -109,6 +105,7 @@ pub fn quoted<B: Bytes>(bytes: &B, facts: &Facts) -> Option<ConnKey> {
             return None;
         }
         key.source_port = u16::from_be_bytes([h[4], h[5]]);
+        key.destination_port = key.source_port;
     }
     Some(key)
 }

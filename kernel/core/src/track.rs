@@ -5,14 +5,14 @@ use gabion_abi::conn::{ConnValue, state};
 use gabion_abi::facts::tcp;
 
 use crate::conn::{self, Sender};
-use crate::judge::{Case, Slot, Table, World};
+use crate::judge::{Case, Table, World};
 use crate::key::reversed;
 
 /// What the connection of a packet is looked at for.
 pub mod task {
     /// Policy allows the packet: note it, or open a connection. The key is the packet's own.
     pub const KEEP: u8 = 0;
-    /// Policy denies the packet: is it return traffic? The key is the reverse of the packet's.
+    /// Policy denies the packet: is it return traffic? The key is the packet's own.
     pub const REPLY: u8 = 1;
     /// Policy denies the ICMP error: is it about a connection? The key is the quoted packet's.
     pub const RELATED: u8 = 2;
@@ -41,16 +41,38 @@ pub mod found {
     pub const STALE: u32 = 2;
 }
 
+/// Who sent the packet of a connection.
+pub mod sender {
+    /// Who sent its first packet.
+    pub const INITIATOR: u8 = 0;
+    /// Who answers.
+    pub const RESPONDER: u8 = 1;
+}
+
+/// Where [`find`] found a connection.
+pub mod place {
+    /// In no table.
+    pub const NOWHERE: u32 = 0;
+    /// In the table of answered connections of its protocol.
+    pub const ANSWERED: u32 = 1;
+    /// Among those that nobody answered yet.
+    pub const OPENING: u32 = 2;
+}
+
+#[inline(always)]
+fn table(place: u32, protocol: u8) -> Table {
+    if place == place::ANSWERED { Table::answered(protocol) } else { Table::Opening }
+}
+
 /// Looks at the connection of `case` for `case.task`: one of [`found`].
 #[inline(always)]
 pub fn track<W: World>(world: &W, case: &mut Case) -> u32 {
-    let now_ns = world.now_ns();
-    case.at = case.key;
-    if let Some((table, slot, sender)) = search(world, case, now_ns) {
-        let initiator = matches!(sender, Sender::Initiator);
+    case.now_ns = world.now_ns();
+    let place = search(world, case);
+    if place != place::NOWHERE {
         let stale = case.value.generation != world.generation();
-        if !stale || initiator || case.renewal == renewal::ALLOWED {
-            note(world, case, table, &slot, sender, now_ns);
+        if !stale || case.sender == sender::INITIATOR || case.renewal == renewal::ALLOWED {
+            note(world, case, place);
             return found::CONNECTION;
         }
         if case.renewal == renewal::UNKNOWN {
@@ -58,54 +80,66 @@ pub fn track<W: World>(world: &W, case: &mut Case) -> u32 {
             return found::STALE;
         }
         let key = case.at;
-        world.remove(table, &key);
+        world.remove(table(place, key.protocol), &key);
     }
     if case.task != task::KEEP || !conn::opens(&case.facts) {
         return found::NOTHING;
     }
     case.value = opened(world, case);
-    case.value.seen_ns = now_ns;
-    case.value.born_ns = now_ns;
+    case.value.seen_ns = case.now_ns;
+    case.value.born_ns = case.now_ns;
     case.value.state = conn::first_state(&case.facts);
     case.at = case.key;
     insert(world, case, Table::Opening);
     found::CONNECTION
 }
 
-/// Finds a connection whose time is not over. Its key is left in `case.at`, what is known of it in `case.value`.
+/// Finds a connection whose time is not over, one of [`place`]. Its key is left in `case.at`, what is known of it in
+/// `case.value`, and who sent the packet in `case.sender`.
 #[inline(always)]
-fn search<'a, W: World>(world: &'a W, case: &mut Case, now_ns: u64) -> Option<(Table, W::Slot<'a>, Sender)> {
+fn search<W: World>(world: &W, case: &mut Case) -> u32 {
     let keep = case.task == task::KEEP;
+    case.at = if case.task == task::REPLY { reversed(&case.key) } else { case.key };
+    case.sender = if keep { sender::INITIATOR } else { sender::RESPONDER };
+    let place = world.find(case);
+    if place != place::NOWHERE {
+        return place;
+    }
     // A packet that is allowed by itself may still be the answer to an older connection, and the packet that an
     // error quotes may have gone either way.
     let both_ways = if keep { conn::answers(&case.facts) } else { case.task == task::RELATED };
-    for turn in 0..2u32 {
-        let initiator = keep && turn == 0;
-        for table in [Table::answered(case.at.protocol), Table::Opening] {
-            let key = case.at;
-            let Some(slot) = world.connection(table, &key) else { continue };
-            case.value = slot.load();
-            let answered = !matches!(table, Table::Opening);
-            let starts_over = initiator && case.value.state == state::CLOSED && conn::is_bare_syn(&case.facts);
-            if starts_over || conn::is_over(&case.value, key.protocol, answered, now_ns) {
-                world.remove(table, &key);
-                continue;
-            }
-            return Some((table, slot, if initiator { Sender::Initiator } else { Sender::Responder }));
-        }
-        if !both_ways {
-            break;
-        }
-        case.at = reversed(&case.at);
+    if !both_ways {
+        return place::NOWHERE;
     }
-    None
+    case.at = reversed(&case.at);
+    case.sender = sender::RESPONDER;
+    world.find(case)
 }
 
-/// Notes a packet of a connection. The responder's first that [`conn::establishes`] it moves it out of the opening
-/// table.
+/// Looks for the connection `case.at`: one of [`place`], and what is known of it in `case.value`. What is over is
+/// removed.
 #[inline(always)]
-fn note<W: World>(world: &W, case: &mut Case, table: Table, slot: &W::Slot<'_>, sender: Sender, now_ns: u64) {
-    let initiator = matches!(sender, Sender::Initiator);
+pub fn find<W: World>(world: &W, case: &mut Case) -> u32 {
+    for place in [place::ANSWERED, place::OPENING] {
+        let key = case.at;
+        let table = table(place, key.protocol);
+        if !world.connection(table, &key, &mut case.value) {
+            continue;
+        }
+        let initiator = case.sender == sender::INITIATOR;
+        let starts_over = initiator && case.value.state == state::CLOSED && conn::is_bare_syn(&case.facts);
+        if !starts_over && !conn::is_over(&case.value, key.protocol, place == place::ANSWERED, case.now_ns) {
+            return place;
+        }
+        world.remove(table, &key);
+    }
+    place::NOWHERE
+}
+
+/// Notes a packet of a connection. The responder's first that [`conn::establishes`] it moves it to the other table.
+#[inline(always)]
+fn note<W: World>(world: &W, case: &mut Case, place: u32) {
+    let initiator = case.sender == sender::INITIATOR;
     let stale = case.value.generation != world.generation();
     let before = case.value.state;
     let seen_ns = case.value.seen_ns;
@@ -118,31 +152,29 @@ fn note<W: World>(world: &W, case: &mut Case, table: Table, slot: &W::Slot<'_>, 
     }
     case.value.generation = world.generation();
     // An ICMP error says nothing about the connection's state: anybody on the way can send one.
-    let next = if case.task == task::RELATED {
-        before
-    } else {
-        conn::next_state(before, sender, case.facts.protocol, case.facts.tcp_flags)
-    };
+    let related = case.task == task::RELATED;
+    let sender = if initiator { Sender::Initiator } else { Sender::Responder };
+    let next =
+        if related { before } else { conn::next_state(before, sender, case.facts.protocol, case.facts.tcp_flags) };
     case.value.state = next;
-    let changed = next != before;
     let flags = case.facts.tcp_flags;
-    // An ICMP error says nothing here either.
-    let answers = !initiator && case.task != task::RELATED && conn::establishes(case.facts.protocol, flags);
-    let moves = matches!(table, Table::Opening) && answers && next != state::CLOSED;
+    let answers = !initiator && !related && conn::establishes(case.facts.protocol, flags);
+    let moves = place == place::OPENING && answers && next != state::CLOSED;
     // A closed connection's time runs from its end. Who goes on sending, though, closed nothing: somebody forged that.
     let goes_on = before != state::CLOSED || (initiator && flags & (tcp::FIN | tcp::RST) == 0);
-    let old = goes_on && now_ns.saturating_sub(seen_ns) >= conn::SEEN_STEP_NS;
-    if case.task != task::RELATED && (changed || moves || old) {
-        case.value.seen_ns = now_ns;
+    let old = goes_on && case.now_ns.saturating_sub(seen_ns) >= conn::SEEN_STEP_NS;
+    if !related && (next != before || moves || old) {
+        case.value.seen_ns = case.now_ns;
     } else if !stale {
         return;
     }
+    let key = case.at;
     if moves {
-        insert(world, case, Table::answered(case.at.protocol));
-        let key = case.at;
+        insert(world, case, Table::answered(key.protocol));
         world.remove(Table::Opening, &key);
     } else {
-        slot.replace(&case.value);
+        let value = case.value;
+        world.replace(table(place, key.protocol), &key, &value);
     }
 }
 

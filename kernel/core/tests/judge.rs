@@ -13,7 +13,7 @@ use gabion_abi::tables::entry;
 use gabion_abi::verdict::{DROP, Interface, PASS, Verdict, hook, interface, reason};
 use gabion_kernel_core::classify::{Entries, Tables};
 use gabion_kernel_core::conn::SECOND_NS;
-use gabion_kernel_core::judge::{Case, Place, Slot, Table, World, judge, lists, was_judged};
+use gabion_kernel_core::judge::{Case, Place, Table, World, judge, lists, may_quote, was_judged};
 use proptest::prelude::*;
 
 const CLIENT: Address = Address::v4(0x0a00_0001);
@@ -38,17 +38,6 @@ struct Host {
     asked: Cell<u32>,
 }
 
-struct HostSlot<'a>(&'a Host, Table, ConnKey);
-
-impl Slot for HostSlot<'_> {
-    fn load(&self) -> ConnValue {
-        self.0.connections.borrow()[&(self.1, self.2)]
-    }
-    fn replace(&self, value: &ConnValue) {
-        self.0.connections.borrow_mut().insert((self.1, self.2), *value);
-    }
-}
-
 impl Tables for Host {
     fn param(&self, _: usize) -> u32 {
         0
@@ -59,9 +48,6 @@ impl Tables for Host {
 }
 
 impl World for Host {
-    type Packet = ();
-    type Slot<'a> = HostSlot<'a>;
-
     fn now_ns(&self) -> u64 {
         self.now_ns.get()
     }
@@ -80,8 +66,11 @@ impl World for Host {
     fn is_failsafe_port(&self, wanted: u32) -> bool {
         lists(&self.failsafe, wanted)
     }
-    fn connection<'a>(&'a self, table: Table, key: &ConnKey) -> Option<HostSlot<'a>> {
-        self.connections.borrow().contains_key(&(table, *key)).then_some(HostSlot(self, table, *key))
+    fn connection(&self, table: Table, key: &ConnKey, into: &mut ConnValue) -> bool {
+        self.connections.borrow().get(&(table, *key)).map(|value| *into = *value).is_some()
+    }
+    fn replace(&self, table: Table, key: &ConnKey, value: &ConnValue) {
+        self.connections.borrow_mut().entry((table, *key)).and_modify(|known| *known = *value);
     }
     fn insert(&self, table: Table, key: &ConnKey, value: &ConnValue) {
         let mut connections = self.connections.borrow_mut();
@@ -100,12 +89,6 @@ impl World for Host {
     }
     fn remember_fragment(&self, key: &FragmentKey, now_ns: u64) {
         self.fragments.borrow_mut().insert(*key, now_ns);
-    }
-    fn quote(&self, (): &(), case: &mut Case) -> bool {
-        self.quoted.get().is_some_and(|key| {
-            case.key = key;
-            true
-        })
     }
     fn entries(&self, facts: &Facts, _: u32, _: u32, into: &mut Entries) {
         self.asked.set(self.asked.get() + 1);
@@ -132,7 +115,11 @@ impl Host {
     }
     fn judge(&self, place: Place, facts: Facts) -> Verdict {
         let mut case = Case::new(place, facts);
-        judge(self, &(), &mut case);
+        if let Some(key) = self.quoted.get().filter(|_| may_quote(&case)) {
+            case.quoted = 1;
+            case.key = key;
+        }
+        judge(self, &mut case);
         case.verdict
     }
     fn after(&self, seconds: u64) {
@@ -454,7 +441,7 @@ fn the_packet_says_when_an_end_is_the_node_itself() {
         [(ARRIVAL, NODE, 1), (ARRIVAL, SERVER, 0), (OWN, SERVER, 1), (forwarded, SERVER, 0), (forwarded, NODE, 0)]
     {
         let mut case = Case::new(place, packet(CLIENT, destination, protocol::UDP, (1, 2), 0));
-        judge(&host, &(), &mut case);
+        judge(&host, &mut case);
         assert_eq!(case.facts.node, node, "{place:?}");
     }
 }

@@ -6,7 +6,6 @@ use gabion_abi::verdict::{Count, NO_RULE, hook, reason};
 use gabion_kernel_core::judge::{Case, World, counted_rules};
 use gabion_kernel_core::report::{Report, bucket_of, report, take};
 
-use crate::ingress::Arrival;
 use crate::maps;
 use crate::world::Maps;
 
@@ -65,7 +64,7 @@ fn count(case: &Case) {
         Report::SampledOut => return suppress(suppressed::SAMPLED_OUT),
         Report::Yes(limit) => limit,
     };
-    let time_ns = Maps::<Arrival>::NEW.now_ns();
+    let time_ns = Maps.now_ns();
     if !take(bucket, limit.rate, limit.burst, time_ns) {
         return suppress(limit.suppressed);
     }
@@ -76,7 +75,7 @@ fn count(case: &Case) {
         time_ns,
         facts: case.facts,
         verdict: *verdict,
-        generation: Maps::<Arrival>::NEW.generation(),
+        generation: Maps.generation(),
         ifindex: if case.place.hook == hook::INGRESS as u32 {
             case.place.source_ifindex
         } else {

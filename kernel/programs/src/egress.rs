@@ -5,7 +5,7 @@ use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use gabion_abi::facts::Facts;
 use gabion_abi::verdict::{DROP, hook, interface};
-use gabion_kernel_core::judge::{Case, Place, World, judge, quote, was_judged};
+use gabion_kernel_core::judge::{Case, Place, World, judge, may_quote, quote, was_judged};
 use gabion_kernel_core::offload::with_offloaded_tag;
 use gabion_kernel_core::parse::ipv6::{Walk, extension};
 use gabion_kernel_core::parse::parse_into;
@@ -54,7 +54,8 @@ pub extern "C" fn gabion_egress_quote(context: *mut __sk_buff, case: *mut Case) 
     // SAFETY: the only caller passes an exclusive reference.
     let case = unsafe { &mut *case };
     let packet = packet(context, Some(&raw mut case.forgotten));
-    quote(&packet, case) as u32
+    quote(&packet, case);
+    1
 }
 
 /// [`extension`] as a global function.
@@ -81,8 +82,8 @@ impl Hook for Departure {
     }
 
     #[inline(always)]
-    fn quote(&self, case: &mut Case) -> bool {
-        gabion_egress_quote(self.0, case) != 0
+    fn quote(&self, case: &mut Case) {
+        gabion_egress_quote(self.0, case);
     }
 }
 
@@ -94,7 +95,7 @@ pub fn gabion_egress(context: TcContext) -> i32 {
     // SAFETY: the kernel passes a valid context, and all fields are plain integers.
     let (length, ifindex, arrived_on) = unsafe { ((*skb).len, (*skb).ifindex, (*skb).ingress_ifindex) };
     let place = Place { hook: hook::EGRESS as u32, source_ifindex: arrived_on, destination_ifindex: ifindex };
-    if was_judged(&Maps::<Departure>::NEW, place) {
+    if was_judged(&Maps, place) {
         return TC_ACT_UNSPEC;
     }
     let Some(case) = maps::EGRESS_CASE.get_ptr_mut(0) else { return TC_ACT_SHOT };
@@ -103,7 +104,7 @@ pub fn gabion_egress(context: TcContext) -> i32 {
         // When it fails, what is linear is judged, and the packet may count as truncated.
         let _ = context.pull_data(wanted);
     }
-    let layer3 = Maps::<Departure>::NEW.interface(ifindex).flags & interface::L3 != 0;
+    let layer3 = Maps.interface(ifindex).flags & interface::L3 != 0;
     // SAFETY: this CPU's own element; tc runs with bottom halves off, and nothing else uses the map.
     // All integers: whatever the last packet left there is a valid case.
     let case = unsafe { &mut *case };
@@ -116,7 +117,10 @@ pub fn gabion_egress(context: TcContext) -> i32 {
     if tagged != 0 {
         with_offloaded_tag(&mut case.facts, tci as u16);
     }
-    judge(&Maps::NEW, &packet, case);
+    if may_quote(case) {
+        packet.quote(case);
+    }
+    judge(&Maps, case);
     gabion_count(case);
     // TC_ACT_UNSPEC lets other programs on the same hook have their say.
     if case.verdict.action == DROP { TC_ACT_SHOT } else { TC_ACT_UNSPEC }

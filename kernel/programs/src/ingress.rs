@@ -7,7 +7,7 @@ use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use gabion_abi::facts::Facts;
 use gabion_abi::verdict::{DROP, hook, interface};
-use gabion_kernel_core::judge::{Case, Place, World, judge, quote};
+use gabion_kernel_core::judge::{Case, Place, World, judge, may_quote, quote};
 use gabion_kernel_core::parse::ipv6::{Walk, extension};
 use gabion_kernel_core::parse::parse_into;
 
@@ -51,7 +51,8 @@ pub extern "C" fn gabion_ingress_quote(context: *mut xdp_md, case: *mut Case) ->
     // SAFETY: the only caller passes an exclusive reference.
     let case = unsafe { &mut *case };
     let packet = packet(context, Some(&raw mut case.forgotten));
-    quote(&packet, case) as u32
+    quote(&packet, case);
+    1
 }
 
 /// [`extension`] as a global function.
@@ -78,8 +79,8 @@ impl Hook for Arrival {
     }
 
     #[inline(always)]
-    fn quote(&self, case: &mut Case) -> bool {
-        gabion_ingress_quote(self.0, case) != 0
+    fn quote(&self, case: &mut Case) {
+        gabion_ingress_quote(self.0, case);
     }
 }
 
@@ -92,7 +93,7 @@ pub fn gabion_ingress(context: XdpContext) -> u32 {
     // SAFETY: the context is the kernel's; the helper only reads it.
     let length = unsafe { bpf_xdp_get_buff_len(context.ctx) };
     let ifindex = context.ingress_ifindex() as u32;
-    let layer3 = Maps::<Arrival>::NEW.interface(ifindex).flags & interface::L3 != 0;
+    let layer3 = Maps.interface(ifindex).flags & interface::L3 != 0;
     // SAFETY: this CPU's own element; the program is not interrupted by itself, and nothing else uses the map.
     // All integers: whatever the last packet left there is a valid case.
     let case = unsafe { &mut *case };
@@ -100,7 +101,10 @@ pub fn gabion_ingress(context: XdpContext) -> u32 {
     case.place = Place { hook: hook::INGRESS as u32, source_ifindex: ifindex, destination_ifindex: 0 };
     let packet = Arrival(context.ctx);
     packet.parse(case, layer3);
-    judge(&Maps::NEW, &packet, case);
+    if may_quote(case) {
+        packet.quote(case);
+    }
+    judge(&Maps, case);
     gabion_count(case);
     if case.verdict.action == DROP { XDP_DROP } else { XDP_PASS }
 }

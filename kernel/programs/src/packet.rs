@@ -12,8 +12,8 @@ const OFFSET_LIMIT: usize = 0x7fff;
 pub trait Hook {
     /// Fills `case.facts`.
     fn parse(&self, case: &mut Case, layer3: bool);
-    /// Fills `case.key`: [`gabion_kernel_core::judge::World::quote`].
-    fn quote(&self, case: &mut Case) -> bool;
+    /// [`gabion_kernel_core::judge::quote`].
+    fn quote(&self, case: &mut Case);
     /// [`Bytes::extension`]; its answer by [`encoded`].
     fn extension(&self, walk: &mut Walk, facts: &mut Facts) -> u32;
 }

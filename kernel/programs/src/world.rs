@@ -1,6 +1,5 @@
 //! Maps as [`World`].
 
-use core::marker::PhantomData;
 use core::ptr;
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
@@ -9,21 +8,15 @@ use gabion_abi::facts::{Address, Facts};
 use gabion_abi::tables::PARAM_COUNT;
 use gabion_abi::verdict::Interface;
 use gabion_kernel_core::classify::{Entries, Tables, classify};
-use gabion_kernel_core::judge::{Case, Slot, Table, World, lists};
-use gabion_kernel_core::track::track;
+use gabion_kernel_core::judge::{Case, Table, World, lists};
+use gabion_kernel_core::track::{find, track};
 
 use crate::maps;
-use crate::packet::Hook;
 
 /// The maps of this generation, and the pinned ones.
-pub struct Maps<H>(PhantomData<H>);
+pub struct Maps;
 
-impl<H> Maps<H> {
-    /// There is one set of maps.
-    pub const NEW: Self = Self(PhantomData);
-}
-
-impl<H> Tables for Maps<H> {
+impl Tables for Maps {
     #[inline(always)]
     fn param(&self, index: usize) -> u32 {
         if index >= PARAM_COUNT {
@@ -40,29 +33,6 @@ impl<H> Tables for Maps<H> {
     }
 }
 
-/// A value in the memory of a connection table. Other CPUs write it too, and the entry may be reused for
-/// another connection until the program ends; whatever is read is an integer, and a lost write costs a
-/// timestamp or a state that the next packet sets again.
-pub struct MapSlot(*mut ConnValue);
-
-impl Slot for MapSlot {
-    #[inline(always)]
-    fn load(&self) -> ConnValue {
-        // SAFETY: the lookup gave this pointer, and map memory lives until the program ends (RCU).
-        // Every bit pattern is a `ConnValue`.
-        unsafe { ptr::read_volatile(self.0) }
-    }
-
-    #[inline(always)]
-    fn replace(&self, value: &ConnValue) {
-        // SAFETY: as in `load`.
-        unsafe { ptr::write_volatile(self.0, *value) }
-    }
-}
-
-/// The world of a function that does not touch the packet.
-type NoPacket = Maps<crate::ingress::Arrival>;
-
 /// [`classify`] as a global function: verified once, whoever calls it.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -71,8 +41,28 @@ pub extern "C" fn gabion_entries(facts: *const Facts, source: u32, destination: 
         return 0;
     }
     // SAFETY: the only callers pass references; the verifier checks the sizes against the types.
-    unsafe { *into = classify(&NoPacket::NEW, &*facts, source, destination) };
+    unsafe { *into = classify(&Maps, &*facts, source, destination) };
     1
+}
+
+/// [`find`] as a global function.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn gabion_find(case: *mut Case) -> u32 {
+    if case.is_null() {
+        return 0;
+    }
+    // SAFETY: as in `gabion_entries`, and the caller's reference is exclusive.
+    find(&Maps, unsafe { &mut *case })
+}
+
+#[inline(always)]
+fn entry(table: Table, key: &ConnKey) -> Option<*mut ConnValue> {
+    match table {
+        Table::Opening => maps::OPENING.get_ptr_mut(key),
+        Table::Established => maps::ESTABLISHED.get_ptr_mut(key),
+        Table::Datagrams => maps::DATAGRAMS.get_ptr_mut(key),
+    }
 }
 
 /// [`track`] as a global function.
@@ -83,16 +73,10 @@ pub extern "C" fn gabion_track(case: *mut Case) -> u32 {
         return 0;
     }
     // SAFETY: as in `gabion_entries`, and the caller's reference is exclusive.
-    track(&NoPacket::NEW, unsafe { &mut *case })
+    track(&Maps, unsafe { &mut *case })
 }
 
-impl<H: Hook> World for Maps<H> {
-    type Packet = H;
-    type Slot<'a>
-        = MapSlot
-    where
-        Self: 'a;
-
+impl World for Maps {
     #[inline(always)]
     fn now_ns(&self) -> u64 {
         // SAFETY: the helper takes nothing and touches no memory of ours.
@@ -126,11 +110,20 @@ impl<H: Hook> World for Maps<H> {
     }
 
     #[inline(always)]
-    fn connection<'a>(&'a self, table: Table, key: &ConnKey) -> Option<MapSlot> {
-        match table {
-            Table::Opening => maps::OPENING.get_ptr_mut(key).map(MapSlot),
-            Table::Established => maps::ESTABLISHED.get_ptr_mut(key).map(MapSlot),
-            Table::Datagrams => maps::DATAGRAMS.get_ptr_mut(key).map(MapSlot),
+    fn connection(&self, table: Table, key: &ConnKey, into: &mut ConnValue) -> bool {
+        let Some(value) = entry(table, key) else { return false };
+        // SAFETY: the lookup gave this pointer, and map memory lives until the program ends (RCU). Other CPUs write it
+        // too, and it may be reused for another connection meanwhile; every bit pattern is a `ConnValue`, and what was
+        // torn costs a timestamp or a state that the next packet sets again.
+        *into = unsafe { ptr::read_volatile(value) };
+        true
+    }
+
+    #[inline(always)]
+    fn replace(&self, table: Table, key: &ConnKey, value: &ConnValue) {
+        if let Some(place) = entry(table, key) {
+            // SAFETY: as in `connection`.
+            unsafe { ptr::write_volatile(place, *value) }
         }
     }
 
@@ -173,8 +166,8 @@ impl<H: Hook> World for Maps<H> {
     }
 
     #[inline(always)]
-    fn quote(&self, packet: &H, case: &mut Case) -> bool {
-        packet.quote(case)
+    fn find(&self, case: &mut Case) -> u32 {
+        gabion_find(case)
     }
 
     #[inline(always)]

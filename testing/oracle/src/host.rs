@@ -2,32 +2,14 @@
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
-use std::rc::Rc;
 
 use gabion_abi::conn::{ConnKey, ConnValue, FragmentKey};
 use gabion_abi::event::Settings;
 use gabion_abi::facts::Address;
 use gabion_abi::verdict::Interface;
 use gabion_kernel_core::classify::Tables;
-use gabion_kernel_core::judge::{Case, Slot, Table, World, quote};
+use gabion_kernel_core::judge::{Table, World};
 use gabion_policy_compile::Compiled;
-
-/// Whoever found it may change it.
-type Connection = Rc<RefCell<ConnValue>>;
-
-/// One entry of a connection table.
-#[derive(Debug)]
-pub struct Cell(Connection);
-
-impl Slot for Cell {
-    fn load(&self) -> ConnValue {
-        *self.0.borrow()
-    }
-
-    fn replace(&self, value: &ConnValue) {
-        *self.0.borrow_mut() = *value;
-    }
-}
 
 /// What a packet meets on the host.
 #[derive(Debug)]
@@ -44,7 +26,7 @@ pub struct Host<'c> {
     pub interfaces: HashMap<u32, Interface>,
     /// Mode and fail-safe ports.
     pub settings: Settings,
-    connections: RefCell<HashMap<(Table, ConnKey), Connection>>,
+    connections: RefCell<HashMap<(Table, ConnKey), ConnValue>>,
     fragments: RefCell<HashMap<FragmentKey, u64>>,
 }
 
@@ -76,12 +58,6 @@ impl Tables for Host<'_> {
 }
 
 impl World for Host<'_> {
-    type Packet = Vec<u8>;
-    type Slot<'a>
-        = Cell
-    where
-        Self: 'a;
-
     fn now_ns(&self) -> u64 {
         self.now_ns
     }
@@ -106,12 +82,18 @@ impl World for Host<'_> {
         self.settings.failsafe[..self.settings.failsafe_count as usize].contains(&port)
     }
 
-    fn connection(&self, table: Table, key: &ConnKey) -> Option<Cell> {
-        self.connections.borrow().get(&(table, *key)).cloned().map(Cell)
+    fn connection(&self, table: Table, key: &ConnKey, into: &mut ConnValue) -> bool {
+        let connections = self.connections.borrow();
+        let found = connections.get(&(table, *key));
+        found.map(|value| *into = *value).is_some()
+    }
+
+    fn replace(&self, table: Table, key: &ConnKey, value: &ConnValue) {
+        self.connections.borrow_mut().entry((table, *key)).and_modify(|known| *known = *value);
     }
 
     fn insert(&self, table: Table, key: &ConnKey, value: &ConnValue) {
-        self.connections.borrow_mut().insert((table, *key), Rc::new(RefCell::new(*value)));
+        self.connections.borrow_mut().insert((table, *key), *value);
     }
 
     fn remove(&self, table: Table, key: &ConnKey) {
@@ -124,9 +106,5 @@ impl World for Host<'_> {
 
     fn remember_fragment(&self, key: &FragmentKey, now_ns: u64) {
         self.fragments.borrow_mut().insert(*key, now_ns);
-    }
-
-    fn quote(&self, packet: &Vec<u8>, case: &mut Case) -> bool {
-        quote(&packet.as_slice(), case)
     }
 }

@@ -10,7 +10,7 @@ use gabion_abi::facts::{Address, FAMILY_V4, FAMILY_V6, Facts};
 use gabion_abi::tables::entry;
 use gabion_abi::verdict::{DROP, Interface, Verdict, hook, reason};
 use gabion_generation::{InterfaceEntry, Node, Sizes, event};
-use gabion_kernel_core::judge::{Case, Place, judge};
+use gabion_kernel_core::judge::{Case, Place, judge, may_quote, quote};
 use gabion_kernel_core::parse::parse;
 use gabion_policy_compile::{Compiled, Options, compile};
 use gabion_policy_model::PolicySet;
@@ -149,7 +149,10 @@ fn loaded_programs_decide_as_core_and_oracle_do() {
             };
             let facts = parse(&bytes.as_slice(), false);
             let mut case = Case::new(place, facts);
-            judge(&host, &bytes, &mut case);
+            if may_quote(&case) {
+                quote(&bytes.as_slice(), &mut case);
+            }
+            judge(&host, &mut case);
             let context = format!("GABION_SEED={seed} frame {number} {bytes:02x?} {facts:#?}");
             if !leaves {
                 holds_oracle(&set, &compiled, &case, arrived_on, &context);

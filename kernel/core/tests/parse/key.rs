@@ -65,7 +65,7 @@ fn unparsed_packets_and_other_ethertypes_have_none() {
 #[test]
 fn an_echo_reply_reversed_is_its_request() {
     let request = conn_key(&ipv4(V4_ICMP, ECHO)).unwrap();
-    assert_eq!(request, v4_key(A, B, 1, (0xbeef, 0)));
+    assert_eq!(request, v4_key(A, B, 1, (0xbeef, 0xbeef)));
     let reply = ipv4(&V4_ICMP.replace("0a000001 0a000002", "0a000002 0a000001"), "0000 0000 beef 0001");
     assert_eq!(reversed(&conn_key(&reply).unwrap()), request);
 }
@@ -98,7 +98,7 @@ fn icmp_errors_quote_the_packet_as_it_was_sent() {
     }
     // 8 octets of the transport header are all that RFC 792 promises.
     assert_eq!(v4_quote("0303", &sent(V4_TCP, TCP_SYN)[..28 * 2 + 12]), Some(v4_key(B, C, 6, (0xc001, 502))));
-    assert_eq!(v4_quote("0303", &sent(V4_ICMP, ECHO)), Some(v4_key(B, C, 1, (0xbeef, 0))));
+    assert_eq!(v4_quote("0303", &sent(V4_ICMP, ECHO)), Some(v4_key(B, C, 1, (0xbeef, 0xbeef))));
     assert_eq!(v4_quote("0302", &sent("12340000 4032 0000 0a000001 0a000002", "00")), Some(v4_key(B, C, 50, (0, 0))));
     assert_eq!(
         v4_quote("0303", &sent(&format!("{V4_UDP} 94040000"), UDP)),
