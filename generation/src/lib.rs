@@ -24,5 +24,6 @@ pub use expedite::Expedited;
 pub use limits::Sizes;
 pub use links::{Attachment, EgressHook, XdpWay};
 pub use node::{Adopted, Node};
+pub use object::Programs;
 pub use staged::{InterfaceEntry, Staged};
 pub use state::{ContractMismatch, event};

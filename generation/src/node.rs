@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::folder::{self, Folder};
 use crate::limits::Sizes;
 use crate::links::{self, Attachment};
+use crate::object::Programs;
 use crate::staged::{InterfaceEntry, Staged};
 use crate::state::State;
 
@@ -36,6 +37,7 @@ pub struct Adopted {
 #[derive(Debug)]
 pub struct Node {
     folder: Folder,
+    programs: Programs,
     state: State,
     live: Option<Staged>,
     last_number: u32,
@@ -47,10 +49,10 @@ impl Node {
     ///
     /// Where a crash left hooks with different generations, all are brought to the newest: it was
     /// staged completely before the first hook was swapped.
-    pub fn open(root: &Path, sizes: &Sizes) -> Result<(Self, Adopted), Error> {
+    pub fn open(root: &Path, sizes: &Sizes, programs: Programs) -> Result<(Self, Adopted), Error> {
         let folder = Folder::open(root)?;
-        let (state, was_there) = State::open(&folder, sizes)?;
-        let mut node = Self { folder, state, live: None, last_number: 0 };
+        let (state, was_there) = State::open(&folder, sizes, &programs)?;
+        let mut node = Self { folder, programs, state, live: None, last_number: 0 };
         let mut adopted = Adopted { state: was_there, ..Adopted::default() };
         node.adopt(&mut adopted)?;
         Ok((node, adopted))
@@ -111,7 +113,7 @@ impl Node {
     /// refused with need and limit.
     pub fn stage(&mut self, compiled: &Compiled, interfaces: &[InterfaceEntry]) -> Result<Staged, Error> {
         let number = self.last_number.wrapping_add(1).max(1);
-        let staged = Staged::load(&self.folder, number, compiled, interfaces)?;
+        let staged = Staged::load(&self.folder, &self.programs, number, compiled, interfaces)?;
         self.last_number = number;
         Ok(staged)
     }

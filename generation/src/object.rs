@@ -41,9 +41,24 @@ pub(crate) enum Wanted<'p> {
     Pinned(&'p Path),
 }
 
-/// Parses the embedded object.
-pub(crate) fn parse() -> Result<Object, Error> {
-    Object::parse(object()?).doing("parse the embedded object")
+/// The embedded object, parsed: the pattern of each generation's programs.
+pub struct Programs(Object);
+
+impl std::fmt::Debug for Programs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Programs").field(&self.0.programs.keys()).finish()
+    }
+}
+
+impl Programs {
+    /// Parses the object that this build embeds. A few milliseconds, which a start can spend on another thread.
+    pub fn parse() -> Result<Self, Error> {
+        Ok(Self(Object::parse(object()?).doing("parse the embedded object")?))
+    }
+
+    pub(crate) fn object(&self) -> &Object {
+        &self.0
+    }
 }
 
 /// Makes one of the object's maps.

@@ -14,7 +14,7 @@ use rustix::mm::{MapFlags, ProtFlags};
 use crate::error::{Doing, Error};
 use crate::folder::{self, Folder};
 use crate::limits;
-use crate::object::{self, Loading, Wanted};
+use crate::object::{Loading, Programs, Wanted};
 use crate::pod::Record;
 use crate::state::{pinned, sums};
 
@@ -41,6 +41,7 @@ impl Staged {
     /// Loads, verifies and pins a generation.
     pub(crate) fn load(
         folder: &Folder,
+        programs: &Programs,
         number: u32,
         compiled: &Compiled,
         interfaces: &[InterfaceEntry],
@@ -56,7 +57,7 @@ impl Staged {
         ];
         wanted.extend(map::STATE.into_iter().zip(pins.iter().map(|pin| Wanted::Pinned(pin))));
         let globals = [(map::PARAMS, &params[..]), (map::GENERATION, &number.to_ne_bytes()[..])];
-        let loading = Loading::new(object::parse()?, &globals, &wanted)?;
+        let loading = Loading::new(programs.object().clone(), &globals, &wanted)?;
         fill(loading.map(map::TABLES)?, &compiled.words)?;
 
         let making = folder.generation_in_making(number);

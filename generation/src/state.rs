@@ -13,7 +13,7 @@ use gabion_kernel_object::map;
 use crate::error::{Doing, Error};
 use crate::folder::{self, Folder};
 use crate::limits::Sizes;
-use crate::object;
+use crate::object::{self, Programs};
 use crate::pod::{LocalKey, Record};
 
 /// Pin of the number that says how the state is laid out.
@@ -40,7 +40,7 @@ pub(crate) struct State {
 
 impl State {
     /// Adopts the state, or makes it. Says whether it was adopted.
-    pub(crate) fn open(folder: &Folder, sizes: &Sizes) -> Result<(Self, bool), Error> {
+    pub(crate) fn open(folder: &Folder, sizes: &Sizes, programs: &Programs) -> Result<(Self, bool), Error> {
         let state = Self { folder: folder.clone() };
         let there = folder.state().exists();
         if there {
@@ -50,7 +50,7 @@ impl State {
                 return Err(ContractMismatch { found, ours: STATE_CONTRACT }.into());
             }
         } else {
-            make(folder, sizes)?;
+            make(folder, sizes, programs)?;
         }
         Ok((state, there))
     }
@@ -117,11 +117,10 @@ impl State {
 }
 
 /// Makes the state beside its place and gives it its name when it is complete.
-fn make(folder: &Folder, sizes: &Sizes) -> Result<(), Error> {
+fn make(folder: &Folder, sizes: &Sizes, programs: &Programs) -> Result<(), Error> {
     let making = folder.state_in_making();
     folder::remove(&making)?;
     folder::create(&making)?;
-    let object = object::parse()?;
     for name in map::STATE {
         let entries = match name {
             map::ESTABLISHED => Some(sizes.established),
@@ -131,7 +130,7 @@ fn make(folder: &Folder, sizes: &Sizes) -> Result<(), Error> {
             map::EVENTS => Some(sizes.events_bytes),
             _ => None,
         };
-        let made = object::make_map(&object, name, entries)?;
+        let made = object::make_map(programs.object(), name, entries)?;
         made.pin(making.join(name)).doing(format!("pin the map {name}"))?;
     }
     let mut contract: Array<MapData, u32> = Array::create(1, 0).doing("make the contract's map")?;

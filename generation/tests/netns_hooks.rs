@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use gabion_abi::verdict::Interface;
-use gabion_generation::{EgressHook, InterfaceEntry, Node, Sizes, XdpWay};
+use gabion_generation::{EgressHook, InterfaceEntry, Node, Programs, Sizes, XdpWay};
 use gabion_policy_compile::{Compiled, Options, compile};
 use gabion_policy_model::text::{Source, parse};
 use gabion_testing_site::error::SiteError;
@@ -166,7 +166,7 @@ fn only(port: u16) -> Compiled {
 }
 
 fn open(root: &Path) -> Node {
-    Node::open(root, &Sizes::default()).unwrap().0
+    Node::open(root, &Sizes::default(), Programs::parse().unwrap()).unwrap().0
 }
 
 /// The second process of the test below: it guards an interface and dies without a word.
@@ -198,7 +198,7 @@ fn hooks_outlive_their_process_are_adopted_swapped_and_leave_nothing() {
     bench.hold(5000, Some(5001), "nobody there");
 
     bench.node.run(|| {
-        let (mut node, adopted) = Node::open(&bench.root(), &Sizes::default()).unwrap();
+        let (mut node, adopted) = Node::open(&bench.root(), &Sizes::default(), Programs::parse().unwrap()).unwrap();
         assert_eq!((adopted.generation, adopted.attachments.len()), (Some(1), 1));
         assert_eq!(adopted.attachments[0].xdp, Some(XdpWay::Native));
         let clsact = adopted.attachments[0].egress == Some(EgressHook::Clsact);

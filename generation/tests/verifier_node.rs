@@ -9,7 +9,7 @@ use gabion_abi::event::Settings;
 use gabion_abi::facts::{Address, FAMILY_V4};
 use gabion_abi::tables::{EGRESS, INGRESS, PARAM_COUNT, direction, entry};
 use gabion_abi::verdict::{Interface, reason};
-use gabion_generation::{InterfaceEntry, Node, Sizes};
+use gabion_generation::{InterfaceEntry, Node, Programs, Sizes};
 use gabion_policy_compile::{Compiled, RuleInfo, Stats};
 use gabion_policy_model::trace::{Direction, RuleRef};
 
@@ -89,7 +89,7 @@ const ACK: u8 = 0x10;
 const LOOPBACK: u32 = 1;
 
 fn open(root: &Path) -> Node {
-    Node::open(root, &Sizes::default()).unwrap().0
+    Node::open(root, &Sizes::default(), Programs::parse().unwrap()).unwrap().0
 }
 
 #[test]
@@ -208,7 +208,7 @@ fn a_dead_agents_hooks_are_adopted_and_leftovers_removed() {
     drop(node);
 
     let start = Instant::now();
-    let (mut node, adopted) = Node::open(&bpffs.root(), &Sizes::default()).unwrap();
+    let (mut node, adopted) = Node::open(&bpffs.root(), &Sizes::default(), Programs::parse().unwrap()).unwrap();
     println!("adopted in {:?}: {adopted:?}", start.elapsed());
     assert!(adopted.state);
     assert_eq!(adopted.generation, Some(1));
@@ -221,7 +221,7 @@ fn a_dead_agents_hooks_are_adopted_and_leftovers_removed() {
     node.commit(staged).unwrap();
     println!("swapped in {:?}", start.elapsed());
     drop(node);
-    let (node, adopted) = Node::open(&bpffs.root(), &Sizes::default()).unwrap();
+    let (node, adopted) = Node::open(&bpffs.root(), &Sizes::default(), Programs::parse().unwrap()).unwrap();
     assert_eq!(adopted.generation, Some(3));
     node.detach_all().unwrap();
     let left: Vec<_> = std::fs::read_dir(bpffs.root()).unwrap().collect();

@@ -5,13 +5,14 @@ use std::fs::File;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 
 use aya::maps::{MapData, RingBuf};
 use gabion_abi::event::{Event, Settings, suppressed};
 use gabion_abi::facts::{self, Address};
 use gabion_abi::verdict::{Count, Interface, reason};
 use gabion_generation::{
-    Attachment as Attached, Blame, EgressHook, Error, Expedited, InterfaceEntry, Node, Sizes, XdpWay,
+    Attachment as Attached, Blame, EgressHook, Error, Expedited, InterfaceEntry, Node, Programs, Sizes, XdpWay,
 };
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 
@@ -23,6 +24,8 @@ use crate::life::{journal_problem, kernel_problem};
 /// The kernel side of one node.
 pub struct Bpf {
     root: PathBuf,
+    /// The programs, parsed while the policy is read.
+    parsing: Option<JoinHandle<Result<Programs, Error>>>,
     /// None before the first generation on a fresh folder: the sizes of the state are the policy's.
     node: Option<Node>,
     adopted: Option<u32>,
@@ -38,6 +41,15 @@ pub struct Bpf {
 impl std::fmt::Debug for Bpf {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Bpf").field("root", &self.root).field("node", &self.node).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Bpf {
+    fn drop(&mut self) {
+        if let Some(parsing) = self.parsing.take() {
+            // Nobody wanted its result.
+            let _ = parsing.join();
+        }
     }
 }
 
@@ -100,6 +112,7 @@ impl Bpf {
         Expedited::recover(root);
         let mut bpf = Self {
             root: root.to_owned(),
+            parsing: Some(std::thread::spawn(Programs::parse)),
             node: None,
             adopted: None,
             events: None,
@@ -115,7 +128,13 @@ impl Bpf {
 
     /// Adopts or makes the state; sizes matter only when it is made.
     fn begin(&mut self, sizes: &Sizes) -> Result<&mut Node, KernelError> {
-        let (node, found) = Node::open(&self.root, sizes).map_err(failed)?;
+        let programs = match self.parsing.take() {
+            // A panic there is a defect, and parsing again shows it.
+            Some(thread) => thread.join().unwrap_or_else(|_| Programs::parse()),
+            None => Programs::parse(),
+        };
+        let programs = programs.map_err(failed)?;
+        let (node, found) = Node::open(&self.root, sizes, programs).map_err(failed)?;
         self.adopted = found.generation;
         for name in &found.gone {
             tracing::info!(interface = name, "is gone since the last agent; its pins were removed");

@@ -119,7 +119,7 @@ fn loaded_programs_decide_as_core_and_oracle_do() {
         let compiled = compile(&set, &options).unwrap();
         // Each policy starts without connections: the state belongs to the seed.
         let root = bpffs.0.join(format!("seed-{seed}"));
-        let (mut node, _) = Node::open(&root, &Sizes::default()).unwrap();
+        let (mut node, _) = Node::open(&root, &Sizes::default(), Programs::parse().unwrap()).unwrap();
         let class = if compiled.interfaces.is_empty() { 0 } else { rng.usize(0..=compiled.interfaces.len()) };
         let arrived_on = class.checked_sub(1).map(|at| compiled.interfaces[at].as_str());
         assert!(arrived_on.is_none_or(|name| INTERFACES.contains(&name)));
