@@ -3,25 +3,25 @@
 //! [`Agent`] holds all state; it does nothing by itself. `run` hands it what happens (signals, links, files,
 //! requests), and every change of the kernel goes through [`Kernel`].
 
+mod commit;
+mod hooks;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use gabion_abi::event::{FAILSAFE_LIMIT, Settings};
-use gabion_abi::tables::{self, entry};
+use gabion_abi::event::Settings;
 use gabion_abi::verdict::{Count, Interface as KernelInterface};
-use gabion_policy_compile::Compiled;
 use gabion_policy_model::PolicySet;
-use gabion_policy_model::site::{FailsafePort, Mode, Site};
 
 use crate::api::wire::{Apply, Problem};
-use crate::counters::{Base, RuleName, key_of};
+use crate::counters::{Base, RuleName};
 use crate::events::{Clock, Hub, timestamp};
-use crate::interfaces::{Links, guarded, kernel_view};
+use crate::interfaces::Links;
 use crate::journal::{Current, Journal, JournalError, ModeOverride, Opened, State};
-use crate::kernel::{Attachment, Kernel, KernelError, Plan};
+use crate::kernel::{Attachment, Kernel, KernelError};
 use crate::policy::{self, LoadPolicy, Loaded, SourceFile};
 
 /// What made the agent look at its policy.
@@ -240,130 +240,9 @@ impl Agent {
         apply
     }
 
-    fn unchanged(&self, built: &Built, trigger: Trigger) -> Apply {
-        Apply {
-            time: timestamp(SystemTime::now()),
-            trigger: trigger.name().to_owned(),
-            ok: true,
-            generation: self.number(),
-            unchanged: true,
-            took_us: micros(built.since),
-            error: None,
-            warnings: built.loaded.warnings.clone(),
-        }
-    }
-
-    fn refused(&mut self, trigger: Trigger, problem: Problem) -> Apply {
-        let time = timestamp(SystemTime::now());
-        tracing::error!(
-            trigger = trigger.name(),
-            code = problem.code,
-            generation = self.number(),
-            "policy refused, the old one stays in force: {}",
-            problem.message
-        );
-        if problem.details.trim() != problem.message.trim() {
-            tracing::error!("{}", problem.details.trim_end());
-        }
-        if let Err(error) = self.journal.note(&time, "refused", self.number(), &problem.message) {
-            tracing::warn!("{error}");
-        }
-        Apply {
-            time,
-            trigger: trigger.name().to_owned(),
-            ok: false,
-            generation: self.number(),
-            error: Some(problem),
-            ..Apply::default()
-        }
-    }
-
     /// The generation in force; 0 while none is.
     pub fn number(&self) -> u32 {
         self.current.as_ref().map_or(0, |current| current.number)
-    }
-
-    fn commit(&mut self, built: Built, trigger: Trigger) -> Result<Apply, Problem> {
-        let Built { files, digest, loaded, since } = built;
-        let site = loaded.set.site.clone().unwrap_or_default();
-        let settings = self.settings_for(&site)?;
-        let time = timestamp(SystemTime::now());
-
-        // The number is spent before it is used: a crash from here on skips it, and never gives it out twice.
-        let number = self.last_number.checked_add(1).ok_or_else(|| exhausted(self.last_number))?;
-        self.last_number = number;
-        self.save_state().map_err(journal_problem)?;
-        self.journal.note(&time, "staged", number, &digest).map_err(journal_problem)?;
-
-        let patterns: Vec<(String, Option<String>)> =
-            site.interfaces.iter().map(|interface| (interface.name.clone(), interface.role.clone())).collect();
-        let classes = loaded.compiled.interfaces.clone();
-        // Only hooks that stay count as having judged: those of interfaces that the new site does not guard come off
-        // next.
-        let staying: BTreeSet<u32> = self.guarded_by(&patterns).filter(|index| self.is_attached(*index)).collect();
-        let view = kernel_view(&self.links, &|index| staying.contains(&index), &classes);
-        let plan = Plan {
-            number,
-            compiled: &loaded.compiled,
-            connections: site.connections,
-            interfaces: &view,
-            settings: &settings,
-        };
-        let _expedited = self.kernel.expedite();
-        let swapped = self.kernel.install(&plan).map_err(kernel_problem)?;
-
-        self.base.fold(&self.names, &swapped.previous_counts);
-        if self.current.is_none() {
-            // The state was made just now.
-            self.write_local();
-        }
-        self.names = rule_names(&loaded.compiled).into();
-        self.hub.name_generation(number, Arc::clone(&self.names));
-        self.view = view;
-        self.settings = settings;
-        self.set = Some(Arc::clone(&loaded.set));
-        self.adopted = false;
-        self.current = Some(Current {
-            number,
-            since: time.clone(),
-            digest,
-            rules: self.names.to_vec(),
-            classes,
-            site: site.name.clone(),
-            interfaces: patterns,
-            audit: site.mode == Mode::Audit,
-            counted: Vec::new(),
-        });
-        self.sync_interfaces();
-        // It is in force: from here on, trouble with the disk is a warning, not a refusal.
-        let recorded = self
-            .save_state()
-            .and_then(|()| self.journal.save_last_good(&files))
-            .and_then(|()| self.journal.note(&time, "live", number, ""));
-        if let Err(error) = recorded {
-            tracing::warn!("generation {number} is in force, but not recorded: {error}");
-        }
-        let took_us = micros(since);
-        tracing::info!(
-            generation = number,
-            trigger = trigger.name(),
-            rules = self.names.len(),
-            took_us,
-            "policy in force"
-        );
-        for warning in &loaded.warnings {
-            tracing::warn!("{warning}");
-        }
-        Ok(Apply {
-            time,
-            trigger: trigger.name().to_owned(),
-            ok: true,
-            generation: number,
-            unchanged: false,
-            took_us,
-            error: None,
-            warnings: loaded.warnings,
-        })
     }
 
     fn save_state(&mut self) -> Result<(), JournalError> {
@@ -391,171 +270,6 @@ impl Agent {
         }
     }
 
-    fn settings_for(&self, site: &Site) -> Result<Settings, Problem> {
-        let mut ports = site.failsafe.clone();
-        ports.extend(self.api_port.map(|port| FailsafePort { protocol: gabion_abi::facts::protocol::TCP, port }));
-        ports.sort_unstable();
-        ports.dedup();
-        let need = ports.len();
-        if need > FAILSAFE_LIMIT {
-            let message =
-                format!("{need} fail-safe ports (with the agent's own), the limit is {FAILSAFE_LIMIT}: list fewer");
-            return Err(problem("failsafe-limit", "input", message));
-        }
-        let mut failsafe = [0; FAILSAFE_LIMIT];
-        for (slot, port) in failsafe.iter_mut().zip(&ports) {
-            *slot = u32::from(port.protocol) << 16 | u32::from(port.port);
-        }
-        let audit = self.mode_override.as_ref().map_or(site.mode == Mode::Audit, |chosen| chosen.audit);
-        Ok(Settings {
-            denied_rate: site.events.denied_rate,
-            denied_burst: site.events.denied_burst,
-            allowed_rate: site.events.allowed_rate,
-            allowed_sample: site.events.allowed_sample,
-            audit_mode: u32::from(audit),
-            // At most FAILSAFE_LIMIT, as just checked.
-            failsafe_count: need as u32,
-            failsafe,
-        })
-    }
-
-    /// Switches between enforce and audit: `Some(audit)` overrides the policy, none goes back to what it says.
-    pub fn set_mode(&mut self, choice: Option<bool>) -> Result<(), Problem> {
-        let policy = self.current.as_ref().is_some_and(|current| current.audit);
-        let audit = choice.unwrap_or(policy);
-        let settings = Settings { audit_mode: u32::from(audit), ..self.settings };
-        self.kernel.set_settings(&settings).map_err(kernel_problem)?;
-        self.settings = settings;
-        let since = timestamp(SystemTime::now());
-        self.mode_override =
-            choice.filter(|audit| *audit != policy).map(|audit| ModeOverride { audit, since: since.clone() });
-        let name = if audit { "mode audit" } else { "mode enforce" };
-        tracing::warn!(generation = self.number(), "{name}");
-        let number = self.number();
-        self.save_state().and_then(|()| self.journal.note(&since, name, number, "")).map_err(journal_problem)
-    }
-
-    fn guarded_by(&self, patterns: &[(String, Option<String>)]) -> impl Iterator<Item = u32> + use<> {
-        let patterns: Vec<String> = patterns.iter().map(|(name, _)| name.clone()).collect();
-        let indices: Vec<u32> = guarded(&self.links, &patterns).map(|(index, _)| index).collect();
-        indices.into_iter()
-    }
-
-    pub(crate) fn is_attached(&self, index: u32) -> bool {
-        self.guards.get(&index).is_some_and(|guard| guard.problem.is_none())
-    }
-
-    /// Brings hooks and the kernel's view of the interfaces in line with the links that are there and the site in
-    /// force.
-    pub fn sync_interfaces(&mut self) {
-        let Some(current) = &self.current else { return };
-        let wanted: BTreeSet<u32> = self.guarded_by(&current.interfaces).collect();
-        let classes = current.classes.clone();
-
-        let mut standing: BTreeSet<u32> = self.kernel.attached().into_iter().collect();
-        standing.extend(self.guards.keys());
-        let superfluous: Vec<u32> = standing.difference(&wanted).copied().collect();
-        let missing = wanted.iter().any(|index| !self.is_attached(*index));
-        let _expedited = if missing || !superfluous.is_empty() { self.kernel.expedite() } else { None };
-        // First nobody relies on their verdicts any more, then they go.
-        for index in &superfluous {
-            self.guards.remove(index);
-        }
-        self.write_view(&classes);
-        for index in superfluous {
-            match self.kernel.detach(index) {
-                Ok(()) => tracing::info!(ifindex = index, "interface no longer guarded"),
-                Err(error) => {
-                    // Of an interface that is gone the hooks went with it.
-                    if self.links.contains_key(&index) {
-                        tracing::error!(ifindex = index, "cannot detach: {error}");
-                    }
-                }
-            }
-        }
-        let missing: Vec<u32> = wanted.into_iter().filter(|index| !self.is_attached(*index)).collect();
-        if missing.len() > 1 {
-            for index in &missing {
-                let name = self.links.get(index).map(|link| link.name.clone()).unwrap_or_default();
-                // What is refused here is refused again below, and reported there.
-                let _ = self.kernel.attach_arrival(*index, &name);
-            }
-            tracing::info!(interfaces = missing.len(), "what arrives is judged");
-        }
-        for index in missing {
-            self.attach(index);
-        }
-        self.write_view(&classes);
-    }
-
-    fn attach(&mut self, index: u32) {
-        let Some(link) = self.links.get(&index) else { return };
-        let name = link.name.clone();
-        let guard = match self.kernel.attach(index, &name) {
-            Ok(attachment) => {
-                tracing::info!(
-                    interface = name,
-                    ifindex = index,
-                    ingress = attachment.ingress,
-                    egress = attachment.egress,
-                    "interface guarded"
-                );
-                if let Some(warning) = &attachment.warning {
-                    tracing::warn!(interface = name, "{warning}");
-                }
-                Guard { attachment, problem: None }
-            }
-            Err(error) => {
-                self.wants_room |= error.wants_room;
-                let known = self.guards.get(&index).and_then(|guard| guard.problem.as_deref());
-                if known != Some(error.message.as_str()) {
-                    tracing::error!(interface = name, ifindex = index, "NOT GUARDED: {error}");
-                }
-                Guard { attachment: Attachment::default(), problem: Some(error.message) }
-            }
-        };
-        self.guards.insert(index, guard);
-    }
-
-    fn write_view(&mut self, classes: &[String]) {
-        let view = kernel_view(&self.links, &|index| self.is_attached(index), classes);
-        let indices: BTreeSet<u32> = view.keys().chain(self.view.keys()).copied().collect();
-        for index in indices {
-            let new = view.get(&index).copied();
-            if self.view.get(&index).copied() == new {
-                continue;
-            }
-            if let Err(error) = self.kernel.set_interface(index, new) {
-                tracing::error!(ifindex = index, "the kernel does not take what is known of this interface: {error}");
-                self.wants_room |= error.wants_room;
-                if let Some(guard) = self.guards.get_mut(&index) {
-                    guard.attachment.warning = Some(error.message);
-                }
-            }
-        }
-        self.view = view;
-    }
-
-    /// A link is there, or has changed. Whether that calls for [`Self::sync_interfaces`].
-    pub fn link_changed(&mut self, index: u32, link: crate::interfaces::Link) -> bool {
-        let again = self.guards.get(&index).is_some_and(|guard| guard.problem.is_some());
-        let before = self.links.insert(index, link);
-        let Some(link) = self.links.get(&index) else { return true };
-        if before.as_ref().is_some_and(|before| before.name != link.name) && self.is_attached(index) {
-            let name = link.name.clone();
-            tracing::info!(ifindex = index, name, "interface renamed");
-            if let Err(error) = self.kernel.rename(index, &name) {
-                tracing::error!(ifindex = index, name, "the pins keep the old name: {error}");
-            }
-        }
-        again || before.as_ref() != self.links.get(&index)
-    }
-
-    /// Whether the tables have no room for an interface, so that a new generation is wanted. Asked once.
-    pub fn take_wants_room(&mut self) -> bool {
-        std::mem::take(&mut self.wants_room)
-    }
-
     /// Takes everything out of the kernel: hooks, tables, state. The node is open afterwards.
     pub fn detach_everything(&mut self) -> Result<(), Problem> {
         let time = timestamp(SystemTime::now());
@@ -576,44 +290,6 @@ impl Agent {
         self.save_state().map_err(journal_problem)
     }
 
-    /// A link is gone.
-    pub fn link_gone(&mut self, index: u32) {
-        self.links.remove(&index);
-        let before = self.addresses.len();
-        self.addresses.retain(|(at, _)| *at != index);
-        if self.addresses.len() != before {
-            self.write_local();
-        }
-    }
-
-    /// An address of the node came or went.
-    pub fn address_changed(&mut self, index: u32, address: IpAddr, present: bool) {
-        let changed = match present {
-            true => self.addresses.insert((index, address)),
-            false => self.addresses.remove(&(index, address)),
-        };
-        if changed {
-            self.write_local();
-        }
-    }
-
-    /// All links and addresses, listed afresh: what is not among them is gone.
-    pub fn relist(&mut self, links: Links, addresses: BTreeSet<(u32, IpAddr)>) {
-        self.links = links;
-        self.addresses = addresses;
-        self.write_local();
-    }
-
-    fn write_local(&mut self) {
-        // Several interfaces may have the same address.
-        let addresses: BTreeSet<IpAddr> = self.addresses.iter().map(|(_, address)| *address).collect();
-        let addresses: Vec<IpAddr> = addresses.into_iter().collect();
-        self.local_problem = self.kernel.set_local(&addresses).err().map(|error| {
-            tracing::error!("the kernel does not take the node's own addresses: {error}");
-            error.message
-        });
-    }
-
     /// Takes at most `limit` events from the ring; whether there may be more.
     pub fn take_events(&mut self, limit: usize) -> bool {
         let clock = Clock::now();
@@ -630,31 +306,6 @@ impl Agent {
     }
 }
 
-fn micros(since: Instant) -> u64 {
-    u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
-}
-
-/// Names and actions by rule number, the actions from the entries of both directions.
-fn rule_names(compiled: &Compiled) -> Vec<RuleName> {
-    let mut actions: Vec<Option<&'static str>> = vec![None; compiled.rules.len()];
-    for at in [tables::EGRESS, tables::INGRESS] {
-        let first = compiled.params[at + tables::direction::ENTRIES] as usize;
-        let last = first.saturating_add(compiled.params[at + tables::direction::LAST_RANK] as usize);
-        for word in compiled.words.iter().take(last.saturating_add(1)).skip(first) {
-            let action = match entry::action(*word) {
-                entry::ALLOW => "allow",
-                entry::DENY => "deny",
-                _ => "audit",
-            };
-            if let Some(known) = actions.get_mut(entry::rule(*word) as usize) {
-                *known = Some(known.map_or(action, |before| if before == action { action } else { "mixed" }));
-            }
-        }
-    }
-    let named = compiled.rules.iter().zip(actions);
-    named.map(|(rule, action)| RuleName { key: key_of(rule), action: action.unwrap_or("unused").to_owned() }).collect()
-}
-
 pub(crate) fn problem(code: &str, blame: &str, message: String) -> Problem {
     Problem { code: code.to_owned(), blame: blame.to_owned(), details: message.clone(), message }
 }
@@ -665,12 +316,4 @@ pub(crate) fn kernel_problem(error: KernelError) -> Problem {
 
 pub(crate) fn journal_problem(error: JournalError) -> Problem {
     problem("state-folder", "system", error.to_string())
-}
-
-fn exhausted(last: u32) -> Problem {
-    problem(
-        "generation-numbers",
-        "system",
-        format!("generation numbers are used up at {last}; start a new state folder"),
-    )
 }
