@@ -3,6 +3,8 @@
 use std::io;
 use std::process::ExitCode;
 
+use crate::output;
+
 /// What the process says to its caller; the numbers are stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -55,13 +57,15 @@ impl Failure {
         Self { exit: Exit::Defect, help: Some(help), ..Self::input(message) }
     }
 
-    /// Something about a file: that it is not there is the caller's mistake, all else the system's.
+    /// Something about a file: that it is not there, or is a folder, is the caller's mistake, all else the system's.
     pub fn file(path: &str, attempt: &str, error: &io::Error) -> Self {
         let message = format!("{path}: cannot {attempt}: {}", plain(error));
         match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::InvalidInput => {
-                Self::input(message)
-            }
+            io::ErrorKind::NotFound
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::IsADirectory
+            | io::ErrorKind::AlreadyExists
+            | io::ErrorKind::InvalidInput => Self::input(message),
             _ => Self::system(message),
         }
     }
@@ -79,10 +83,8 @@ impl Failure {
             return;
         }
         let red = anstyle::AnsiColor::Red.on_default().effects(anstyle::Effects::BOLD);
-        anstream::eprintln!("{red}error{red:#}: {}", self.message);
-        if let Some(help) = &self.help {
-            anstream::eprintln!("  help: {help}");
-        }
+        let help = self.help.as_ref().map(|help| format!("  help: {help}\n"));
+        output::say(&format!("{red}error{red:#}: {}\n{}", self.message, help.unwrap_or_default()));
     }
 }
 

@@ -34,9 +34,19 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
-            // Where help was asked for it goes to stdout; a closed pipe there is nobody's fault.
-            let _ = error.print();
-            return if error.use_stderr() { Exit::Input.into() } else { Exit::Fine.into() };
+            let text = error.render().ansi().to_string();
+            if error.use_stderr() {
+                output::say(&text);
+                return Exit::Input.into();
+            }
+            // Help that was asked for is the answer, and goes to stdout.
+            return output::print(&text).map_or_else(
+                |failure| {
+                    failure.print();
+                    failure.exit.into()
+                },
+                |()| Exit::Fine.into(),
+            );
         }
     };
     match dispatch(cli) {

@@ -38,6 +38,12 @@ pub fn print(text: &str) -> Result<(), Failure> {
     written(anstream::stdout().lock().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()))
 }
 
+/// Says something on stderr, with colours only where they can be seen and are wanted. Where stderr takes nothing there
+/// is nobody to tell, and the exit code says what it said.
+pub fn say(text: &str) {
+    let _ = anstream::stderr().lock().write_all(text.as_bytes());
+}
+
 /// Prints bytes on stdout as they are.
 pub fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
     written(io::stdout().lock().write_all(bytes).and_then(|()| io::stdout().flush()))

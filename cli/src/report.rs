@@ -11,6 +11,8 @@ use gabion_policy_model::text::Source;
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource};
 use serde::Serialize;
 
+use crate::output;
+
 /// One error or warning, as programs read it.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -141,7 +143,7 @@ pub fn print(problems: &[Problem], sources: &[Source]) {
     } else {
         plain(problems)
     };
-    anstream::eprint!("{text}");
+    output::say(&text);
 }
 
 /// One problem after the other, each line fit for a log.
@@ -157,7 +159,7 @@ pub fn plain(problems: &[Problem]) -> String {
         }
         let _ = writeln!(text, "{place}{}[{}]: {}", problem.severity, problem.code, problem.message);
         if !problem.text.is_empty() {
-            let _ = writeln!(text, "  text: {}", problem.text.escape_debug());
+            let _ = writeln!(text, "  text: {}", harmless(&problem.text));
         }
         for related in &problem.related {
             let _ = writeln!(text, "  see: {}:{}:{}: {}", related.file, related.line, related.column, related.message);
@@ -167,6 +169,15 @@ pub fn plain(problems: &[Problem]) -> String {
         }
     }
     text
+}
+
+/// Text as it stands, but for what would steer a terminal or break the line.
+fn harmless(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if matches!(c, '"' | '\'' | '\\') { shown.push(c) } else { shown.extend(c.escape_debug()) }
+    }
+    shown
 }
 
 fn fancy(problems: &[Problem], sources: &[Source], colours: bool) -> String {

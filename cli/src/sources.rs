@@ -113,14 +113,6 @@ fn is_policy(path: &Path) -> bool {
     stem.is_some_and(|stem| !stem.ends_with(".test"))
 }
 
-/// Whether a text is a file of probes, which may lie beside a policy.
-pub fn is_policy_test(text: &str) -> bool {
-    text.lines().any(|line| {
-        let value = line.strip_prefix("kind:").map(|rest| rest.split('#').next().unwrap_or_default().trim());
-        value.is_some_and(|kind| kind.trim_matches(['"', '\'']) == "PolicyTest")
-    })
-}
-
 impl Reader {
     fn paths(&mut self, paths: &[PathBuf]) {
         for path in paths {
@@ -231,7 +223,7 @@ impl Reader {
     fn keep(&mut self, name: &str, bytes: Option<Vec<u8>>, in_folder: bool) {
         match bytes.map(|bytes| Source::from_bytes(name, bytes)) {
             None => {}
-            Some(Ok(source)) if in_folder && is_policy_test(&source.text) => {}
+            Some(Ok(source)) if in_folder && text::is_policy_test(&source.text) => {}
             Some(Ok(source)) => self.sources.texts.push(source),
             Some(Err(finding)) => self.sources.problems.push((*finding).into()),
         }

@@ -334,6 +334,7 @@ fn questions_that_make_no_sense_are_refused_with_a_remedy() {
         (&["--src", "02:00:00:00:00:01", "--dst", "01:0c:cd:01:00:01"], "ethertype is missing"),
         (&["--src", "10.0.0.1", "--dst", "rtu", "--ethertype", "goose"], "contradict"),
         (&["--src", "hmi", "--dst", "rtu", "--proto", "tcp", "--dport", "70000"], "65535"),
+        (&["--src", "hmi", "--dst", "rtu", "--proto", "tcp", "--dport", "0502"], "65535"),
         (&["--src", "hmi", "--dst", "rtu", "--proto", "tcp", "--icmp", "8/0"], "contradict"),
         (&["--src", "hmi", "--dst", "rtu", "--proto", "tcp", "--flags", "sin"], "syn"),
         (&["--src", "hmi"], "dst is missing"),
@@ -352,6 +353,8 @@ fn icmp_follows_the_family_and_frames_have_no_addresses() {
     assert!(v6["packet"]["content"].as_str().unwrap().starts_with("icmpv6 128/0"), "{v6}");
     let goose = plant.explain(0, &["--src", "ied", "--dst", "01:0c:cd:01:00:01", "--ethertype", "goose"]);
     assert_eq!(goose["packet"]["content"], "EtherType goose");
+    let code = plant.explain(1, &["--src", "hmi", "--dst", "rtu", "--icmp", "destination-unreachable/1"]);
+    assert!(code["packet"]["content"].as_str().unwrap().starts_with("icmp 3/1"), "{code}");
 }
 
 #[test]
@@ -486,6 +489,69 @@ fn policy_tests_pass_fail_and_name_their_place() {
     let none = plant.write("none.test.yaml", PROBES.replace("policies: [.]\n", ""));
     expect(0, &["policy", "test", &none]);
     expect(0, &["policy", "test", &none, "--policy", &plant.path()]);
+
+    // A file that is named twice is read once, and the next one keeps its own folder.
+    let other = Plant::new();
+    other.write("plant.yaml", PLANT.replace("[{labels: {role: hmi}}]", "nobody"));
+    let beside = other.write("other.test.yaml", PROBES);
+    let (out, _) = expect(1, &["policy", "test", &file, &file, &beside]);
+    assert!(out.contains("3 passed, 1 failed"), "{out}");
+}
+
+#[test]
+fn a_file_with_tests_and_policy_is_not_passed_over() {
+    let plant = Plant::new();
+    let shut =
+        "apiVersion: gabion.dev/v1alpha1\nkind: Policy\nmetadata: {name: shut}\nspec: {subject: any, ingress: []}\n";
+    plant.write("mixed.yaml", format!("{PROBES}---\n{shut}"));
+    let (_, err) = expect(2, &["policy", "check", &plant.path()]);
+    assert!(err.contains("`PolicyTest` is not a kind of document") && err.contains("files of their own"), "{err}");
+    plant.write("mixed.yaml", PROBES);
+    expect(0, &["policy", "check", &plant.path()]);
+}
+
+#[test]
+fn documents_are_counted_in_any_form() {
+    let flow = br#"{"apiVersion": "gabion.dev/v1alpha1", "kind": "Policy", "metadata": {"name": "p"},
+                   "spec": {"subject": "any", "ingress": []}}"#;
+    let (out, _) = expect_with(0, &["policy", "check", "-"], flow);
+    assert!(out.contains("1 document,"), "{out}");
+}
+
+#[test]
+fn a_stream_that_takes_nothing_is_no_defect() {
+    let full = || fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let run = |arguments: &[&str], out: Stdio, err: Stdio| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gabion"));
+        command.args(arguments).stdin(Stdio::null()).stdout(out).stderr(err).status().unwrap().code()
+    };
+    assert_eq!(run(&["policy", "check", "/nowhere"], Stdio::null(), full().into()), Some(2));
+    assert_eq!(run(&["policy"], Stdio::null(), full().into()), Some(2));
+    for answer in [&["policy", "schema"][..], &["--help"], &["explain", "--help"], &["--version"]] {
+        assert_eq!(run(answer, full().into(), Stdio::null()), Some(3), "{answer:?}");
+    }
+}
+
+#[test]
+fn a_folder_where_a_file_belongs_is_the_callers_mistake() {
+    let plant = Plant::new();
+    assert!(expect(2, &["explain", "--policy", &plant.path(), "--batch", &plant.path()]).1.contains("is a directory"));
+    let (file, set) = (plant.write("file", "x"), plant.write("filters", FILTERS));
+    assert!(expect(2, &["policy", "import", "classbench", &set, "--out", &file]).1.contains("file exists"));
+}
+
+#[test]
+fn an_import_of_nothing_is_policy_too() {
+    let plant = Plant::new();
+    let empty = plant.write("empty.yaml", "apiVersion: v1\nkind: List\nitems: []\n");
+    let out = plant.folder.path().join("out").display().to_string();
+    assert!(expect(0, &["policy", "import", "k8s", &empty, "--out", &out]).1.contains("nothing to import"));
+    expect(
+        0,
+        &["explain", "--policy", &out, "--src", "10.0.0.1", "--dst", "10.0.0.2", "--proto", "tcp", "--dport", "1"],
+    );
+    let (yaml, _) = expect(0, &["policy", "import", "k8s", &empty]);
+    expect_with(0, &["policy", "check", "-"], yaml.as_bytes());
 }
 
 const FILTERS: &str = "@10.0.0.0/8\t10.1.0.0/16\t0 : 65535\t80 : 80\t0x06/0xFF\t0x0000/0x0000\t\n\

@@ -75,8 +75,8 @@ pub struct PolicyPaths {
     /// Files or folders of policy; - is stdin
     ///
     /// A folder stands for all *.yaml and *.yml below it, sorted by path. Hidden files and folders are passed over,
-    /// and so are policy tests (*.test.yaml, or kind: PolicyTest). Links to files are followed, links to folders
-    /// only where they are named here.
+    /// and so are policy tests (*.test.yaml, or kind: PolicyTest). Links are followed, to a
+    /// folder once.
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
 }

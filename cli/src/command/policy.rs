@@ -132,7 +132,8 @@ pub struct ImportArgs {
     /// Replace what an earlier import of this name wrote, all of it
     #[arg(long, requires = "out")]
     pub force: bool,
-    /// What the rules of a ClassBench set do, which has no actions of its own
+    /// What the rules of a ClassBench set do, which has no actions of its own; what no rule matches is left to the
+    /// defaults of the site
     #[arg(long, value_name = "ACTIONS", default_value = "allow")]
     pub actions: ClassbenchActions,
 }
@@ -151,11 +152,11 @@ pub enum ImportLanguage {
 /// What the rules of a ClassBench set do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ClassbenchActions {
-    /// Every rule allows, what no rule matches is denied
+    /// Every rule allows
     Allow,
-    /// Every rule denies, what no rule matches is allowed
+    /// Every rule denies
     Deny,
-    /// Rules allow and deny in turn
+    /// Rules 0, 2, 4, ... allow, the others deny
     Alternate,
 }
 

@@ -16,7 +16,7 @@ use gabion_policy_model::trace::Direction;
 use serde::Serialize;
 
 use crate::exit::{Exit, Failure};
-use crate::output::written;
+use crate::output::{self, written};
 
 const BUFFER: usize = 1 << 20;
 /// Longest line that can be a question.
@@ -33,10 +33,10 @@ pub fn run(set: &PolicySet, questions: &Path) -> Result<Exit, Failure> {
     match compile(set, &Options::default()) {
         Ok(compiled) => answer_all(set, &directory, &Tables::new(&compiled), input, questions),
         Err(refused) => {
-            anstream::eprintln!(
+            output::say(&format!(
                 "warning: a node would refuse this policy: {refused}\n\
-                 warning: answers come from the rules one by one, which is slow"
-            );
+                 warning: answers come from the rules one by one, which is slow\n"
+            ));
             answer_all(set, &directory, &Oracle(set), input, questions)
         }
     }

@@ -38,7 +38,7 @@ fn agree(set: &PolicySet, same: impl FnOnce(&Tables<'_>) -> bool) -> Result<(), 
         Ok(compiled) if same(&Tables::new(&compiled)) => Ok(()),
         Ok(_) => Err(Failure::defect("the compiled tables decide otherwise about this packet")),
         Err(refused) => {
-            anstream::eprintln!("warning: a node would refuse this policy: {refused}");
+            output::say(&format!("warning: a node would refuse this policy: {refused}\n"));
             Ok(())
         }
     }

@@ -24,8 +24,7 @@ pub(super) fn run(arguments: &ApplyArgs) -> Result<Exit, Failure> {
     output::show(arguments.output.output, &apply, table)?;
     let Some(problem) = &apply.error else { return Ok(Exit::Fine) };
     if arguments.output.output == Format::Table {
-        anstream::eprint!("{}", problem.details);
-        anstream::eprintln!("generation {} stays in force", apply.generation);
+        output::say(&format!("{}generation {} stays in force\n", problem.details, apply.generation));
     }
     Ok(exit_of(problem))
 }

@@ -20,6 +20,7 @@ use gabion_agent::api::client::Client;
 use gabion_agent::api::wire::Problem;
 
 use crate::exit::{Exit, Failure};
+use crate::output;
 
 pub use apply::ApplyArgs;
 pub use detach::DetachArgs;
@@ -101,7 +102,7 @@ fn exit_of(problem: &Problem) -> Exit {
 fn failed(problem: Problem) -> Failure {
     let exit = exit_of(&problem);
     if problem.details.trim() != problem.message.trim() && !problem.details.is_empty() {
-        anstream::eprint!("{}", problem.details);
+        output::say(&problem.details);
         return Failure::reported(exit);
     }
     match exit {

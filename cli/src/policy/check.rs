@@ -6,7 +6,7 @@ use gabion_policy_model::PolicySet;
 use gabion_policy_model::lint::lint_text;
 use gabion_policy_model::rule::Rule;
 use gabion_policy_model::subject::Subject;
-use gabion_policy_model::text::{self, Source};
+use gabion_policy_model::text;
 use serde::Serialize;
 
 use crate::command::CheckArgs;
@@ -47,11 +47,11 @@ pub fn run(arguments: &CheckArgs) -> Result<Exit, Failure> {
     let mut problems = read.problems;
     let mut summary = None;
     if readable || !read.texts.is_empty() {
-        match text::parse(&read.texts) {
-            Ok(set) => {
+        match text::parse_counting(&read.texts) {
+            Ok((set, documents)) => {
                 if readable {
                     problems.extend(lint_text(&set, &read.texts).into_iter().map(Problem::from));
-                    summary = Some(summarise(&set, &read.texts));
+                    summary = Some(summarise(&set, read.texts.len(), documents));
                 }
             }
             Err(findings) => problems.extend(findings.into_iter().map(Problem::from)),
@@ -94,7 +94,7 @@ fn table(checked: &Checked) -> String {
     )
 }
 
-fn summarise(set: &PolicySet, texts: &[Source]) -> Summary {
+fn summarise(set: &PolicySet, files: usize, documents: usize) -> Summary {
     let mut subjects = BTreeSet::new();
     let mut rules = 0;
     let mut note = |rule: &Rule| {
@@ -111,8 +111,8 @@ fn summarise(set: &PolicySet, texts: &[Source]) -> Summary {
     subjects.extend(set.policies.iter().map(|policy| policy.subject.describe()));
     subjects.extend(set.cluster_policies.iter().map(|policy| policy.subject.describe()));
     Summary {
-        files: texts.len(),
-        documents: texts.iter().map(|source| documents(&source.text)).sum(),
+        files,
+        documents,
         policies: set.policies.len(),
         cluster_policies: set.cluster_policies.len(),
         rules,
@@ -120,9 +120,4 @@ fn summarise(set: &PolicySet, texts: &[Source]) -> Summary {
         inventory_entries: set.inventory.entries.len(),
         site: set.site.as_ref().map(|site| site.name.clone()),
     }
-}
-
-/// Documents of a text that is known to be policy: each has its `kind` in the first column.
-fn documents(text: &str) -> usize {
-    text.lines().filter(|line| line.starts_with("kind:")).count()
 }

@@ -8,7 +8,8 @@ use gabion_policy_import::classbench::Actions;
 use gabion_policy_import::{Diagnostic, Imported, Source, import_classbench, import_k8s, import_nft};
 use gabion_policy_model::PolicySet;
 use gabion_policy_model::finding::Severity;
-use gabion_policy_model::text;
+use gabion_policy_model::set::Location;
+use gabion_policy_model::text::{self, API_VERSION};
 
 use crate::command::{ClassbenchActions, ImportArgs, ImportLanguage};
 use crate::exit::{Exit, Failure, plain};
@@ -48,8 +49,12 @@ pub fn run(arguments: &ImportArgs) -> Result<Exit, Failure> {
         }
     };
     problems(&imported.warnings, Severity::Warning);
+    if imported.policies == PolicySet::default() {
+        let nothing = Problem::new(Severity::Warning, "import", Location::default(), "there is nothing to import");
+        report::print(&[nothing.help("an inventory without entries stands for it")], &[]);
+    }
     let Some(folder) = &arguments.out else {
-        return output::print_bytes(text::to_yaml(&imported.policies).as_bytes()).map(|()| Exit::Fine);
+        return output::print_bytes(yaml(&imported.policies).as_bytes()).map(|()| Exit::Fine);
     };
     let (files, others) = files(&stem(&arguments.files, arguments.language), &imported.policies);
     write(folder, &files, &others, arguments.force)?;
@@ -80,6 +85,14 @@ fn stem(files: &[PathBuf], language: ImportLanguage) -> String {
     if stem.is_empty() { otherwise.to_owned() } else { stem.to_owned() }
 }
 
+/// Policy text; of an empty set a document that says nothing, because files without any are refused.
+fn yaml(set: &PolicySet) -> String {
+    if *set == PolicySet::default() {
+        return format!("apiVersion: {API_VERSION}\nkind: Inventory\nmetadata: {{name: imported}}\nspec: {{}}\n");
+    }
+    text::to_yaml(set)
+}
+
 /// A file's name and its text.
 type NamedText = (String, String);
 
@@ -94,10 +107,10 @@ fn files(stem: &str, set: &PolicySet) -> (Vec<NamedText>, Vec<String>) {
         [("inventory", inventory), ("site", site), ("cluster-policies", cluster), ("policies", policies)]
     {
         let name = format!("{stem}-{kind}.yaml");
-        if part == PolicySet::default() {
-            others.push(name);
+        if part != PolicySet::default() || (kind == "inventory" && *set == PolicySet::default()) {
+            files.push((name, yaml(&part)));
         } else {
-            files.push((name, text::to_yaml(&part)));
+            others.push(name);
         }
     }
     (files, others)

@@ -158,9 +158,9 @@ pub fn run(arguments: &TestArgs) -> Result<Exit, Failure> {
     let read = sources::read_files(&arguments.files);
     let mut problems = read.problems.clone();
     let mut documents = Vec::new();
-    for (source, path) in read.texts.iter().zip(&arguments.files) {
+    for source in &read.texts {
         match parse(source) {
-            Ok(parsed) => documents.extend(parsed.into_iter().map(|document| (source, path, document))),
+            Ok(parsed) => documents.extend(parsed.into_iter().map(|document| (source, document))),
             Err(problem) => problems.push(*problem),
         }
     }
@@ -169,8 +169,8 @@ pub fn run(arguments: &TestArgs) -> Result<Exit, Failure> {
         return Err(Failure::reported(read.exit()));
     }
     let mut results = Results::default();
-    for (source, path, document) in &documents {
-        try_all(source, path, document, &arguments.policy, &mut results)?;
+    for (source, document) in &documents {
+        try_all(source, document, &arguments.policy, &mut results)?;
     }
     output::show(arguments.output.output, &results, table)?;
     Ok(match results {
@@ -226,12 +226,12 @@ fn offset(text: &str, line: u64, column: u64) -> usize {
 
 fn try_all(
     source: &Source,
-    path: &Path,
     document: &Document<'_>,
     instead: &[PathBuf],
     results: &mut Results,
 ) -> Result<(), Failure> {
-    let beside = path.parent().unwrap_or(Path::new(""));
+    // A source is called by its path; stdin has no folder, and stands in the current one.
+    let beside = Path::new(&*source.name).parent().unwrap_or(Path::new(""));
     let paths: Vec<_> = if !instead.is_empty() {
         instead.to_vec()
     } else if document.policies.is_empty() {

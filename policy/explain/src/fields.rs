@@ -62,17 +62,13 @@ pub(crate) fn ether_type(value: &Scalar<'_>) -> Result<u16, QueryError> {
 pub(crate) fn icmp_type(value: &Scalar<'_>, family: u8) -> Result<(u8, u8), QueryError> {
     let expected = "a type and a code from 0 to 255, like 8/0, 8 or echo-request";
     let named = if family == facts::FAMILY_V4 { ICMP_V4 } else { ICMP_V6 };
-    if let Scalar::Text(name) = value
-        && let Some(kind) = number_of(named, name)
-    {
-        return Ok((kind, 0));
-    }
     let octet = |text: &str| parse_number(text.trim()).and_then(|n| u8::try_from(n).ok());
+    let kind = |text: &str| number_of(named, text.trim()).or_else(|| octet(text));
     let parsed = match value {
         Scalar::Number(number) => u8::try_from(*number).ok().map(|kind| (kind, 0)),
         Scalar::Text(text) => match text.split_once('/') {
-            Some((kind, code)) => octet(kind).zip(octet(code)),
-            None => octet(text).map(|kind| (kind, 0)),
+            Some((name, code)) => kind(name).zip(octet(code)),
+            None => kind(text).map(|kind| (kind, 0)),
         },
     };
     parsed.ok_or_else(|| invalid("icmp", &value.to_string(), expected))
@@ -127,13 +123,13 @@ pub(crate) fn number(field: &'static str, value: &Scalar<'_>, highest: u16, expe
         .ok_or_else(|| invalid(field, &value.to_string(), expected))
 }
 
-/// A decimal number, or a hexadecimal one behind `0x`; no signs.
+/// A decimal number, or a hexadecimal one behind `0x`; no signs, and no leading zeroes, which some take for octal.
 fn parse_number(text: &str) -> Option<u64> {
     let (digits, radix) = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
         Some(digits) => (digits, 16),
         None => (text, 10),
     };
-    if digits.starts_with(['+', '-']) {
+    if digits.starts_with(['+', '-']) || (radix == 10 && digits.len() > 1 && digits.starts_with('0')) {
         return None;
     }
     u64::from_str_radix(digits, radix).ok()

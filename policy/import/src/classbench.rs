@@ -112,6 +112,9 @@ pub fn import_classbench(source: Source<'_>, actions: Actions) -> Result<Importe
         return Err(errors);
     }
     let mut warnings = Vec::new();
+    if rules.is_empty() {
+        warnings.push(lines.diagnose(0..0, "there is no rule in this text", "check that it is the right file"));
+    }
     if let Some(first) = unmatchable.first() {
         warnings.push(lines.diagnose(
             first.clone(),

@@ -1,36 +1,5 @@
 //! What may be a name in policy text, and which known name a misspelt one was meant to be.
 
-/// RFC 1123 labels.
-pub(crate) fn is_dns_label(label: &str) -> bool {
-    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    label.len() <= 63
-        && label.starts_with(inner)
-        && label.ends_with(inner)
-        && label.chars().all(|c| inner(c) || c == '-')
-}
-
-/// RFC 1123 subdomain names, as Kubernetes wants them for objects.
-pub(crate) fn is_dns_subdomain(name: &str) -> bool {
-    name.len() <= 253 && name.split('.').all(is_dns_label)
-}
-
-/// Letters, digits, `-`, `_` and `.`, with a letter or digit at both ends.
-pub(crate) fn is_qualified(name: &str, limit: usize) -> bool {
-    let ends = |c: char| c.is_ascii_alphanumeric();
-    name.len() <= limit
-        && name.starts_with(ends)
-        && name.ends_with(ends)
-        && name.chars().all(|c| ends(c) || matches!(c, '-' | '_' | '.'))
-}
-
-/// Keys of labels.
-pub(crate) fn is_label_key(key: &str) -> bool {
-    match key.split_once('/') {
-        Some((prefix, name)) => is_dns_subdomain(prefix) && is_qualified(name, 63),
-        None => is_qualified(key, 63),
-    }
-}
-
 /// Bytes of a rule's name.
 pub(crate) const RULE_NAME_LIMIT: usize = 100;
 

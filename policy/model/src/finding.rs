@@ -234,6 +234,11 @@ impl fmt::Display for Finding {
 
 impl std::error::Error for Finding {}
 
+/// Offending text as a finding keeps it.
+pub(crate) fn excerpt(text: &str) -> String {
+    text[..text.floor_char_boundary(EXCERPT_LIMIT)].to_owned()
+}
+
 /// A value as a message quotes it: shortened, control characters escaped.
 pub(crate) fn quote(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len().min(64) + 2);

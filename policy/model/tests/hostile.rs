@@ -70,3 +70,16 @@ fn every_code_is_used_once() {
     assert_eq!(codes.len(), Code::ALL.len());
     assert!(Code::ALL.iter().all(|code| code.meaning().ends_with('.')));
 }
+
+#[test]
+fn a_byte_that_is_not_utf8_is_named_with_its_place() {
+    let finding = Source::from_bytes("p.yaml", b"a: b\nk\xc3\xa9: \xff\n".to_vec()).expect_err("0xff is in no UTF-8");
+    assert_eq!((finding.location.line, finding.location.column, finding.location.offset), (2, 5, 10));
+    assert_eq!(finding.text, "\\xff");
+}
+
+#[test]
+fn what_is_not_yaml_is_shown_with_its_line() {
+    let findings = refused("truncated", "a: b\nspec: {name: c".to_owned());
+    assert_eq!((findings[0].code, findings[0].text.as_str()), (Code::Syntax, "spec: {name: c"));
+}

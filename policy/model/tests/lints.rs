@@ -231,3 +231,38 @@ proptest! {
         let _ = lint(&set);
     }
 }
+
+#[test]
+fn ends_and_services_of_different_kinds_never_match() {
+    let apart = cluster(
+        "    - {name: families, action: deny, from: [{cidr: 10.0.0.0/8}], to: [{cidr: 'fd00::/8'}]}\n    \
+             - {name: frames, action: deny, from: [{cidr: 10.0.0.0/8}], services: [{etherType: goose}]}\n    \
+             - {name: icmp, action: deny, from: [{cidr: 10.0.0.0/8}], services: [{protocol: icmpv6, icmp: 1}]}\n    \
+             - {action: deny, from: [{cidr: 10.0.0.0/8}], services: [{etherType: sv}, {protocol: tcp}]}\n    \
+             - {name: mac, action: deny, from: [{mac: '02:00:00:00:00:01'}], services: [{etherType: goose}]}\n",
+    );
+    assert_eq!(codes(&apart), [(Code::NeverMatches, 8), (Code::NeverMatches, 9), (Code::NeverMatches, 10)]);
+    let subject = cluster("    - {name: a, action: deny, from: [{cidr: 'fd00::/8'}]}\n")
+        .replace("subject: any", "subject: {cidr: 10.0.0.0/8}");
+    assert_eq!(codes(&subject), [(Code::NeverMatches, 8)]);
+}
+
+#[test]
+fn blocks_that_are_nobodys_are_reported() {
+    let empty =
+        cluster("    - {name: a, action: deny, from: [{cidr: 10.0.0.0/8, except: [10.0.0.0/9, 10.128.0.0/9]}]}\n");
+    assert_eq!(codes(&empty), [(Code::NobodyCarries, 8)]);
+    let mapped = cluster("    - {name: a, action: deny, from: [{cidr: '::ffff:10.0.0.0/104'}]}\n");
+    let findings = lint(&read(&mapped));
+    assert_eq!(findings[0].code, Code::NobodyCarries);
+    assert!(findings[0].help.as_deref().unwrap().contains("10.0.0.0/8"), "{findings:?}");
+    let forged = cluster("    - {name: a, action: deny, from: [{cidr: '::ffff:0.0.0.0/96'}]}\n");
+    assert_eq!(codes(&forged), [], "all of them at once are what one keeps out");
+}
+
+#[test]
+fn entries_that_no_packet_is_are_reported() {
+    let entries = "apiVersion: gabion.dev/v1alpha1\nkind: Inventory\nmetadata: {name: plant}\nspec:\n  entries:\n    \
+                   - {name: a}\n    - {name: b, addresses: ['::ffff:10.0.0.1']}\n    - {name: c, interfaces: [eth0]}\n";
+    assert_eq!(codes(entries), [(Code::NobodyCarries, 6), (Code::NobodyCarries, 7)]);
+}

@@ -138,3 +138,190 @@ fn the_examples_of_the_reference_are_read() {
         }
     }
 }
+
+/// A document of a kind with one value in its spec; `@` stands for the value.
+const PLACES: &[(&str, &str, &[&str])] = &[
+    ("Policy", r#"{"subject": "any", "ingress": [{"name": @}]}"#, &["r.1_a", "-a", "a-", "isolation", "", "é"]),
+    ("Policy", r#"{"subject": {"labels": {"a": @}}}"#, &["b", "", "b c", "-b", "1.5-x_Y"]),
+    ("Policy", r#"{"subject": {"labels": {@: "b"}}}"#, &["a", "x.y/z", "", "/z", "a/b/c", "X.y/z", "a..b/c", "a b"]),
+    ("Policy", r#"{"subject": {"labels": {}, "namespaces": @}}"#, &["a", "*", "a.b", "A", ""]),
+    ("Policy", r#"{"subject": {"serviceAccount": @}}"#, &["a", "n/a", "*/a", "a.b", "n.m/a", "/a", "n/", "a/b/c", "*"]),
+    (
+        "Policy",
+        r#"{"subject": {"spiffeId": @}}"#,
+        &[
+            "spiffe://d",
+            "spiffe://d/a/*",
+            "spiffe://d/*",
+            "spiffe://d/.a/..b/...",
+            "spiffe://d/a/",
+            "spiffe://D/a",
+            "spiffe://d/./a",
+            "spiffe://d/..",
+            "spiffe://d//a",
+            "spiffe://d/a*",
+            "spiffe://d/*/a",
+            "spiffe://",
+            "x",
+        ],
+    ),
+    (
+        "Policy",
+        r#"{"subject": {"cidr": @}}"#,
+        &[
+            "10.0.0.0/8",
+            "0.0.0.0/0",
+            "::/0",
+            "2001:db8::/32",
+            "10.0.0.0",
+            "010.0.0.0/8",
+            "10.0.0.0/08",
+            "10.0.0.0/33",
+            "256.0.0.0/8",
+            "::/129",
+            "1.2.3/8",
+            "fe80::1%eth0/128",
+        ],
+    ),
+    (
+        "Policy",
+        r#"{"subject": {"mac": @}}"#,
+        &["02:00:00:00:00:01", "02-00-00-00-00-01", "02:00-00:00:00:01", "2:0:0:0:0:1"],
+    ),
+    (
+        "Policy",
+        r#"{"subject": {"interface": @}}"#,
+        &["eth0.1", ".", "..", "...", "eth*", "a b", "a/b", "a:b", "abcdefghijklmnop"],
+    ),
+    ("Policy", r#"{"subject": {"matchExpressions": [{"key": "a", "operator": @}]}}"#, &["Exists", "In", "Gt"]),
+    (
+        "Policy",
+        r#"{"subject": {"matchExpressions": [{"key": "a", "operator": @, "values": ["b"]}]}}"#,
+        &["In", "NotIn", "Exists", "DoesNotExist"],
+    ),
+    (
+        "Policy",
+        r#"{"subject": "any", "ingress": [{"services": [{"protocol": @}]}]}"#,
+        &[
+            "tcp",
+            "icmp-tcp",
+            "0x06",
+            "0x0006",
+            "0x100",
+            "255",
+            "256",
+            "06",
+            "TCP",
+            "foo",
+            "50 - 51",
+            "1-2-3",
+            "ipv6-icmp",
+        ],
+    ),
+    (
+        "Policy",
+        r#"{"subject": "any", "ingress": [{"services": [{"protocol": "tcp", "ports": @}]}]}"#,
+        &[
+            "80",
+            "080",
+            "65535",
+            "65536",
+            "0x50",
+            "80-90",
+            "http",
+            "a--b",
+            "-a",
+            "1-2-c",
+            "abcdefghijklmnop",
+            "0o17",
+            "HTTP",
+            "",
+        ],
+    ),
+    (
+        "Policy",
+        r#"{"subject": "any", "ingress": [{"services": [{"icmp": @}]}]}"#,
+        &[
+            "any",
+            "8",
+            "8/0",
+            "3/0-5",
+            "redirect/1",
+            "9-10",
+            "3-4/0",
+            "256",
+            "8/256",
+            "8/",
+            "/8",
+            "8/any",
+            "echo-request",
+        ],
+    ),
+    (
+        "Policy",
+        r#"{"subject": "any", "ingress": [{"services": [{"tcpFlags": @}]}]}"#,
+        &["any", "syn,!ack", "syn , ack", "!", "SYN", "", "foo", "syn,"],
+    ),
+    (
+        "Policy",
+        r#"{"subject": "any", "ingress": [{"services": [{"etherType": @}]}]}"#,
+        &["goose", "slow-protocols", "goose-sv", "0x88b8-0x88ba", "35000", "0x10000", "GOOSE"],
+    ),
+    ("Policy", r#"{"subject": "any", "ingress": [{"services": [{"llc": @}]}]}"#, &["stp", "0x4242", "0x10000", "1-2"]),
+    (
+        "Policy",
+        r#"{"subject": "any", "ingress": [{"services": [{"vlan": @}]}]}"#,
+        &["untagged", "4095", "4096", "0x0fff", "0x1000", "1-4094", "x"],
+    ),
+    ("Policy", r#"{"subject": "any", "ingress": [{"services": [{"vlan": [@]}]}]}"#, &["untagged", "7"]),
+    ("ClusterPolicy", r#"{"subject": "any", "tier": {"name": @, "order": 1}}"#, &["a", "policy", "default", "a.b"]),
+    ("Inventory", r#"{"entries": [{"name": @}]}"#, &["a", "a.b", "a..b", "A", "a-"]),
+    (
+        "Inventory",
+        r#"{"entries": [{"name": "a", "addresses": [@]}]}"#,
+        &["10.0.0.1", "::1", "010.0.0.1", "10.0.0.1/32"],
+    ),
+    (
+        "Inventory",
+        r#"{"entries": [{"name": "a", "ports": {"web": @}}]}"#,
+        &["tcp/80", "6/80", "0x6/0x50", "icmp/1", "tcp/080"],
+    ),
+    ("Inventory", r#"{"entries": [{"name": "a", "ports": {@: "tcp/80"}}]}"#, &["web", "1", "a--b", "WEB"]),
+    ("Inventory", r#"{"namespaces": {@: {}}}"#, &["a", "a.b", "A"]),
+    ("Site", r#"{"interfaces": [{"name": @}]}"#, &["eth0", "eth*", "*", "**", "", ".", ".*"]),
+    ("Site", r#"{"defaults": {"subjects": [{"subject": "any", @: "deny"}]}}"#, &["ingress", "egress", "unparsed"]),
+];
+
+#[test]
+fn the_schema_takes_the_values_that_the_reader_takes() {
+    let validator = jsonschema::validator_for(&schema()).unwrap();
+    let (mut fine, mut wrong) = (0, 0);
+    for (kind, spec, values) in PLACES {
+        for value in *values {
+            let spec = spec.replace('@', &serde_json::to_string(value).unwrap());
+            let head = r#""apiVersion": "gabion.dev/v1alpha1", "metadata": {"name": "x"}"#;
+            let text = format!(r#"{{{head}, "kind": "{kind}", "spec": {spec}}}"#);
+            let read = parse(&[Source::new("x.json", text.as_str())]);
+            let valid = validator.is_valid(&serde_json::from_str(&text).unwrap());
+            assert_eq!(valid, read.is_ok(), "{text}\n{read:?}");
+            if valid { fine += 1 } else { wrong += 1 }
+        }
+    }
+    assert!(fine >= 60 && wrong >= 60, "{fine} fine, {wrong} wrong");
+}
+
+#[test]
+fn the_schema_refuses_services_that_no_packet_fits() {
+    let validator = jsonschema::validator_for(&schema()).unwrap();
+    for keys in [
+        r#""icmp": 8, "ports": 80"#,
+        r#""icmp": 8, "tcpFlags": "syn""#,
+        r#""unparsed": "any", "protocol": "tcp""#,
+        r#""llc": "stp", "fragments": "any""#,
+    ] {
+        let head = r#""apiVersion": "gabion.dev/v1alpha1", "kind": "Policy", "metadata": {"name": "x"}"#;
+        let text = format!(r#"{{{head}, "spec": {{"subject": "any", "egress": [{{"services": [{{{keys}}}]}}]}}}}"#);
+        assert!(parse(&[Source::new("x.json", text.as_str())]).is_err(), "{text}");
+        assert!(!validator.is_valid(&serde_json::from_str(&text).unwrap()), "{text}");
+    }
+}

@@ -4,10 +4,11 @@ use gabion_policy_model::range::RangeSet;
 use gabion_policy_model::rule::{Action, ClusterPolicy, Rule, Stage, Tier};
 use gabion_policy_model::service::{PortMatch, Service};
 use gabion_policy_model::subject::{AnySubject, LabelSelector, Namespaces};
+use gabion_policy_model::text::names::is_port_name;
 
 use super::network_policy::Side;
 use super::object::{Fields, Metadata, Text};
-use super::selector::{block, cidr, is_port_name, labels, one, selector, transport};
+use super::selector::{block, cidr, labels, one, selector, transport};
 use super::workload::Cluster;
 use crate::yaml::Node;
 

@@ -4,9 +4,10 @@ use gabion_policy_model::range::RangeSet;
 use gabion_policy_model::rule::{Action, Policy, Rule};
 use gabion_policy_model::service::{PortMatch, Service};
 use gabion_policy_model::subject::{AnySubject, LabelSelector, Namespaces};
+use gabion_policy_model::text::names::is_port_name;
 
 use super::object::{Fields, Metadata, Text};
-use super::selector::{block, cidr, is_port_name, labels, one, selector, transport};
+use super::selector::{block, cidr, labels, one, selector, transport};
 use crate::yaml::{Node, Value};
 
 /// The two directions with the words that the kind has for them.

@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use gabion_policy_model::inventory::DEFAULT_NAMESPACE;
 use gabion_policy_model::set::Location;
+use gabion_policy_model::text::names::{is_dns_label, is_dns_subdomain, is_label_key, is_label_value};
 
 use crate::diagnostic::Diagnostic;
 use crate::names;
@@ -68,6 +69,18 @@ impl Text<'_, '_> {
         None
     }
 
+    /// A truth value. `yes` and `on` are ones to some readers of YAML and strings to others, so that they are refused.
+    pub fn flag(&self, node: &Node, what: &str) -> Option<bool> {
+        match &node.value {
+            Value::Scalar { text, plain: true } if matches!(text.as_str(), "true" | "True" | "TRUE") => Some(true),
+            Value::Scalar { text, plain: true } if matches!(text.as_str(), "false" | "False" | "FALSE") => Some(false),
+            _ => {
+                self.refuse(node, format!("{what} is true or false"), "write true or false, without quotes");
+                None
+            }
+        }
+    }
+
     /// The elements of a list; nothing at all counts as an empty one, as everywhere in Kubernetes.
     pub fn list<'n>(&self, node: Option<&'n Node>, what: &str) -> &'n [Rc<Node>] {
         match node.map(|node| (&node.value, node)) {
@@ -96,7 +109,7 @@ impl Text<'_, '_> {
     }
 
     pub fn label_key(&self, node: &Node, key: &str) -> Option<()> {
-        let fits = names::is_label_key(key);
+        let fits = is_label_key(key);
         if !fits {
             let remedy = "write at most 63 letters, digits, `-`, `_` and `.`, before it a domain and `/` if need be";
             self.refuse(node, "not the key of a label", remedy);
@@ -106,7 +119,7 @@ impl Text<'_, '_> {
 
     pub fn label_value<'n>(&self, node: &'n Node) -> Option<&'n str> {
         let value = self.string(node, "the value of a label")?;
-        if !value.is_empty() && !names::is_qualified(value, 63) {
+        if !is_label_value(value) {
             let remedy = "write at most 63 letters, digits, `-`, `_` and `.`, a letter or digit first and last";
             self.refuse(node, "not the value of a label", remedy);
             return None;
@@ -227,14 +240,14 @@ impl Metadata {
             None => DEFAULT_NAMESPACE,
         };
         if let Some(node) = fields.of("name")
-            && !names::is_dns_subdomain(name)
+            && !is_dns_subdomain(name)
         {
             let remedy = "write at most 253 of a-z, 0-9, `-` and `.`, a letter or digit first and last";
             text.refuse(node, "not a name that Kubernetes takes", remedy);
             return None;
         }
         if let Some(node) = fields.of("namespace")
-            && !names::is_dns_label(namespace)
+            && !is_dns_label(namespace)
         {
             let remedy = "write at most 63 of a-z, 0-9 and `-`, a letter or digit first and last";
             text.refuse(node, "not a namespace that Kubernetes takes", remedy);

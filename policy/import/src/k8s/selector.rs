@@ -3,6 +3,7 @@
 use gabion_abi::facts::protocol;
 use gabion_policy_model::range::RangeSet;
 use gabion_policy_model::subject::{AnySubject, Cidr, LabelSelector, LabelTest, Labels, Namespaces};
+use gabion_policy_model::text::parse_block;
 use ipnet::IpNet;
 
 use super::object::{Fields, Text};
@@ -77,7 +78,7 @@ pub(super) fn transport(text: &Text<'_, '_>, node: Option<&Node>) -> Option<u8> 
 /// A block in CIDR form; bits behind the prefix do not count, as in Kubernetes.
 pub(super) fn block(text: &Text<'_, '_>, node: &Node) -> Option<IpNet> {
     let word = text.string(node, "the block")?;
-    let parsed = word.parse::<IpNet>().ok().map(|net| net.trunc());
+    let parsed = parse_block(word).map(|net| net.trunc());
     if parsed.is_none() {
         text.refuse(node, "not an address block", "write CIDR form, `192.168.1.0/24` or `2001:db8::/64`");
     }
@@ -90,14 +91,4 @@ pub(super) fn cidr(block: IpNet, except: Vec<IpNet>) -> AnySubject {
 
 pub(super) fn one(number: u32) -> RangeSet {
     RangeSet::from_range(number..=number)
-}
-
-/// `IANA_SVC_NAME`, what a container port may be called.
-pub(super) fn is_port_name(name: &str) -> bool {
-    name.len() <= 15
-        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
-        && name.contains(|c: char| c.is_ascii_lowercase())
-        && !name.starts_with('-')
-        && !name.ends_with('-')
-        && !name.contains("--")
 }

@@ -69,7 +69,7 @@ impl Cluster {
             return Some(());
         }
         if let Some(node) = spec.of("hostNetwork")
-            && matches!(&node.value, crate::yaml::Value::Scalar { text, .. } if text == "true")
+            && text.flag(node, "hostNetwork")?
         {
             let remedy = "its traffic is the node's: reach it with ipBlock, nodes or networks";
             text.warn(object.node, format!("pod {full_name} is on the host's network: no policy selects it"), remedy);

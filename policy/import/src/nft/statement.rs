@@ -158,7 +158,7 @@ impl<'r> Reader<'r, '_> {
                 if !key.is("id") {
                     return self.refuse(key, "of `vlan` only the id is known", UNREAD);
                 }
-                more.vlan = Some(self.numbers(key, &[], 4095)?);
+                more.vlan = Some(self.numbers(key, words::unnamed, 4095)?);
             }
             "ether" => {
                 let key = self.next(token)?;
@@ -216,12 +216,12 @@ impl<'r> Reader<'r, '_> {
                 );
             }
         } else {
-            let number = words::number(&token.text, &words::PROTOCOLS, 255).unwrap_or_default();
+            let number = words::protocol(&token.text).unwrap_or_default();
             more.protocols = Some(RangeSet::from_range(number..=number));
         }
         match key.text.as_str() {
-            "dport" => more.ports = Some(self.numbers(key, &words::PORTS, 65535)?),
-            "sport" => more.source_ports = Some(self.numbers(key, &words::PORTS, 65535)?),
+            "dport" => more.ports = Some(self.numbers(key, words::port, 65535)?),
+            "sport" => more.source_ports = Some(self.numbers(key, words::port, 65535)?),
             "flags" if token.is("tcp") => more.flags = Some(self.flags(key)?),
             _ => return self.refuse(key, format!("this field of `{}` is not known", token.text), UNREAD),
         }
@@ -231,8 +231,8 @@ impl<'r> Reader<'r, '_> {
     fn icmp(&mut self, token: &'r Token, more: &mut Conditions) -> Read<()> {
         let key = self.next(token)?;
         let v6 = token.is("icmpv6");
-        let (number, types): (u8, &[(&str, u32)]) =
-            if v6 { (protocol::ICMPV6, &words::ICMPV6_TYPES) } else { (protocol::ICMP, &words::ICMP_TYPES) };
+        let (number, types): (u8, words::Names) =
+            if v6 { (protocol::ICMPV6, words::icmpv6_type) } else { (protocol::ICMP, words::icmp_type) };
         (more.v4, more.v6) = (!v6, v6);
         more.protocols = Some(RangeSet::from_range(number.into()..=number.into()));
         let mut set = RangeSet::new();
@@ -243,7 +243,7 @@ impl<'r> Reader<'r, '_> {
                 }
             }
             "code" => {
-                let codes = self.numbers(key, &[], 255)?;
+                let codes = self.numbers(key, words::unnamed, 255)?;
                 for kind in 0..=255 {
                     for (low, high) in codes.iter() {
                         set.insert(kind << 8 | low..=kind << 8 | high);

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use gabion_policy_model::range::RangeSet;
 use gabion_policy_model::service::FlagMatch;
+use gabion_policy_model::text::parse_block;
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 
 use super::statement::{Reader, UNREAD};
@@ -21,15 +22,15 @@ pub(super) struct Values<'t> {
 
 impl<'r> Reader<'r, '_> {
     pub fn protocols(&mut self, key: &'r Token) -> Read<RangeSet> {
-        self.numbers(key, &words::PROTOCOLS, 255)
+        self.numbers(key, words::protocol, 255)
     }
 
     /// Numbers, ranges and names; `!=` gives all the others up to the limit.
-    pub fn numbers(&mut self, key: &'r Token, names: &[(&str, u32)], limit: u32) -> Read<RangeSet> {
+    pub fn numbers(&mut self, key: &'r Token, named: words::Names, limit: u32) -> Read<RangeSet> {
         let Values { negated, list } = self.values(key)?;
         let mut set = RangeSet::new();
         for token in list {
-            let one = |word: &str| words::number(word, names, limit);
+            let one = |word: &str| words::number(word, named, limit);
             // Names may hold a hyphen too, so that a range is looked for second.
             let range = one(&token.text).map(|number| (number, number)).or_else(|| {
                 let (low, high) = token.text.split_once('-')?;
@@ -93,7 +94,7 @@ impl<'r> Reader<'r, '_> {
     }
 
     fn flag(&self, token: &Token) -> Read<u8> {
-        match words::number(&token.text, &words::TCP_FLAGS, 255) {
+        match words::number(&token.text, words::tcp_flag, 255) {
             Some(bits) => Ok(bits as u8),
             None => self.refuse(token, "no such TCP flag", "write fin, syn, rst, psh, ack, urg, ecn or cwr"),
         }
@@ -199,7 +200,7 @@ pub(super) fn blocks_of(word: &str) -> Option<Vec<IpNet>> {
     if let Ok(address) = word.parse::<IpAddr>() {
         return Some(vec![address.into()]);
     }
-    if let Ok(net) = word.parse::<IpNet>() {
+    if let Some(net) = parse_block(word) {
         return Some(vec![net.trunc()]);
     }
     let (low, high) = word.split_once('-')?;

@@ -1,10 +1,14 @@
 //! Names that nft has for numbers.
 
-use gabion_abi::facts::protocol;
+use gabion_abi::facts::{protocol, tcp};
+use gabion_policy_model::text::names::{ICMP_V4, PROTOCOLS, TCP_FLAGS, number_of};
 
-/// A number by its name in a table, or as digits up to a limit.
-pub(super) fn number(word: &str, table: &[(&str, u32)], limit: u32) -> Option<u32> {
-    if let Some(&(_, number)) = table.iter().find(|(name, _)| *name == word) {
+/// The number that a name stands for.
+pub(super) type Names = fn(&str) -> Option<u32>;
+
+/// A number by its name, or as digits up to a limit.
+pub(super) fn number(word: &str, named: Names, limit: u32) -> Option<u32> {
+    if let Some(number) = named(word) {
         return Some(number);
     }
     let parsed = match word.strip_prefix("0x") {
@@ -14,28 +18,43 @@ pub(super) fn number(word: &str, table: &[(&str, u32)], limit: u32) -> Option<u3
     parsed.filter(|&number| number <= limit)
 }
 
-pub(super) const PROTOCOLS: [(&str, u32); 17] = [
-    ("icmp", protocol::ICMP as u32),
-    ("igmp", protocol::IGMP as u32),
-    ("ipencap", protocol::IPIP as u32),
-    ("ipip", protocol::IPIP as u32),
-    ("tcp", protocol::TCP as u32),
-    ("udp", protocol::UDP as u32),
-    ("dccp", protocol::DCCP as u32),
-    ("ipv6", protocol::IPV6 as u32),
-    ("gre", protocol::GRE as u32),
-    ("esp", protocol::ESP as u32),
-    ("ah", protocol::AH as u32),
-    ("icmpv6", protocol::ICMPV6 as u32),
-    ("ipv6-icmp", protocol::ICMPV6 as u32),
-    ("ospf", protocol::OSPF as u32),
-    ("vrrp", protocol::VRRP as u32),
-    ("sctp", protocol::SCTP as u32),
-    ("udplite", protocol::UDPLITE as u32),
-];
+/// Values without names.
+pub(super) fn unnamed(_: &str) -> Option<u32> {
+    None
+}
+
+/// IP protocols by the names of `/etc/protocols`, which nft reads: those of policy text, but for the two that it has
+/// for IP in IP.
+pub(super) fn protocol(word: &str) -> Option<u32> {
+    match word {
+        "ipencap" => Some(protocol::IPIP.into()),
+        "ipip" => Some(94),
+        _ => number_of(PROTOCOLS, word).map(u32::from),
+    }
+}
+
+pub(super) fn port(word: &str) -> Option<u32> {
+    number_of(&PORTS, word).map(u32::from)
+}
+
+/// ICMP types have the same names in policy text.
+pub(super) fn icmp_type(word: &str) -> Option<u32> {
+    number_of(ICMP_V4, word).map(u32::from)
+}
+
+pub(super) fn icmpv6_type(word: &str) -> Option<u32> {
+    number_of(&ICMPV6_TYPES, word).map(u32::from)
+}
+
+pub(super) fn tcp_flag(word: &str) -> Option<u32> {
+    match word {
+        "ecn" => Some(tcp::ECE.into()),
+        _ => number_of(TCP_FLAGS, word).map(u32::from),
+    }
+}
 
 /// Services by the names of the IANA registry that `nft list` prints for common ports.
-pub(super) const PORTS: [(&str, u32); 49] = [
+const PORTS: [(&str, u16); 49] = [
     ("ftp-data", 20),
     ("ftp", 21),
     ("ssh", 22),
@@ -87,25 +106,8 @@ pub(super) const PORTS: [(&str, u32); 49] = [
     ("secure-mqtt", 8883),
 ];
 
-pub(super) const ICMP_TYPES: [(&str, u32); 15] = [
-    ("echo-reply", 0),
-    ("destination-unreachable", 3),
-    ("source-quench", 4),
-    ("redirect", 5),
-    ("echo-request", 8),
-    ("router-advertisement", 9),
-    ("router-solicitation", 10),
-    ("time-exceeded", 11),
-    ("parameter-problem", 12),
-    ("timestamp-request", 13),
-    ("timestamp-reply", 14),
-    ("info-request", 15),
-    ("info-reply", 16),
-    ("address-mask-request", 17),
-    ("address-mask-reply", 18),
-];
-
-pub(super) const ICMPV6_TYPES: [(&str, u32); 19] = [
+/// As nft calls them: other than RFC 4443 does, which policy text follows.
+const ICMPV6_TYPES: [(&str, u8); 19] = [
     ("destination-unreachable", 1),
     ("packet-too-big", 2),
     ("time-exceeded", 3),
@@ -126,9 +128,6 @@ pub(super) const ICMPV6_TYPES: [(&str, u32); 19] = [
     ("ind-neighbor-advert", 142),
     ("mld2-listener-report", 143),
 ];
-
-pub(super) const TCP_FLAGS: [(&str, u32); 8] =
-    [("fin", 1), ("syn", 2), ("rst", 4), ("psh", 8), ("ack", 16), ("urg", 32), ("ecn", 64), ("cwr", 128)];
 
 /// States of `ct state`, as bits.
 pub(super) const STATES: [(&str, u32); 5] =

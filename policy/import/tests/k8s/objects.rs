@@ -90,6 +90,13 @@ fn pods_on_the_hosts_network_are_selected_by_nobody() {
     assert!(imported.policies.inventory.entries.is_empty());
     assert!(imported.warnings[0].to_string().contains("pod x/a is on the host's network"), "{}", imported.warnings[0]);
     assert_eq!(import(&pod("a", "hostNetwork: false", "podIP: 192.0.2.1")).policies.inventory.entries.len(), 1);
+    // The other ways of YAML to write it; the API server reads them all as true.
+    assert!(import(&pod("a", "hostNetwork: True", "podIP: 192.0.2.1")).policies.inventory.entries.is_empty());
+    for text in ["yes", "on", "\"true\"", "1"] {
+        let text = pod("a", &format!("hostNetwork: {text}"), "podIP: 192.0.2.1");
+        let errors = import_k8s(&[Source { name: "p.yaml", text: &text }]).expect_err(&text);
+        assert!(errors[0].to_string().contains("hostNetwork is true or false"), "{}", errors[0]);
+    }
 }
 
 #[test]

@@ -247,3 +247,17 @@ fn an_interface_beside_an_address_is_both() {
     assert!(dropped(hit));
     assert!(!dropped(Packet { output: "eth1", ..hit }));
 }
+
+#[test]
+fn protocols_have_the_names_that_nft_has_for_them() {
+    let text = |name: &str| {
+        format!("table inet t {{ chain c {{ type filter hook forward priority 0; meta l4proto {name} drop; }}; }}")
+    };
+    // The names of /etc/protocols, in which ipip is not what policy text calls so.
+    for (name, number) in [("ipencap", 4), ("ipip", 94), ("esp", 50), ("icmpv6", 58), ("eigrp", 88), ("pim", 103)] {
+        let set = import(&text(name)).policies;
+        let dropped = |protocol: u8| !arrives(&set, &Packet { protocol, ..Packet::new("1.1.1.1", "2.2.2.2") }).0;
+        let hit: Vec<u8> = (0..=255).filter(|&protocol| dropped(protocol)).collect();
+        assert_eq!(hit, [number], "{name}");
+    }
+}

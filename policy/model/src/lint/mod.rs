@@ -4,11 +4,12 @@
 //! there says so.
 
 mod cover;
+mod kinds;
 mod meet;
 mod order;
 mod single;
 
-use crate::finding::{EXCERPT_LIMIT, Finding};
+use crate::finding::{Finding, excerpt};
 use crate::set::PolicySet;
 use crate::text::Source;
 
@@ -41,7 +42,7 @@ pub fn lint_text(set: &PolicySet, sources: &[Source]) -> Vec<Finding> {
         let place = &finding.location;
         let source = sources.iter().find(|source| source.name == place.source);
         let text = source.and_then(|source| source.text.get(place.offset..place.offset + place.length));
-        finding.text = text.unwrap_or_default().chars().take(EXCERPT_LIMIT / 4).collect();
+        finding.text = excerpt(text.unwrap_or_default());
     }
     findings
 }

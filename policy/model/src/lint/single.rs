@@ -3,14 +3,19 @@
 use std::collections::{HashMap, HashSet};
 
 use gabion_abi::facts::protocol;
+use ipnet::IpNet;
 
+use super::kinds;
 use crate::finding::{Code, Finding, quote};
-use crate::inventory::{Inventory, NamedPort};
+use crate::inventory::{Entry, Inventory, NamedPort};
 use crate::rule::{Action, Rule};
 use crate::service::{PortMatch, Service};
 use crate::set::{Location, PolicySet};
-use crate::subject::{AnySubject, Subject};
+use crate::subject::{AnySubject, Cidr, Subject};
 use crate::trace::{Direction, RuleRef};
+
+/// Bits before the IPv4 address in an IPv6 address that stands for one (RFC 4291, 2.5.5.2).
+const MAPPED_BITS: u8 = 96;
 
 /// Entries that are looked through for subjects, over all of them.
 const ENTRY_LIMIT: usize = 50_000_000;
@@ -30,7 +35,8 @@ pub(super) fn lint(set: &PolicySet, findings: &mut Vec<Finding>) {
         }
         for direction in [Direction::Ingress, Direction::Egress] {
             for (position, rule) in policy.rules(direction).unwrap_or_default().iter().enumerate() {
-                single.rule(rule, RuleRef::Policy { policy: index as u32, rule: position as u32 }, direction);
+                let reference = RuleRef::Policy { policy: index as u32, rule: position as u32 };
+                single.rule(rule, reference, direction, &policy.subject);
             }
         }
     }
@@ -46,7 +52,8 @@ pub(super) fn lint(set: &PolicySet, findings: &mut Vec<Finding>) {
         }
         for direction in [Direction::Ingress, Direction::Egress] {
             for (position, rule) in policy.rules(direction).iter().enumerate() {
-                single.rule(rule, RuleRef::Cluster { policy: index as u32, rule: position as u32 }, direction);
+                let reference = RuleRef::Cluster { policy: index as u32, rule: position as u32 };
+                single.rule(rule, reference, direction, &policy.subject);
             }
         }
     }
@@ -61,6 +68,7 @@ pub(super) fn lint(set: &PolicySet, findings: &mut Vec<Finding>) {
         }
     }
     for entry in &set.inventory.entries {
+        single.entry(entry);
         for name in &entry.interfaces {
             single.interface(name, &entry.location);
         }
@@ -77,7 +85,7 @@ struct Single<'s, 'f> {
 }
 
 impl<'s> Single<'s, '_> {
-    fn rule(&mut self, rule: &'s Rule, reference: RuleRef, direction: Direction) {
+    fn rule(&mut self, rule: &'s Rule, reference: RuleRef, direction: Direction, subject: &'s AnySubject) {
         let name = || quote(&reference.name(self.set, direction));
         let never = |why: &str, help: &str| {
             let message = format!("the rule {} never matches: {why}", name());
@@ -115,6 +123,9 @@ impl<'s> Single<'s, '_> {
         }
         if !possible {
             self.findings.push(never("its services contradict themselves", "remove the rule, or mend its services"));
+        } else if let Some(why) = kinds::apart(rule, direction, subject) {
+            let help = "name ends of one family, and blocks only for what has an IP header";
+            self.findings.push(never(&why, help));
         }
         // Of its own packets the node knows the interface, so that an allowance may mean those.
         let for_own = direction == Direction::Egress && matches!(rule.action, Action::Allow | Action::Pass);
@@ -164,7 +175,45 @@ impl<'s> Single<'s, '_> {
                     self.findings.push(Finding::new(Code::NobodyCarries, location.clone(), message).help(help));
                 }
             }
-            AnySubject::Any(_) | AnySubject::Cidr(_) | AnySubject::Mac(_) => {}
+            AnySubject::Cidr(cidr) => self.block(cidr, location),
+            AnySubject::Any(_) | AnySubject::Mac(_) => {}
+        }
+    }
+
+    fn block(&mut self, cidr: &Cidr, location: &Location) {
+        if IpNet::aggregate(&cidr.except).iter().any(|except| except.contains(&cidr.block)) {
+            let message = format!("the exceptions of {} leave nothing of it", cidr.block);
+            let finding = Finding::new(Code::NobodyCarries, location.clone(), message);
+            self.findings.push(finding.help("take out less, or remove the subject"));
+        }
+        // The whole block of mapped addresses is what one writes against forged packets.
+        if let IpNet::V6(block) = cidr.block
+            && block.prefix_len() > MAPPED_BITS
+            && let Some(v4) = block.addr().to_ipv4_mapped()
+        {
+            let meant = format!("{v4}/{}", block.prefix_len() - MAPPED_BITS);
+            self.mapped(&cidr.block.to_string(), &meant, location);
+        }
+    }
+
+    fn mapped(&mut self, written: &str, meant: &str, location: &Location) {
+        let message = format!("{written} is of IPv6 packets with such addresses, which no host sends");
+        let finding = Finding::new(Code::NobodyCarries, location.clone(), message);
+        self.findings.push(finding.help(format!("IPv4 packets carry {meant}: write that")));
+    }
+
+    fn entry(&mut self, entry: &Entry) {
+        if entry.addresses.is_empty() && entry.macs.is_empty() && entry.interfaces.is_empty() {
+            let message = format!("the entry {} has no address, no MAC and no interface", quote(&entry.name));
+            let finding = Finding::new(Code::NobodyCarries, entry.location.clone(), message);
+            self.findings.push(finding.help("add one by which its packets are known"));
+        }
+        for address in &entry.addresses {
+            if let std::net::IpAddr::V6(v6) = address
+                && let Some(v4) = v6.to_ipv4_mapped()
+            {
+                self.mapped(&address.to_string(), &v4.to_string(), &entry.location);
+            }
         }
     }
 

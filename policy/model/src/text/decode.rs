@@ -124,10 +124,12 @@ impl Decoder<'_, '_> {
             let word = kind.word().unwrap_or("");
             let help = nearest(word, kinds())
                 .map_or_else(|| format!("kinds are {}", list(kinds())), |meant| format!("did you mean `{meant}`?"));
-            let help = if KUBERNETES_KINDS.contains(&word) {
-                "`gabion policy import k8s` turns it into Gabion's kinds".to_owned()
-            } else {
-                help
+            let help = match word {
+                "PolicyTest" => "tests stand in files of their own, which `gabion policy test` reads".to_owned(),
+                word if KUBERNETES_KINDS.contains(&word) => {
+                    "`gabion policy import k8s` turns it into Gabion's kinds".to_owned()
+                }
+                _ => help,
             };
             self.report(
                 Code::Kind,

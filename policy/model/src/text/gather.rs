@@ -42,8 +42,8 @@ impl Gathered {
         }
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.documents == 0
+    pub fn documents(&self) -> usize {
+        self.documents
     }
 
     /// The set, in the order in which it is consulted.

@@ -1,7 +1,12 @@
 //! The table of the kinds of document: every key, its shape and what it means.
 
+use super::form::{
+    ACCOUNT, ADDRESS, CIDR, ETHER_TYPE, FLAGS, ICMP, INTERFACE, INTERFACES, LABEL_KEY, LABEL_VALUE, LLC, MAC, NAME,
+    NAMED, NAMESPACE, NAMESPACES, PORT, PORT_NAME, PROTOCOL, ROLE, RULE_NAME, SOURCE_PORT, SPIFFE, SPIFFE_ID, VLAN,
+    VLAN_ID,
+};
 use super::shape::Shape::{Bool, Either, Integer, List, Record as Map, Table, Text, Word};
-use super::shape::{Field, Form, Record, Shape};
+use super::shape::{Field, Record, Shape};
 
 /// The version of the policy language that is read and written.
 pub const API_VERSION: &str = "gabion.dev/v1alpha1";
@@ -16,62 +21,48 @@ const fn optional(key: &'static str, shape: Shape, doc: &'static str) -> Field {
     Field { key, shape, required: false, doc }
 }
 
-const fn text(what: &'static str, pattern: &'static str) -> Form {
-    Form { what, pattern: Some(pattern), number: false }
-}
-
-const fn number_or_text(what: &'static str) -> Form {
-    Form { what, pattern: None, number: true }
-}
-
-const SUBDOMAIN: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
-const DNS_LABEL: &str = "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$";
-const LABEL_VALUE_PATTERN: &str = "^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$";
-
-static NAME: Form = text("a name of lower-case letters, digits, `-` and `.`", SUBDOMAIN);
-static NAMESPACE: Form = text("a namespace of lower-case letters, digits and `-`", DNS_LABEL);
-static RULE_NAME: Form =
-    text("a name of letters, digits, `-`, `_` and `.`", "^[A-Za-z0-9]([-A-Za-z0-9_.]{0,98}[A-Za-z0-9])?$");
-static LABEL_VALUE: Form = text("a label value: letters, digits, `-`, `_` and `.`", LABEL_VALUE_PATTERN);
-static LABEL_KEY: Form = text("a label key", "^([a-z0-9.-]+/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$");
-static ACCOUNT: Form = text("a service account, `name` or `namespace/name`", "^([^/]+/)?[^/]+$");
-static SPIFFE: Form =
-    text("a SPIFFE ID, `spiffe://domain/path`, or everything below, `spiffe://domain/path/*`", "^spiffe://");
-static SPIFFE_ID: Form = text("a SPIFFE ID, `spiffe://domain/path`", "^spiffe://[^*]+$");
-static CIDR: Form = text("an address block, `10.1.0.0/16` or `2001:db8::/32`", "^[0-9a-fA-F.:]+/[0-9]+$");
-static ADDRESS: Form = text("an IP address", "^[0-9a-fA-F.:]+$");
-static MAC: Form = text("a MAC address, `00:30:a7:01:02:03`", "^[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}$");
-static INTERFACE: Form = text("an interface name of 1 to 15 characters", "^[^/:\\s*]{1,15}$");
-static INTERFACES: Form =
-    text("an interface name, or the beginning of one with `*` behind it", "^[^/:\\s*]{0,15}\\*?$");
-static ROLE: Form = Form { what: "text", pattern: None, number: false };
-static NAMED: Form = text("protocol and port, `tcp/502`", "^[a-z0-9-]+/[0-9]+$");
-static PROTOCOL: Form = number_or_text("an IP protocol: a name as `tcp`, a number from 0 to 255 or a range \"50-51\"");
-static ETHER_TYPE: Form =
-    number_or_text("an EtherType: a name as `goose`, a number as 0x88b8 or a range \"0x88b8-0x88ba\"");
-static LLC: Form =
-    number_or_text("DSAP and SSAP of an LLC frame as one number, 0x4242, or the name `stp`, `isis` or `snap`");
-static VLAN: Form = number_or_text("a VLAN from 0 to 4095, a range \"100-199\", or `untagged`");
-static PORT: Form = number_or_text("a port from 0 to 65535, a range \"8000-8100\", or the name of a port");
-static SOURCE_PORT: Form = number_or_text("a port from 0 to 65535, or a range \"1024-65535\"");
-static ICMP: Form = number_or_text("an ICMP type: a name as `echo-request`, a number, or type and code as `3/4`");
-static FLAGS: Form = text("TCP flags, as `syn,!ack`", "^(any|!?[a-z]+(, *!?[a-z]+)*)$");
+const ONE_WAY_TO_WRITE_LABELS: &str = r#"{"not": {"required": ["labels", "matchLabels"]}}"#;
+const ONE_WAY_TO_WRITE_LABELS_AND_A_BLOCK: &str =
+    r#"{"not": {"required": ["labels", "matchLabels"]}, "dependentRequired": {"except": ["cidr"]}}"#;
+const VALUES_BY_OPERATOR: &str = r#"{
+    "if": {"properties": {"operator": {"enum": ["In", "NotIn"]}}},
+    "then": {"required": ["values"], "properties": {"values": {"minItems": 1}}},
+    "else": {"properties": {"values": {"maxItems": 0}}}
+}"#;
+const SOME_DIRECTION: &str = r#"{"anyOf": [{"required": ["ingress"]}, {"required": ["egress"]}]}"#;
+const NO_RESERVED_TIER: &str = r#"{"not": {"properties": {"name": {"enum": ["policy", "default"]}}}}"#;
+const NO_RESERVED_RULE: &str = r#"{"not": {"required": ["name"], "properties": {"name": {"const": "isolation"}}}}"#;
+/// Keys that no packet has together.
+const KEYS_OF_ONE_PACKET: &str = r#"{"not": {"anyOf": [
+    {"required": ["icmp"], "anyOf": [
+        {"required": ["ports"]}, {"required": ["sourcePorts"]}, {"required": ["tcpFlags"]}]},
+    {"required": ["unparsed"], "anyOf": [
+        {"required": ["protocol"]}, {"required": ["ports"]}, {"required": ["sourcePorts"]}, {"required": ["icmp"]},
+        {"required": ["tcpFlags"]}, {"required": ["fragments"]}, {"required": ["llc"]}]},
+    {"required": ["llc"], "anyOf": [
+        {"required": ["protocol"]}, {"required": ["ports"]}, {"required": ["sourcePorts"]}, {"required": ["icmp"]},
+        {"required": ["tcpFlags"]}, {"required": ["fragments"]}]}
+]}}"#;
 
 const DIRECTION_DEFAULT: Shape = Word(&["allow", "deny"]);
 
 macro_rules! one_or_more {
     ($form:ident) => {
-        Either(&[Text(&$form), List { of: &Text(&$form), empty: Some("leave it out to match any") }])
+        one_or_more!($form, $form)
+    };
+    ($one:ident, $each:ident) => {
+        Either(&[Text(&$one), List { of: &Text(&$each), empty: Some("leave it out to match any") }])
     };
 }
 
-const LABEL_MAP: Shape = Table { key: "label keys", value: &Text(&LABEL_VALUE) };
+const LABEL_MAP: Shape = Table { key: "label keys", keys: &LABEL_KEY, value: &Text(&LABEL_VALUE) };
 
 pub(crate) static METADATA: Record = Record {
     name: "Metadata",
     doc: "Name of a document.",
     fields: &[required("name", Text(&NAME), "name, unique among documents of its kind")],
     groups: &[],
+    also: "",
 };
 
 pub(crate) static NAMESPACED: Record = Record {
@@ -82,6 +73,7 @@ pub(crate) static NAMESPACED: Record = Record {
         optional("namespace", Text(&NAMESPACE), "namespace, `default` unless stated"),
     ],
     groups: &[],
+    also: "",
 };
 
 static REQUIREMENT: Record = Record {
@@ -97,6 +89,7 @@ static REQUIREMENT: Record = Record {
         ),
     ],
     groups: &[],
+    also: VALUES_BY_OPERATOR,
 };
 
 const EXPRESSIONS: Shape = List { of: &Map(&REQUIREMENT), empty: None };
@@ -110,6 +103,7 @@ static SELECTOR: Record = Record {
         optional("matchExpressions", EXPRESSIONS, "further tests; all must hold"),
     ],
     groups: &[],
+    also: ONE_WAY_TO_WRITE_LABELS,
 };
 
 pub(crate) static SUBJECT: Record = Record {
@@ -125,10 +119,7 @@ pub(crate) static SUBJECT: Record = Record {
         optional("matchExpressions", EXPRESSIONS, "further tests of labels; all must hold"),
         optional(
             "namespaces",
-            Either(&[
-                Text(&Form { what: "a namespace, or \"*\" for all", pattern: None, number: false }),
-                Map(&SELECTOR),
-            ]),
+            Either(&[Text(&NAMESPACES), Map(&SELECTOR)]),
             "where entries with the labels are looked for: a namespace, \"*\", or labels of namespaces. \
              In a Policy its own namespace unless stated, elsewhere all",
         ),
@@ -152,6 +143,7 @@ pub(crate) static SUBJECT: Record = Record {
         &["mac"],
         &["interface"],
     ],
+    also: ONE_WAY_TO_WRITE_LABELS_AND_A_BLOCK,
 };
 
 const ANYONE: Shape = Either(&[Word(&["any"]), Map(&SUBJECT)]);
@@ -188,8 +180,8 @@ pub(crate) static SERVICE: Record = Record {
             "EtherType behind VLAN tags; ARP is matched only by naming it here",
         ),
         optional("llc", Text(&LLC), "DSAP << 8 | SSAP of 802.3 frames with an LLC header"),
-        optional("vlan", one_or_more!(VLAN), "outer VLAN tag"),
-        optional("innerVlan", one_or_more!(VLAN), "inner VLAN tag (QinQ)"),
+        optional("vlan", one_or_more!(VLAN, VLAN_ID), "outer VLAN tag"),
+        optional("innerVlan", one_or_more!(VLAN, VLAN_ID), "inner VLAN tag (QinQ)"),
         optional(
             "unparsed",
             Either(&[
@@ -200,6 +192,7 @@ pub(crate) static SERVICE: Record = Record {
         ),
     ],
     groups: &[],
+    also: KEYS_OF_ONE_PACKET,
 };
 
 /// Names of the reasons without "parsed", which is none.
@@ -252,6 +245,7 @@ pub(crate) static RULE: Record = Record {
     doc: "A rule of a Policy.",
     fields: rule_fields!(optional("action", Word(&["allow", "deny", "audit"]), "what happens; allow unless stated")),
     groups: &[],
+    also: NO_RESERVED_RULE,
 };
 
 pub(crate) static CLUSTER_RULE: Record = Record {
@@ -263,6 +257,7 @@ pub(crate) static CLUSTER_RULE: Record = Record {
         "what happens: allow, deny, pass (to the next tier) or audit"
     )),
     groups: &[],
+    also: "",
 };
 
 static POLICY: Record = Record {
@@ -278,6 +273,7 @@ static POLICY: Record = Record {
         optional("egress", List { of: &Map(&RULE), empty: None }, "what they may send; likewise"),
     ],
     groups: &[],
+    also: "",
 };
 
 pub(crate) static TIER: Record = Record {
@@ -293,6 +289,7 @@ pub(crate) static TIER: Record = Record {
         ),
     ],
     groups: &[],
+    also: NO_RESERVED_TIER,
 };
 
 static CLUSTER_POLICY: Record = Record {
@@ -306,6 +303,7 @@ static CLUSTER_POLICY: Record = Record {
         optional("egress", List { of: &Map(&CLUSTER_RULE), empty: None }, "what they may send, in order"),
     ],
     groups: &[],
+    also: "",
 };
 
 static NAMESPACE_LABELS: Record = Record {
@@ -313,6 +311,7 @@ static NAMESPACE_LABELS: Record = Record {
     doc: "Labels of a namespace.",
     fields: &[optional("labels", LABEL_MAP, "labels of the namespace")],
     groups: &[],
+    also: "",
 };
 
 static ENTRY: Record = Record {
@@ -335,22 +334,29 @@ static ENTRY: Record = Record {
             "ports",
             Table {
                 key: "port names",
+                keys: &PORT_NAME,
                 value: &Either(&[Text(&NAMED), List { of: &Text(&NAMED), empty: Some("leave the name out") }]),
             },
             "ports with names, `modbus: tcp/502`",
         ),
     ],
     groups: &[],
+    also: "",
 };
 
 static INVENTORY: Record = Record {
     name: "InventorySpec",
     doc: "Who carries which addresses, MACs, labels and identities. Several documents add up.",
     fields: &[
-        optional("namespaces", Table { key: "namespaces", value: &Map(&NAMESPACE_LABELS) }, "labels of namespaces"),
+        optional(
+            "namespaces",
+            Table { key: "namespaces", keys: &NAMESPACE, value: &Map(&NAMESPACE_LABELS) },
+            "labels of namespaces",
+        ),
         optional("entries", List { of: &Map(&ENTRY), empty: None }, "everyone known"),
     ],
     groups: &[],
+    also: "",
 };
 
 static SITE_INTERFACE: Record = Record {
@@ -366,6 +372,7 @@ static SITE_INTERFACE: Record = Record {
         ),
     ],
     groups: &[],
+    also: "",
 };
 
 static SUBJECT_DEFAULT: Record = Record {
@@ -377,6 +384,7 @@ static SUBJECT_DEFAULT: Record = Record {
         optional("egress", DIRECTION_DEFAULT, "what they may send"),
     ],
     groups: &[],
+    also: SOME_DIRECTION,
 };
 
 static DEFAULTS: Record = Record {
@@ -390,6 +398,7 @@ static DEFAULTS: Record = Record {
         optional("subjects", List { of: &Map(&SUBJECT_DEFAULT), empty: None }, "exceptions by subject, in order"),
     ],
     groups: &[],
+    also: "",
 };
 
 static FAILSAFE: Record = Record {
@@ -400,6 +409,7 @@ static FAILSAFE: Record = Record {
         required("port", Integer { min: 1, max: 65_535 }, "port at the node"),
     ],
     groups: &[],
+    also: "",
 };
 
 static EVENTS: Record = Record {
@@ -416,6 +426,7 @@ static EVENTS: Record = Record {
         ),
     ],
     groups: &[],
+    also: "",
 };
 
 /// Entries of a connection table: one to as many as a kernel map of this size can hold in 4 GiB.
@@ -443,6 +454,7 @@ static CONNECTIONS: Record = Record {
         optional("fragments", CONNECTION_COUNT, "datagrams in fragments; 8192 unless stated"),
     ],
     groups: &[],
+    also: "",
 };
 
 static SITE: Record = Record {
@@ -461,6 +473,7 @@ static SITE: Record = Record {
         optional("connections", Map(&CONNECTIONS), "how many connections are tracked"),
     ],
     groups: &[],
+    also: "",
 };
 
 macro_rules! document {
@@ -475,6 +488,7 @@ macro_rules! document {
                 required("spec", Map(&$spec), "what it says"),
             ],
             groups: &[],
+            also: "",
         }
     };
 }

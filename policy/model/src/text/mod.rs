@@ -4,6 +4,7 @@
 //! `kinds`, `decode` turns it into documents, and `gather` makes one set of them.
 
 mod decode;
+mod form;
 mod gather;
 mod kinds;
 pub mod names;
@@ -29,6 +30,7 @@ use crate::set::{Location, PolicySet};
 pub use kinds::API_VERSION;
 pub use print::to_yaml;
 pub use schema::{reference_tables, schema};
+pub use subject::parse_block;
 pub use tree::{DEPTH_LIMIT, NODE_LIMIT, SOURCE_LIMIT};
 
 /// One file, or whatever else text came from.
@@ -57,11 +59,29 @@ impl Source {
             let offset = error.utf8_error().valid_up_to();
             let before = &error.as_bytes()[..offset];
             let line = before.iter().filter(|&&byte| byte == b'\n').count() as u32 + 1;
-            let location = Location { source: Arc::clone(&name), offset, length: 0, line, column: 1 };
-            let message = format!("the byte at offset {offset}, in line {line}, is not UTF-8");
-            Box::new(Finding::new(Code::NotUtf8, location, message).help("save the file as UTF-8"))
+            let line_start = before.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+            // What stands before is UTF-8: its characters are the bytes that continue none.
+            let column = before[line_start..].iter().filter(|&&byte| byte & 0xc0 != 0x80).count() as u32 + 1;
+            let byte = error.as_bytes()[offset];
+            let location = Location { source: Arc::clone(&name), offset, length: 0, line, column };
+            let message = format!("the byte 0x{byte:02x} at offset {offset} is not UTF-8");
+            let mut finding = Finding::new(Code::NotUtf8, location, message).help("save the file as UTF-8");
+            finding.text = format!("\\x{byte:02x}");
+            Box::new(finding)
         })
     }
+}
+
+/// Whether a text is a file of probes for `gabion policy test`, which may lie beside the policy in a folder. One with
+/// any other document is not, so that no policy is ever passed over.
+#[must_use]
+pub fn is_policy_test(text: &str) -> bool {
+    let kinds = text.lines().filter_map(|line| line.strip_prefix("kind:"));
+    let mut probes = kinds.map(|rest| {
+        let kind = rest.split('#').next().unwrap_or_default().trim();
+        kind.trim_matches(['"', '\'']) == "PolicyTest"
+    });
+    probes.next() == Some(true) && probes.all(|probes| probes)
 }
 
 /// Findings that are reported; what is beyond is counted.
@@ -72,6 +92,14 @@ pub const FINDING_LIMIT: usize = 1_000;
 /// # Errors
 /// Everything that is wrong with any of the sources, in the order of the text.
 pub fn parse(sources: &[Source]) -> Result<PolicySet, Vec<Finding>> {
+    parse_counting(sources).map(|(set, _)| set)
+}
+
+/// Reads policy documents, and says how many there are.
+///
+/// # Errors
+/// Everything that is wrong with any of the sources, in the order of the text.
+pub fn parse_counting(sources: &[Source]) -> Result<(PolicySet, usize), Vec<Finding>> {
     let mut findings = Vec::new();
     let mut gathered = Gathered::default();
     for source in sources {
@@ -84,12 +112,13 @@ pub fn parse(sources: &[Source]) -> Result<PolicySet, Vec<Finding>> {
             }
         }
     }
-    if gathered.is_empty() && findings.is_empty() {
+    let documents = gathered.documents();
+    if documents == 0 && findings.is_empty() {
         findings.push(no_documents(sources));
     }
     let set = gathered.finish(&mut findings);
     if findings.is_empty() {
-        return Ok(set);
+        return Ok((set, documents));
     }
     let order = |source: &Arc<str>| sources.iter().position(|known| known.name == *source);
     for finding in findings.iter_mut().filter(|finding| finding.text.is_empty()) {
@@ -110,7 +139,7 @@ fn excerpt(finding: &mut Finding, sources: &[Source]) {
     let Location { source, offset, length, .. } = &finding.location;
     let Some(source) = sources.iter().find(|known| known.name == *source) else { return };
     let text = source.text.get(*offset..offset + length).unwrap_or_default();
-    finding.text = text.chars().take(crate::finding::EXCERPT_LIMIT / 4).collect();
+    finding.text = crate::finding::excerpt(text);
 }
 
 fn no_documents(sources: &[Source]) -> Finding {

@@ -83,6 +83,8 @@ pub const ICMP_V4: &[(&str, u8)] = &[
     ("parameter-problem", 12),
     ("timestamp-request", 13),
     ("timestamp-reply", 14),
+    ("info-request", 15),
+    ("info-reply", 16),
     ("address-mask-request", 17),
     ("address-mask-reply", 18),
 ];
@@ -120,6 +122,22 @@ pub const TCP_FLAGS: &[(&str, u8)] = &[
     ("cwr", tcp::CWR),
 ];
 
+pub(crate) const PROTOCOL_WORDS: [&str; PROTOCOLS.len()] = words(PROTOCOLS);
+pub(crate) const ETHER_TYPE_WORDS: [&str; ETHER_TYPES.len()] = words(ETHER_TYPES);
+pub(crate) const LLC_WORDS: [&str; LLC.len()] = words(LLC);
+pub(crate) const ICMP_V4_WORDS: [&str; ICMP_V4.len()] = words(ICMP_V4);
+pub(crate) const ICMP_V6_WORDS: [&str; ICMP_V6.len()] = words(ICMP_V6);
+
+const fn words<N: Copy, const L: usize>(table: &[(&'static str, N)]) -> [&'static str; L] {
+    let mut words = [""; L];
+    let mut index = 0;
+    while index < L {
+        words[index] = table[index].0;
+        index += 1;
+    }
+    words
+}
+
 /// The number of a name.
 #[must_use]
 pub fn number_of<N: Copy>(table: &[(&str, N)], name: &str) -> Option<N> {
@@ -133,7 +151,8 @@ pub fn name_of<N: Copy + PartialEq>(table: &[(&'static str, N)], number: N) -> O
 }
 
 /// A name that an inventory entry may give a port: that of IANA services (RFC 6335).
-pub(crate) fn is_port_name(name: &str) -> bool {
+#[must_use]
+pub fn is_port_name(name: &str) -> bool {
     (1..=15).contains(&name.len())
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         && name.bytes().any(|b| b.is_ascii_lowercase())
@@ -143,7 +162,8 @@ pub(crate) fn is_port_name(name: &str) -> bool {
 }
 
 /// DNS label of RFC 1123, as Kubernetes writes it.
-pub(crate) fn is_dns_label(name: &str) -> bool {
+#[must_use]
+pub fn is_dns_label(name: &str) -> bool {
     let edge = |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
     (1..=63).contains(&name.len())
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
@@ -152,12 +172,14 @@ pub(crate) fn is_dns_label(name: &str) -> bool {
 }
 
 /// DNS subdomain of RFC 1123 (Kubernetes: up to 253 characters).
-pub(crate) fn is_dns_subdomain(name: &str) -> bool {
+#[must_use]
+pub fn is_dns_subdomain(name: &str) -> bool {
     name.len() <= 253 && name.split('.').all(is_dns_label)
 }
 
 /// `limit` characters of letters, digits, `-`, `_` and `.`, with a letter or digit at both ends.
-pub(crate) fn is_qualified(name: &str, limit: usize) -> bool {
+#[must_use]
+pub fn is_qualified(name: &str, limit: usize) -> bool {
     let edge = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
     (1..=limit).contains(&name.len())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
@@ -166,7 +188,8 @@ pub(crate) fn is_qualified(name: &str, limit: usize) -> bool {
 }
 
 /// A label key of Kubernetes: `name` or `prefix/name`.
-pub(crate) fn is_label_key(key: &str) -> bool {
+#[must_use]
+pub fn is_label_key(key: &str) -> bool {
     match key.split_once('/') {
         Some((prefix, name)) => is_dns_subdomain(prefix) && is_qualified(name, 63),
         None => is_qualified(key, 63),
@@ -174,7 +197,8 @@ pub(crate) fn is_label_key(key: &str) -> bool {
 }
 
 /// A label value of Kubernetes; it may be empty.
-pub(crate) fn is_label_value(value: &str) -> bool {
+#[must_use]
+pub fn is_label_value(value: &str) -> bool {
     value.is_empty() || is_qualified(value, 63)
 }
 

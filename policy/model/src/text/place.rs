@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::finding::{Code, EXCERPT_LIMIT, Finding};
+use crate::finding::{Code, Finding, excerpt};
 use crate::set::Location;
 
 /// Bytes of a source, `start..end`.
@@ -103,11 +103,7 @@ impl<'s> Place<'s> {
     pub fn finding(&self, code: Code, span: Span, message: impl Into<String>) -> Finding {
         let mut finding = Finding::new(code, self.locate(span), message);
         let text = self.text.get(span.start as usize..span.end as usize).unwrap_or("");
-        let mut end = text.len().min(EXCERPT_LIMIT);
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        text[..end].clone_into(&mut finding.text);
+        finding.text = excerpt(text);
         finding
     }
 }

@@ -5,13 +5,14 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
+use super::form::{Form, Pattern};
 use super::kinds::{API_VERSION, KINDS};
 use super::shape::{Field, Record, Shape};
 
 /// JSON Schema (2020-12) of one document of any kind.
 ///
-/// It knows keys and types. What values say (host bits of a block, contradictions in a service,
-/// names that stand twice) only [`super::parse`] checks.
+/// It knows keys, types and the forms of values. What values say together (host bits of a block, a range that runs
+/// backwards, contradictions in a service, names that stand twice) only [`super::parse`] checks.
 #[must_use]
 pub fn schema() -> Value {
     let mut definitions = BTreeMap::new();
@@ -60,21 +61,31 @@ fn record(record: &'static Record, definitions: &mut BTreeMap<&'static str, Valu
             |keys: &[&str]| json!({ "anyOf": keys.iter().map(|key| json!({ "required": [key] })).collect::<Vec<_>>() });
         definition["oneOf"] = record.groups.iter().map(|keys| group(keys)).collect();
     }
+    if let (Ok(Value::Object(also)), Value::Object(definition)) = (serde_json::from_str(record.also), &mut definition) {
+        definition.extend(also);
+    }
     definition
+}
+
+fn text(form: &Form) -> Value {
+    let mut value = json!({ "type": "string" });
+    if let Some(regex) = form.regex() {
+        value["pattern"] = regex.into();
+    }
+    if let Some(longest) = form.longest {
+        value["maxLength"] = longest.into();
+    }
+    if let Pattern::Numbers(numbers) = &form.pattern {
+        value["type"] = json!(["string", "integer"]);
+        value["minimum"] = 0.into();
+        value["maximum"] = numbers.max.into();
+    }
+    value
 }
 
 fn shape(shape: &'static Shape, definitions: &mut BTreeMap<&'static str, Value>) -> Value {
     match shape {
-        Shape::Text(form) => {
-            let mut value = json!({ "type": if form.number { json!(["string", "integer"]) } else { json!("string") } });
-            if let Some(pattern) = form.pattern {
-                value["pattern"] = pattern.into();
-            }
-            if form.number {
-                value["minimum"] = 0.into();
-            }
-            value
-        }
+        Shape::Text(form) => text(form),
         Shape::Integer { min, max } => json!({ "type": "integer", "minimum": min, "maximum": max }),
         Shape::Bool => json!({ "type": "boolean" }),
         Shape::Word([word]) => json!({ "const": word }),
@@ -86,9 +97,11 @@ fn shape(shape: &'static Shape, definitions: &mut BTreeMap<&'static str, Value>)
             }
             value
         }
-        Shape::Table { value, .. } => {
-            json!({ "type": "object", "additionalProperties": self::shape(value, definitions) })
-        }
+        Shape::Table { keys, value, .. } => json!({
+            "type": "object",
+            "propertyNames": text(keys),
+            "additionalProperties": self::shape(value, definitions),
+        }),
         Shape::Record(record) => reference(record, definitions),
         Shape::Either(shapes) => {
             json!({ "anyOf": shapes.iter().map(|one| self::shape(one, definitions)).collect::<Vec<_>>() })
@@ -139,7 +152,7 @@ fn brief(shape: &'static Shape, below: &mut Vec<&'static Record>) -> String {
             format!("[{}](#{})", record.name, record.name.to_lowercase())
         }
         Shape::List { of, .. } => format!("list of: {}", brief(of, below)),
-        Shape::Table { key, value } => format!("map from {key} to: {}", brief(value, below)),
+        Shape::Table { key, value, .. } => format!("map from {key} to: {}", brief(value, below)),
         Shape::Either(shapes) => match shapes {
             [one @ Shape::Text(_), Shape::List { .. }] => format!("one or a list of: {}", brief(one, below)),
             _ => shapes.iter().map(|one| brief(one, below)).collect::<Vec<_>>().join(", or "),

@@ -82,7 +82,8 @@ impl Decoder<'_, '_> {
             let text = item.text()?;
             match range(text, u16::MAX.into(), &|_| None) {
                 Ok((low, high)) => numbers.insert(low..=high),
-                Err(_) if names::is_port_name(text) => {
+                // Unquoted `0o17` is a number to YAML, and no name.
+                Err(_) if names::is_port_name(text) && item.word().is_some() => {
                     services.push(Service { ports: Some(PortMatch::Named(text.to_owned())), ..base.clone() });
                 }
                 Err(problem) => {
@@ -301,8 +302,8 @@ impl Decoder<'_, '_> {
                 Ok((low, high)) => set.insert(low..=high),
                 Err(problem) => {
                     let known: &[&str] = match code {
-                        Code::Protocol => &PROTOCOL_WORDS,
-                        Code::EtherType => &ETHER_TYPE_WORDS,
+                        Code::Protocol => &names::PROTOCOL_WORDS,
+                        Code::EtherType => &names::ETHER_TYPE_WORDS,
                         _ => &[],
                     };
                     let help = match nearest(text, known.iter().copied()) {
@@ -361,19 +362,6 @@ impl Decoder<'_, '_> {
         }
         Some(flags)
     }
-}
-
-const PROTOCOL_WORDS: [&str; names::PROTOCOLS.len()] = words(names::PROTOCOLS);
-const ETHER_TYPE_WORDS: [&str; names::ETHER_TYPES.len()] = words(names::ETHER_TYPES);
-
-const fn words<N: Copy, const L: usize>(table: &[(&'static str, N)]) -> [&'static str; L] {
-    let mut words = [""; L];
-    let mut index = 0;
-    while index < L {
-        words[index] = table[index].0;
-        index += 1;
-    }
-    words
 }
 
 fn unparsed_reasons(node: &Node) -> RangeSet {

@@ -4,20 +4,10 @@
 //! The check finds what is wrong with keys and types, everywhere at once. Decoding then looks at
 //! what the values say, and passes over what the check refused.
 
+use super::form::Form;
 use super::place::{Place, Span};
 use super::tree::{Key, Node, Plain, Value, resolve};
 use crate::finding::{Code, Finding, list, nearest, quote};
-
-/// Text of a certain form.
-#[derive(Debug)]
-pub(crate) struct Form {
-    /// What it is, to stand behind "must be".
-    pub what: &'static str,
-    /// Regular expression of the schema; the decoder is what decides.
-    pub pattern: Option<&'static str>,
-    /// Numbers need no quotes.
-    pub number: bool,
-}
 
 /// What a value may be.
 #[derive(Debug)]
@@ -35,9 +25,10 @@ pub(crate) enum Shape {
         of: &'static Shape,
         empty: Option<&'static str>,
     },
-    /// A map with keys of the user's.
+    /// A map with keys of the user's, which `key` says in the plural.
     Table {
         key: &'static str,
+        keys: &'static Form,
         value: &'static Shape,
     },
     /// A map with these keys.
@@ -56,6 +47,8 @@ pub(crate) struct Record {
     pub fields: &'static [Field],
     /// Groups of keys of which exactly one group must be there; empty for no such rule.
     pub groups: &'static [&'static [&'static str]],
+    /// What else the schema says, as the keywords of JSON Schema; the decoder is what decides.
+    pub also: &'static str,
 }
 
 /// A key of a [`Record`].
@@ -136,7 +129,7 @@ impl Shape {
             Self::Word(words) => format!("one of {}", list(words.iter().copied())),
             Self::List { of: Self::Record(record), .. } => format!("a list of {}", plural(&record.said())),
             Self::List { of, .. } => format!("a list of which each is {}", of.describe()),
-            Self::Table { key, value } => format!("a map from {key} to {}", value.describe()),
+            Self::Table { key, value, .. } => format!("a map from {key} to {}", value.describe()),
             Self::Record(record) => format!("a map with keys of {}", list(record.fields.iter().map(|f| f.key))),
             Self::Either(shapes) => {
                 // A list of the same is said in fewer words.
@@ -235,11 +228,9 @@ impl Check<'_, '_> {
     fn scalar(&mut self, node: &Node, text: &str, plain: bool, shape: &Shape, name: &str) {
         let kind = if plain { resolve(text) } else { Plain::Text };
         match shape {
-            Shape::Text(form) if kind != Plain::Text && !(form.number && kind == Plain::Integer) => {
+            Shape::Text(form) if kind != Plain::Text && !(form.is_number() && kind == Plain::Integer) => {
                 let message = format!("{} is {}, and must be {}", quote(name), found(node), form.what);
-                // Quotes alone do not make a number an address or a pair.
-                let quotable = !form.number && form.pattern.is_none_or(|pattern| !pattern.contains(['/', ':']));
-                let help = quotable.then(|| format!("put it in quotes: \"{text}\""));
+                let help = form.quotable.then(|| format!("put it in quotes: \"{text}\""));
                 self.report(Code::WrongType, node.span, message, help);
             }
             Shape::Bool if !matches!(kind, Plain::Bool(_)) => {
@@ -361,8 +352,11 @@ pub(crate) fn integer(text: &str) -> Option<u64> {
             .then(|| u64::from_str_radix(digits, 16).ok())
             .flatten();
     }
-    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) || (text.len() > 1 && text.starts_with('0')) {
-        return None;
-    }
-    text.parse().ok()
+    decimal(text)
+}
+
+/// Digits without leading zeroes.
+pub(crate) fn decimal(text: &str) -> Option<u64> {
+    let fine = text.bytes().all(|b| b.is_ascii_digit()) && (text.len() == 1 || !text.starts_with('0'));
+    fine.then(|| text.parse().ok()).flatten()
 }

@@ -6,6 +6,7 @@ use ipnet::IpNet;
 
 use super::decode::Decoder;
 use super::names;
+use super::shape::decimal;
 use super::tree::{Node, Value};
 use crate::finding::{Code, quote};
 use crate::subject::{
@@ -199,13 +200,16 @@ impl Decoder<'_, '_> {
             self.report(Code::Cidr, node.span, format!("{problem}: it has no prefix length"), help);
             return None;
         }
-        let Ok(block) = text.parse::<IpNet>() else {
+        let Some(block) = parse_block(text) else {
             let help = match text.split_once('/') {
                 Some((address, length)) if address.parse::<IpAddr>().is_ok() => {
                     let limit = if address.contains(':') { 128 } else { 32 };
                     format!("the prefix length is a number from 0 to {limit}, and is {}", quote(length))
                 }
-                _ => "write an address, `/` and a prefix length, as 10.1.0.0/16 or 2001:db8::/32".to_owned(),
+                _ => {
+                    "write an address, `/` and a prefix length without leading zeroes, as 10.1.0.0/16 or 2001:db8::/32"
+                        .to_owned()
+                }
             };
             self.report(Code::Cidr, node.span, problem, help);
             return None;
@@ -250,6 +254,14 @@ impl Decoder<'_, '_> {
         }
         Some(Mac(octets))
     }
+}
+
+/// An address block: an address as the standard library reads it, `/` and a prefix length. Leading zeroes are not read
+/// in either, because one reader takes them for octal and the next does not.
+#[must_use]
+pub fn parse_block(text: &str) -> Option<IpNet> {
+    let (address, length) = text.split_once('/')?;
+    IpNet::new(address.parse().ok()?, decimal(length)?.try_into().ok()?).ok()
 }
 
 /// Trust domain and path of a SPIFFE ID (SPIFFE-ID specification, section 2), or what is wrong.

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use saphyr_parser::{Event, Parser, ScalarStyle};
 
 use super::place::{Place, Span};
-use crate::finding::{Code, Finding, quote};
+use crate::finding::{Code, Finding, excerpt, quote};
 
 /// Bytes of one source.
 pub const SOURCE_LIMIT: usize = 64 << 20;
@@ -145,7 +145,10 @@ impl Builder<'_, '_> {
         } else {
             (Span { start: offset, end: offset }, "check indentation, quotes and brackets here and in the line above")
         };
-        self.report(Code::Syntax, span, format!("this is not YAML: {info}"), help);
+        let mut finding = self.place.finding(Code::Syntax, span, format!("this is not YAML: {info}")).help(help);
+        // The place is a point, often behind what is wrong: the line is what can be shown.
+        finding.text = excerpt(line.trim());
+        self.findings.push(finding);
     }
 
     fn event(&mut self, event: Event<'_>, span: Span) -> Step {
