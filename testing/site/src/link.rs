@@ -102,15 +102,16 @@ impl Host {
         })
     }
 
-    /// Waits until an interface is in operation. Before that the kernel drops what is sent, and says nothing.
+    /// Waits until an interface with a carrier is in operation. Before that the kernel drops what is sent, and says
+    /// nothing.
     pub fn operational(&self, name: &str) -> Result<()> {
         let path = Path::new("/sys/class/net").join(name).join("operstate");
         let end = Instant::now() + OPERATION;
         loop {
             let state = self.run(|| std::fs::read_to_string(&path));
             let state = state.map_err(|source| SiteError::File { path: path.clone(), source })?;
-            // Links without a carrier of their own stay "unknown".
-            if matches!(state.trim(), "up" | "unknown") {
+            // Not "unknown": so begins every link, also one whose carrier a work queue has not looked at yet.
+            if state.trim() == "up" {
                 // The state is shown shortly before the queue is in place, both under the lock that this takes.
                 return self.up(name);
             }

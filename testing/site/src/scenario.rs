@@ -71,12 +71,27 @@ impl<'p> Scenario<'p> {
 
     /// Plays one round.
     pub fn round(&self) -> Result<Vec<Case>> {
+        self.speak_up()?;
         let result = self.play(attacks(self.extent.flood));
         for (_, tap) in &self.taps {
             tap.clear();
         }
         self.gateway.clear();
         result
+    }
+
+    /// Each relay repeats a message, as relays do all the time. In an unguarded round the intruder stole a relay's MAC,
+    /// and a bridge sends what is meant for a MAC to whoever spoke last in its name, whoever guards it since.
+    fn speak_up(&self) -> Result<()> {
+        for (relay, part) in &self.programmes {
+            let Some((_, frame)) = part.frames.last() else { continue };
+            // At the other relay: the bridge learns a source before it passes a frame on.
+            let heard = Relay::heard(self, relay);
+            Transmitter::open(self.plant.host(relay), Plant::interface(relay))?.send(frame)?;
+            // A policy that refuses it is what the round itself will show.
+            let _ = heard.reaches(1, ARRIVAL);
+        }
+        Ok(())
     }
 
     fn tap(&self, device: &Device) -> &Tap {
@@ -206,11 +221,14 @@ struct Relay<'s> {
 
 impl<'s> Relay<'s> {
     fn of(scenario: &Scenario<'_>, device: &Device, part: &'s Programme) -> Self {
+        Self { device: *device, part, watch: Self::heard(scenario, device) }
+    }
+
+    fn heard(scenario: &Scenario<'_>, device: &Device) -> Watch {
         let (reader, source) = (if *device == IED1 { IED2 } else { IED1 }, device.mac);
-        let watch = scenario
+        scenario
             .tap(&reader)
-            .watch(move |frame| is_goose(frame) && frame.get(6..12) == Some(&source[..]) && !holds(frame, b"INTRUDER"));
-        Self { device: *device, part, watch }
+            .watch(move |frame| is_goose(frame) && frame.get(6..12) == Some(&source[..]) && !holds(frame, b"INTRUDER"))
     }
 
     fn case(&self, sent: u64) -> Case {

@@ -115,6 +115,16 @@ fn the_agent_enforces_rules_on_6_12() {
     hold("6.12", &suite::RULES);
 }
 
+#[test]
+fn the_agent_judges_vlan_devices_on_6_1() {
+    hold("6.1", &suite::DEVICES);
+}
+
+#[test]
+fn the_agent_judges_vlan_devices_on_6_12() {
+    hold("6.12", &suite::DEVICES);
+}
+
 /// No guest: the kernel of this machine, when it is a recorded one, or when it is to be recorded.
 #[test]
 fn the_object_loads_on_this_machine_with_the_recorded_instructions() {
