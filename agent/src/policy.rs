@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use gabion_policy_compile::Compiled;
 use gabion_policy_model::PolicySet;
+use gabion_policy_model::text::is_policy_test;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -40,8 +41,8 @@ pub type LoadPolicy = fn(&[SourceFile]) -> Result<Loaded, Problem>;
 const FILE_LIMIT: usize = 10_000;
 /// Bytes of text that are read at most, over all files.
 const TEXT_LIMIT: u64 = 256 << 20;
-/// Folders deeper than this are a mistake (or a loop of links).
-const DEPTH_LIMIT: usize = 8;
+/// Folders deeper than this are a mistake (or a loop of links); the same for `gabion policy check`.
+const DEPTH_LIMIT: usize = 32;
 
 /// Reads all files that the paths name, in the order of the paths, folders in the order of names.
 pub fn read(paths: &[PathBuf]) -> Result<Vec<SourceFile>, Problem> {
@@ -143,15 +144,16 @@ impl Reader {
             let message = format!("{}: policy text of more than {TEXT_LIMIT} bytes in all", path.display());
             return Err(problem("policy-too-large", message));
         }
-        if in_folder && is_policy_test(&bytes) {
-            return Ok(());
-        }
         self.bytes += bytes.len() as u64;
         let text = String::from_utf8(bytes).map_err(|error| {
             let offset = error.utf8_error().valid_up_to();
             let message = format!("{}: not UTF-8 at byte {offset}; save the file as UTF-8", path.display());
             problem("policy-unreadable", message)
         })?;
+        // Probes that lie beside a policy. A file that holds policy as well is read, and refused with its place.
+        if in_folder && is_policy_test(&text) {
+            return Ok(());
+        }
         self.files.push(SourceFile { name: path.display().to_string(), text });
         Ok(())
     }
@@ -162,14 +164,6 @@ fn is_policy(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().as_encoded_bytes();
     let stem = name.strip_suffix(b".yaml").or_else(|| name.strip_suffix(b".yml"));
     stem.is_some_and(|stem| !stem.ends_with(b".test"))
-}
-
-/// Whether a text is a file of probes.
-fn is_policy_test(text: &[u8]) -> bool {
-    text.split(|&byte| byte == b'\n').any(|line| {
-        let value = line.strip_prefix(b"kind:").and_then(|rest| rest.split(|&byte| byte == b'#').next());
-        value.is_some_and(|value| value.trim_ascii() == b"PolicyTest")
-    })
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Problem {
@@ -195,8 +189,9 @@ mod tests {
             fs::write(folder.path().join(name), name).unwrap();
         }
         fs::write(folder.path().join("probes.yaml"), "apiVersion: x\nkind: PolicyTest # beside\n").unwrap();
+        fs::write(folder.path().join("d.yaml"), "kind: PolicyTest\n---\nkind: Policy\n").unwrap();
         let texts: Vec<_> = read(&[folder.path().to_owned()]).unwrap().into_iter().map(|file| file.text).collect();
-        assert_eq!(texts, ["a.yaml", "b/x.yaml", "c.yml"]);
+        assert_eq!(texts, ["a.yaml", "b/x.yaml", "c.yml", "kind: PolicyTest\n---\nkind: Policy\n"]);
     }
 
     #[test]

@@ -97,8 +97,8 @@ pub struct ExplainArgs {
     /// Answer a file of questions (- is stdin): one JSON object a line in, one a line out, in order
     ///
     /// The names are those of the options: src, dst, proto, sport, dport, in, out, ethertype, icmp, hopLimit, flags,
-    /// vlan, innerVlan, llc, fragment, unparsed, srcMac, dstMac; values are strings, or numbers where that makes sense. An
-    /// answer has verdict, rule, tier, reason and direction; a line that is no question is answered with error.
+    /// vlan, innerVlan, llc, fragment, unparsed, srcMac, dstMac; values are strings, or numbers where that makes sense.
+    /// An answer has verdict, rule, tier, reason and direction; a line that is no question is answered with error.
     #[arg(long, value_name = "FILE", conflicts_with_all = [
         "src", "dst", "proto", "sport", "dport", "arrives", "leaves", "ethertype", "icmp", "hop_limit", "flags", "vlan",
         "inner_vlan", "llc", "fragment", "unparsed", "src_mac", "dst_mac", "output",

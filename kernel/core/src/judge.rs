@@ -268,7 +268,8 @@ pub fn may_quote(case: &Case) -> bool {
     conn::is_icmp_error(&case.facts)
 }
 
-/// Notes the key of the packet that an ICMP error quotes. The last that is read of a packet: [`judge`] goes by the case.
+/// Notes the key of the packet that an ICMP error quotes. The last that is read of a packet: [`judge`] goes by the
+/// case.
 #[inline(always)]
 pub fn quote<B: Bytes>(packet: &B, case: &mut Case) {
     let key = quoted(packet, &case.facts);

@@ -9,7 +9,7 @@ use gabion_abi::event::Settings;
 use gabion_abi::facts::{Address, FAMILY_V4, FAMILY_V6, Facts};
 use gabion_abi::tables::entry;
 use gabion_abi::verdict::{DROP, Interface, Verdict, hook, reason};
-use gabion_generation::{InterfaceEntry, Node, Sizes, event};
+use gabion_generation::{InterfaceEntry, Node, Programs, Sizes, event};
 use gabion_kernel_core::judge::{Case, Place, judge, may_quote, quote};
 use gabion_kernel_core::parse::parse;
 use gabion_policy_compile::{Compiled, Options, compile};
