@@ -1,4 +1,4 @@
-//! Egress on kernels before 6.6, which have no tcx: a filter under the clsact qdisc.
+//! The egress program on kernels before 6.6, which have no tcx: filters under the clsact qdisc.
 //!
 //! A filter is no link. It lives as long as its interface, whether anybody holds it or not, and anybody may take it
 //! away. A pin of the program says only that we put one there; whether it is still there, the kernel is asked.
@@ -7,10 +7,10 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
-use aya::programs::TcAttachType;
 use aya::programs::tc::{
     NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle, qdisc_add_clsact, qdisc_detach_program,
 };
+use aya::programs::{ProgramError, TcAttachType};
 use gabion_kernel_object::EGRESS;
 use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
@@ -24,6 +24,8 @@ use crate::staged::Staged;
 
 /// Hook names of pins: under a qdisc that we made, and under one that was there before.
 pub(crate) const HOOKS: [&str; 2] = [OURS, THEIRS];
+/// The pin of the filter where packets come in, which sees tags beside the frame.
+pub(crate) const TAGS: &str = "tagsc";
 const OURS: &str = "clsact";
 const THEIRS: &str = "clsactb";
 
@@ -40,17 +42,47 @@ pub(crate) fn pin(folder: &Folder, name: &str) -> Option<PathBuf> {
 pub(crate) fn attach(folder: &Folder, generation: &mut Staged, name: &str) -> Result<(), Error> {
     let step = || format!("attach to the egress of {name}");
     // A filter of ours without a pin: an agent died between the two.
-    if program_id(name).doing(step())?.is_some() {
-        qdisc_detach_program(name, TcAttachType::Egress, EGRESS).doing(step())?;
-    }
+    take_off(name, TcAttachType::Egress).doing(step())?;
     // It fails when it is there already, and when it cannot be had the filter's refusal says why.
     let hook = if qdisc_add_clsact(name).is_ok() { OURS } else { THEIRS };
+    add(generation, name, TcAttachType::Egress).doing(step())?;
+    repin(generation, folder.link(name, hook))
+}
+
+/// Attaches where packets come in, beside the filter of departure, whose pin says whose qdisc it is.
+pub(crate) fn attach_tags(folder: &Folder, generation: &mut Staged, name: &str) -> Result<(), Error> {
+    let step = || format!("attach to the ingress of {name}");
+    if pin(folder, name).is_none() {
+        attach(folder, generation, name)?;
+    }
+    take_off(name, TcAttachType::Ingress).doing(step())?;
+    add(generation, name, TcAttachType::Ingress).doing(step())?;
+    repin(generation, folder.link(name, TAGS))
+}
+
+fn add(generation: &mut Staged, name: &str, side: TcAttachType) -> Result<(), ProgramError> {
     let options = NlOptions { priority: PRIORITY, handle: HANDLE, classid: None };
     let program = &mut generation.egress;
-    let id = program.attach_with_options(name, TcAttachType::Egress, TcAttachOptions::Netlink(options)).doing(step())?;
+    let id = program.attach_with_options(name, side, TcAttachOptions::Netlink(options))?;
     // Its drop would take the filter away.
-    std::mem::forget(program.take_link(id).doing(step())?);
-    repin(generation, folder.link(name, hook))
+    std::mem::forget(program.take_link(id)?);
+    Ok(())
+}
+
+fn replace(generation: &mut Staged, name: &str, side: TcAttachType) -> Result<(), ProgramError> {
+    let link = SchedClassifierLink::attached(name, side, PRIORITY, HANDLE, None)?;
+    let program = &mut generation.egress;
+    let id = program.attach_to_link(link)?;
+    std::mem::forget(program.take_link(id)?);
+    Ok(())
+}
+
+/// Takes our filter away, if there is one.
+fn take_off(name: &str, side: TcAttachType) -> Result<(), ProgramError> {
+    if program_id(name, side)?.is_some() {
+        qdisc_detach_program(name, side, EGRESS)?;
+    }
+    Ok(())
 }
 
 /// Replaces the program of the filter, in place. A filter that is gone (its interface was made anew, or somebody
@@ -58,14 +90,29 @@ pub(crate) fn attach(folder: &Folder, generation: &mut Staged, name: &str) -> Re
 pub(crate) fn swap(folder: &Folder, generation: &mut Staged, name: &str) -> Result<(), Error> {
     let Some(path) = pin(folder, name) else { return Ok(()) };
     let step = || format!("swap the egress program of {name}");
-    if program_id(name).doing(step())?.is_none() {
+    if program_id(name, TcAttachType::Egress).doing(step())?.is_none() {
         fs::remove_file(&path).doing(format!("remove {}", path.display()))?;
         return attach(folder, generation, name);
     }
-    let link = SchedClassifierLink::attached(name, TcAttachType::Egress, PRIORITY, HANDLE, None).doing(step())?;
-    let program = &mut generation.egress;
-    let id = program.attach_to_link(link).doing(step())?;
-    std::mem::forget(program.take_link(id).doing(step())?);
+    replace(generation, name, TcAttachType::Egress).doing(step())?;
+    repin(generation, path)
+}
+
+/// The same where packets come in; a policy that does not tell VLANs apart needs no filter there.
+pub(crate) fn swap_tags(folder: &Folder, generation: &mut Staged, name: &str) -> Result<(), Error> {
+    let path = folder.link(name, TAGS);
+    if !path.exists() {
+        return Ok(());
+    }
+    let step = || format!("swap the program at the ingress of {name}");
+    if !generation.tells_tags() {
+        take_off(name, TcAttachType::Ingress).doing(step())?;
+        return fs::remove_file(&path).doing(format!("remove {}", path.display()));
+    }
+    if program_id(name, TcAttachType::Ingress).doing(step())?.is_none() {
+        return attach_tags(folder, generation, name);
+    }
+    replace(generation, name, TcAttachType::Ingress).doing(step())?;
     repin(generation, path)
 }
 
@@ -73,9 +120,8 @@ pub(crate) fn swap(folder: &Folder, generation: &mut Staged, name: &str) -> Resu
 pub(crate) fn detach(folder: &Folder, name: &str) -> Result<(), Error> {
     let Some(path) = pin(folder, name) else { return Ok(()) };
     let step = || format!("detach from the egress of {name}");
-    if program_id(name).doing(step())?.is_some() {
-        qdisc_detach_program(name, TcAttachType::Egress, EGRESS).doing(step())?;
-    }
+    take_off(name, TcAttachType::Egress).doing(step())?;
+    take_off(name, TcAttachType::Ingress).doing(step())?;
     if path == folder.link(name, OURS) {
         remove_unused(name).doing(step())?;
     }
@@ -93,8 +139,12 @@ fn repin(generation: &mut Staged, path: PathBuf) -> Result<(), Error> {
 }
 
 /// The id of the program that our filter runs; none when there is no such filter.
-pub(crate) fn program_id(name: &str) -> io::Result<Option<u32>> {
-    Ok(filters(index(name)?, tc::TcHandle::MIN_EGRESS)?.iter().find_map(ours))
+fn program_id(name: &str, side: TcAttachType) -> io::Result<Option<u32>> {
+    let parent = match side {
+        TcAttachType::Ingress => tc::TcHandle::MIN_INGRESS,
+        _ => tc::TcHandle::MIN_EGRESS,
+    };
+    Ok(filters(index(name)?, parent)?.iter().find_map(ours))
 }
 
 /// The program of a filter that has our place and our name.

@@ -20,7 +20,10 @@ use crate::staged::Staged;
 const XDP: &str = "xdp";
 const XDP_GENERIC: &str = "xdpg";
 const TCX: &str = "tcx";
-const HOOKS: [&str; 5] = [XDP, XDP_GENERIC, TCX, clsact::HOOKS[0], clsact::HOOKS[1]];
+/// The egress program where packets come in, when XDP leaves them to it.
+const TCX_TAGS: &str = "tags";
+const LINKS: [&str; 4] = [XDP, XDP_GENERIC, TCX, TCX_TAGS];
+const HOOKS: [&str; 7] = [XDP, XDP_GENERIC, TCX, TCX_TAGS, clsact::HOOKS[0], clsact::HOOKS[1], clsact::TAGS];
 
 /// How XDP is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,9 +73,18 @@ pub(crate) fn look(folder: &Folder, interface: &str) -> Attachment {
     } else {
         None
     };
-    let warning = (xdp == Some(XdpWay::Generic)).then(|| {
-        format!("{interface}: its driver has no XDP; packets are judged after the kernel built an skb, which is slower")
-    });
+    let warning = if [TCX_TAGS, clsact::TAGS].into_iter().any(there) {
+        Some(format!(
+            "{interface}: policy tells VLANs apart, and a tag may lie beside the frame, where XDP does not see it; packets \
+             are judged behind XDP, which is slower"
+        ))
+    } else {
+        (xdp == Some(XdpWay::Generic)).then(|| {
+            format!(
+                "{interface}: its driver has no XDP; packets are judged after the kernel built an skb, which is slower"
+            )
+        })
+    };
     Attachment { interface: interface.to_owned(), xdp, egress, warning }
 }
 
@@ -86,7 +98,7 @@ pub(crate) fn all(folder: &Folder) -> Result<Vec<Attachment>, Error> {
 /// Ids of the programs that an interface runs, as far as the kernel says.
 pub(crate) fn program_ids(folder: &Folder, interface: &str) -> Result<Vec<u32>, Error> {
     let mut ids = Vec::new();
-    for hook in [XDP, XDP_GENERIC, TCX] {
+    for hook in LINKS {
         let path = folder.link(interface, hook);
         if path.exists() {
             ids.push(link(&path)?.info().doing(format!("ask about {}", path.display()))?.program_id());
@@ -104,11 +116,11 @@ fn link(path: &Path) -> Result<FdLink, Error> {
 
 /// Attaches what is not attached yet.
 pub(crate) fn attach(folder: &Folder, generation: &mut Staged, name: &str, ifindex: u32) -> Result<Attachment, Error> {
-    let before = look(folder, name);
-    if before.xdp.is_none() {
+    if look(folder, name).xdp.is_none() {
         attach_xdp(folder, generation, name, ifindex)?;
     }
-    if before.egress.is_none() {
+    attach_tags(folder, generation, name)?;
+    if look(folder, name).egress.is_none() {
         attach_egress(folder, generation, name)?;
     }
     Ok(look(folder, name))
@@ -116,10 +128,10 @@ pub(crate) fn attach(folder: &Folder, generation: &mut Staged, name: &str, ifind
 
 /// Attaches the hook of arrival if it is not attached yet.
 pub(crate) fn attach_arrival(folder: &Folder, generation: &mut Staged, name: &str, ifindex: u32) -> Result<(), Error> {
-    if look(folder, name).xdp.is_some() {
-        return Ok(());
+    if look(folder, name).xdp.is_none() {
+        attach_xdp(folder, generation, name, ifindex)?;
     }
-    attach_xdp(folder, generation, name, ifindex)
+    attach_tags(folder, generation, name)
 }
 
 fn attach_xdp(folder: &Folder, generation: &mut Staged, name: &str, ifindex: u32) -> Result<(), Error> {
@@ -152,6 +164,24 @@ fn attach_egress(folder: &Folder, generation: &mut Staged, name: &str) -> Result
     }
 }
 
+/// Attaches what judges arrivals with the tags that lie beside the frame, when policy tells VLANs apart.
+fn attach_tags(folder: &Folder, generation: &mut Staged, name: &str) -> Result<(), Error> {
+    if !generation.tells_tags() || [TCX_TAGS, clsact::TAGS].iter().any(|hook| folder.link(name, hook).exists()) {
+        return Ok(());
+    }
+    let program = &mut generation.egress;
+    let step = || format!("attach to the ingress of {name}");
+    match program.attach_with_options(name, TcAttachType::Ingress, TcAttachOptions::TcxOrder(LinkOrder::first())) {
+        Ok(id) => {
+            let link = FdLink::try_from(program.take_link(id).doing(step())?).doing(step())?;
+            link.pin(folder.link(name, TCX_TAGS)).doing(format!("pin the ingress link of {name}"))?;
+            Ok(())
+        }
+        Err(error) if lacks_tcx(&error) => clsact::attach_tags(folder, generation, name),
+        Err(error) => Err(error).doing(step()),
+    }
+}
+
 /// Kernels before 6.6 do not know the attach type.
 fn lacks_tcx(error: &ProgramError) -> bool {
     let ProgramError::SyscallError(SyscallError { io_error, .. }) = error else { return false };
@@ -161,6 +191,8 @@ fn lacks_tcx(error: &ProgramError) -> bool {
 /// Replaces the programs of an interface: one link update for each hook.
 pub(crate) fn swap(folder: &Folder, generation: &mut Staged, name: &str) -> Result<(), Error> {
     let step = |hook: &str| format!("swap the {hook} program of {name}");
+    // Before the program that relies on it.
+    attach_tags(folder, generation, name)?;
     for hook in [XDP, XDP_GENERIC] {
         let path = folder.link(name, hook);
         if path.exists() {
@@ -173,15 +205,25 @@ pub(crate) fn swap(folder: &Folder, generation: &mut Staged, name: &str) -> Resu
             }
         }
     }
-    let path = folder.link(name, TCX);
-    if path.exists() {
-        let link = SchedClassifierLink::try_from(link(&path)?).doing(step(TCX))?;
+    for hook in [TCX, TCX_TAGS] {
+        let path = folder.link(name, hook);
+        if !path.exists() {
+            continue;
+        }
+        if hook == TCX_TAGS && !generation.tells_tags() {
+            // Where it cannot be taken off at once, it goes with its pin.
+            let _ = object::take_off(&path);
+            unpin(&path)?;
+            continue;
+        }
+        let link = SchedClassifierLink::try_from(link(&path)?).doing(step(hook))?;
         match generation.egress.attach_to_link(link) {
-            Ok(id) => drop(generation.egress.take_link(id).doing(step(TCX))?),
+            Ok(id) => drop(generation.egress.take_link(id).doing(step(hook))?),
             Err(error) if is_defunct(&error) => unpin(&path)?,
-            Err(error) => return Err(error).doing(step(TCX)),
+            Err(error) => return Err(error).doing(step(hook)),
         }
     }
+    clsact::swap_tags(folder, generation, name)?;
     clsact::swap(folder, generation, name)
 }
 
@@ -219,7 +261,7 @@ pub(crate) fn detach(folder: &Folder, name: &str) -> Result<(), Error> {
     for hook in HOOKS {
         let path = folder.link(name, hook);
         if path.exists() {
-            if [XDP, XDP_GENERIC, TCX].contains(&hook) {
+            if LINKS.contains(&hook) {
                 // Or whoever attaches next finds the hook taken. Where it cannot be done (the interface is gone), the
                 // pin is the last of it.
                 let _ = object::take_off(&path);

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use aya::maps::{Array, MapData, PerCpuArray};
 use aya::programs::{ProgramInfo, SchedClassifier, TestRun, TestRunOptions, Xdp};
-use gabion_abi::verdict::{Count, Interface};
+use gabion_abi::tables::service;
+use gabion_abi::verdict::{Count, Interface, interface as flag};
 use gabion_kernel_object::{EGRESS, INGRESS, map};
 use gabion_policy_compile::Compiled;
 use rustix::mm::{MapFlags, ProtFlags};
@@ -17,6 +18,9 @@ use crate::limits;
 use crate::object::{Loading, Programs, Wanted};
 use crate::pod::Record;
 use crate::state::{pinned, sums};
+
+/// An empty folder beside the programs of a generation whose policy tells VLANs apart.
+const TELLS_TAGS: &str = "tells-tags";
 
 /// What the programs know about one interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +38,7 @@ pub struct Staged {
     pub(crate) egress: SchedClassifier,
     interfaces: Array<MapData, Record<Interface>>,
     counts: PerCpuArray<MapData, Record<Count>>,
+    tells_tags: bool,
     abandoned: Option<PathBuf>,
 }
 
@@ -67,8 +72,12 @@ impl Staged {
             loading.map(name)?.pin(making.join(name)).doing(format!("pin the map {name}"))?;
         }
         let mut table: Array<_, Record<Interface>> = pinned(&making.join(map::INTERFACES))?;
+        let tells_tags = [service::VLAN_OUTER, service::VLAN_INNER].iter().any(|&field| compiled.params[field] != 0);
+        if tells_tags {
+            folder::create(&making.join(TELLS_TAGS))?;
+        }
         for entry in interfaces {
-            table.set(entry.ifindex, Record(entry.interface), 0).doing("write an interface")?;
+            table.set(entry.ifindex, placed(entry.interface, tells_tags), 0).doing("write an interface")?;
         }
         loading.load(&making)?;
         folder::publish(&making, &folder.generation(number))?;
@@ -87,6 +96,7 @@ impl Staged {
             egress: SchedClassifier::from_pin(path.join(EGRESS)).doing(step())?,
             interfaces: pinned(&path.join(map::INTERFACES))?,
             counts: pinned(&path.join(map::RULE_COUNTS))?,
+            tells_tags: path.join(TELLS_TAGS).is_dir(),
             abandoned: None,
         })
     }
@@ -95,6 +105,11 @@ impl Staged {
     #[must_use]
     pub fn number(&self) -> u32 {
         self.number
+    }
+
+    /// Whether its policy tells VLANs apart.
+    pub(crate) fn tells_tags(&self) -> bool {
+        self.tells_tags
     }
 
     /// It is in force: dropping it no longer removes it.
@@ -137,7 +152,8 @@ impl Staged {
                 remedy: "apply the policy again: the next generation makes room",
             });
         }
-        self.interfaces.set(entry.ifindex, Record(entry.interface), 0).doing("write an interface")
+        let known = placed(entry.interface, self.tells_tags);
+        self.interfaces.set(entry.ifindex, known, 0).doing("write an interface")
     }
 
     /// Packets and bytes by rule number, summed over CPUs.
@@ -164,6 +180,13 @@ impl Drop for Staged {
             let _ = folder::remove(&path);
         }
     }
+}
+
+/// What the programs know of an interface, with the place where arrivals are judged. Whether tags lie beside the frame no
+/// driver says reliably (a veth's other end decides it), so that with a policy that tells VLANs apart it counts as so.
+fn placed(interface: Interface, tells_tags: bool) -> Record<Interface> {
+    let behind = if tells_tags && interface.flags & flag::L3 == 0 { flag::BEHIND_XDP } else { 0 };
+    Record(Interface { flags: interface.flags | behind, ..interface })
 }
 
 /// Writes the words into the map's memory: one copy instead of a system call for each.

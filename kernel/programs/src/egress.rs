@@ -87,14 +87,24 @@ impl Hook for Departure {
     }
 }
 
-/// Judges a packet before departure.
+/// Judges a packet before departure; and on arrival where XDP leaves that to it ([`interface::BEHIND_XDP`]).
 #[classifier]
 pub fn gabion_egress(context: TcContext) -> i32 {
     // The context's fields are read once: the verifier turns each access into a load of the real sk_buff.
     let skb = context.skb.skb;
     // SAFETY: the kernel passes a valid context, and all fields are plain integers.
     let (length, ifindex, arrived_on) = unsafe { ((*skb).len, (*skb).ifindex, (*skb).ingress_ifindex) };
-    let place = Place { hook: hook::EGRESS as u32, source_ifindex: arrived_on, destination_ifindex: ifindex };
+    let known = Maps.interface(ifindex);
+    // It comes in, or turns back where it came in and was judged.
+    let comes_in = arrived_on == ifindex;
+    if comes_in && known.flags & interface::BEHIND_XDP == 0 {
+        return TC_ACT_UNSPEC;
+    }
+    let place = if comes_in {
+        Place { hook: hook::INGRESS as u32, source_ifindex: ifindex, destination_ifindex: 0 }
+    } else {
+        Place { hook: hook::EGRESS as u32, source_ifindex: arrived_on, destination_ifindex: ifindex }
+    };
     if was_judged(&Maps, place) {
         return TC_ACT_UNSPEC;
     }
@@ -104,7 +114,7 @@ pub fn gabion_egress(context: TcContext) -> i32 {
         // When it fails, what is linear is judged, and the packet may count as truncated.
         let _ = context.pull_data(wanted);
     }
-    let layer3 = Maps.interface(ifindex).flags & interface::L3 != 0;
+    let layer3 = known.flags & interface::L3 != 0;
     // SAFETY: this CPU's own element; tc runs with bottom halves off, and nothing else uses the map.
     // All integers: whatever the last packet left there is a valid case.
     let case = unsafe { &mut *case };

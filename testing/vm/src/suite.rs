@@ -37,14 +37,12 @@ pub const RULES: Suite = Suite {
 };
 
 /// The same on VLAN and QinQ devices, which are a module that not every kernel has, so that guests are where these
-/// tests surely run. One of them fails on both kernels and stands aside until the product holds it:
-/// `a_tag_beside_the_frame_is_not_a_way_round`. XDP does not see a tag that a driver keeps beside the frame.
-/// `GABION_ALL_RULES=1` runs it too.
+/// tests surely run.
 pub const DEVICES: Suite = Suite {
     name: "netns_devices",
     package: "gabion-testing-netns",
     programs: &[("/gabion", "gabion", "gabion")],
-    arguments: &["vlan_devices_are_judged", "a_connection_through_a_vlan"],
+    arguments: &["vlan_devices_are_judged", "a_connection_through_a_vlan", "a_tag_beside_the_frame"],
 };
 
 /// All of them.
