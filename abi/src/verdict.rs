@@ -99,9 +99,6 @@ pub mod interface {
     pub const L3: u16 = 1;
     /// What arrives here was judged by an XDP hook, so the egress hook lets it go.
     pub const JUDGED: u16 = 2;
-    /// What arrives is judged behind XDP, at the ingress of tc: policy tells VLANs apart, and XDP does not see a tag that
-    /// a driver, or the other end of a veth, keeps beside the frame.
-    pub const BEHIND_XDP: u16 = 4;
 }
 
 const _: () = assert!(core::mem::size_of::<Verdict>() == 16);

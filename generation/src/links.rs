@@ -20,7 +20,7 @@ use crate::staged::Staged;
 const XDP: &str = "xdp";
 const XDP_GENERIC: &str = "xdpg";
 const TCX: &str = "tcx";
-/// The egress program where packets come in, when XDP leaves them to it.
+/// The egress program where packets come in, for tags that XDP does not see.
 const TCX_TAGS: &str = "tags";
 const LINKS: [&str; 4] = [XDP, XDP_GENERIC, TCX, TCX_TAGS];
 const HOOKS: [&str; 7] = [XDP, XDP_GENERIC, TCX, TCX_TAGS, clsact::HOOKS[0], clsact::HOOKS[1], clsact::TAGS];
@@ -75,8 +75,9 @@ pub(crate) fn look(folder: &Folder, interface: &str) -> Attachment {
     };
     let warning = if [TCX_TAGS, clsact::TAGS].into_iter().any(there) {
         Some(format!(
-            "{interface}: policy tells VLANs apart, and a tag may lie beside the frame, where XDP does not see it; packets \
-             are judged behind XDP, which is slower"
+            "{interface}: policy tells VLANs apart, and XDP does not see a tag that lies beside the frame; such a frame \
+             passes only when policy lets it pass without its tag too. Have tags put inside: ethtool -K {interface} rxvlan \
+             off for a card, txvlan off at the other end of a veth"
         ))
     } else {
         (xdp == Some(XdpWay::Generic)).then(|| {
@@ -164,7 +165,7 @@ fn attach_egress(folder: &Folder, generation: &mut Staged, name: &str) -> Result
     }
 }
 
-/// Attaches what judges arrivals with the tags that lie beside the frame, when policy tells VLANs apart.
+/// Attaches what sees tags beside the frame, when policy tells VLANs apart.
 fn attach_tags(folder: &Folder, generation: &mut Staged, name: &str) -> Result<(), Error> {
     if !generation.tells_tags() || [TCX_TAGS, clsact::TAGS].iter().any(|hook| folder.link(name, hook).exists()) {
         return Ok(());

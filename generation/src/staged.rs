@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use aya::maps::{Array, MapData, PerCpuArray};
 use aya::programs::{ProgramInfo, SchedClassifier, TestRun, TestRunOptions, Xdp};
 use gabion_abi::tables::service;
-use gabion_abi::verdict::{Count, Interface, interface as flag};
+use gabion_abi::verdict::{Count, Interface};
 use gabion_kernel_object::{EGRESS, INGRESS, map};
 use gabion_policy_compile::Compiled;
 use rustix::mm::{MapFlags, ProtFlags};
@@ -77,7 +77,7 @@ impl Staged {
             folder::create(&making.join(TELLS_TAGS))?;
         }
         for entry in interfaces {
-            table.set(entry.ifindex, placed(entry.interface, tells_tags), 0).doing("write an interface")?;
+            table.set(entry.ifindex, Record(entry.interface), 0).doing("write an interface")?;
         }
         loading.load(&making)?;
         folder::publish(&making, &folder.generation(number))?;
@@ -152,8 +152,7 @@ impl Staged {
                 remedy: "apply the policy again: the next generation makes room",
             });
         }
-        let known = placed(entry.interface, self.tells_tags);
-        self.interfaces.set(entry.ifindex, known, 0).doing("write an interface")
+        self.interfaces.set(entry.ifindex, Record(entry.interface), 0).doing("write an interface")
     }
 
     /// Packets and bytes by rule number, summed over CPUs.
@@ -180,13 +179,6 @@ impl Drop for Staged {
             let _ = folder::remove(&path);
         }
     }
-}
-
-/// What the programs know of an interface, with the place where arrivals are judged. Whether tags lie beside the frame no
-/// driver says reliably (a veth's other end decides it), so that with a policy that tells VLANs apart it counts as so.
-fn placed(interface: Interface, tells_tags: bool) -> Record<Interface> {
-    let behind = if tells_tags && interface.flags & flag::L3 == 0 { flag::BEHIND_XDP } else { 0 };
-    Record(Interface { flags: interface.flags | behind, ..interface })
 }
 
 /// Writes the words into the map's memory: one copy instead of a system call for each.

@@ -377,6 +377,14 @@ pub fn judge<W: World>(world: &W, case: &mut Case) {
     }
 }
 
+/// A packet that passed is refused after all, at a place that knew more of it: it opens no connection.
+#[inline(always)]
+pub fn retract<W: World>(world: &W, case: &Case) {
+    if let Some(key) = conn_key(&case.facts) {
+        world.remove(Table::Opening, &key);
+    }
+}
+
 #[inline(always)]
 fn pardon(case: &mut Case, reason: u8) {
     case.verdict.action = PASS;

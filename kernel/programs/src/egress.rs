@@ -5,7 +5,7 @@ use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use gabion_abi::facts::Facts;
 use gabion_abi::verdict::{DROP, hook, interface};
-use gabion_kernel_core::judge::{Case, Place, World, judge, may_quote, quote, was_judged};
+use gabion_kernel_core::judge::{Case, Place, World, judge, may_quote, quote, retract, was_judged};
 use gabion_kernel_core::offload::with_offloaded_tag;
 use gabion_kernel_core::parse::ipv6::{Walk, extension};
 use gabion_kernel_core::parse::parse_into;
@@ -87,17 +87,19 @@ impl Hook for Departure {
     }
 }
 
-/// Judges a packet before departure; and on arrival where XDP leaves that to it ([`interface::BEHIND_XDP`]).
+/// Judges a packet before departure. Where policy tells VLANs apart it also stands where packets come in, behind XDP, which
+/// does not see a tag that a driver or a veth keeps beside the frame: what has a tag is judged again with all of its tags.
 #[classifier]
 pub fn gabion_egress(context: TcContext) -> i32 {
     // The context's fields are read once: the verifier turns each access into a load of the real sk_buff.
     let skb = context.skb.skb;
     // SAFETY: the kernel passes a valid context, and all fields are plain integers.
     let (length, ifindex, arrived_on) = unsafe { ((*skb).len, (*skb).ifindex, (*skb).ingress_ifindex) };
-    let known = Maps.interface(ifindex);
-    // It comes in, or turns back where it came in and was judged.
+    // SAFETY: as above for the context.
+    let (tagged, tci) = unsafe { ((*skb).vlan_present, (*skb).vlan_tci) };
+    // It comes in, or turns back where it came in: judged then, unless its tag was not seen.
     let comes_in = arrived_on == ifindex;
-    if comes_in && known.flags & interface::BEHIND_XDP == 0 {
+    if comes_in && tagged == 0 {
         return TC_ACT_UNSPEC;
     }
     let place = if comes_in {
@@ -114,7 +116,7 @@ pub fn gabion_egress(context: TcContext) -> i32 {
         // When it fails, what is linear is judged, and the packet may count as truncated.
         let _ = context.pull_data(wanted);
     }
-    let layer3 = known.flags & interface::L3 != 0;
+    let layer3 = Maps.interface(ifindex).flags & interface::L3 != 0;
     // SAFETY: this CPU's own element; tc runs with bottom halves off, and nothing else uses the map.
     // All integers: whatever the last packet left there is a valid case.
     let case = unsafe { &mut *case };
@@ -122,8 +124,6 @@ pub fn gabion_egress(context: TcContext) -> i32 {
     case.place = place;
     let packet = Departure(skb);
     packet.parse(case, layer3);
-    // SAFETY: as above for the context.
-    let (tagged, tci) = unsafe { ((*skb).vlan_present, (*skb).vlan_tci) };
     if tagged != 0 {
         with_offloaded_tag(&mut case.facts, tci as u16);
     }
@@ -131,6 +131,13 @@ pub fn gabion_egress(context: TcContext) -> i32 {
         packet.quote(case);
     }
     judge(&Maps, case);
+    if comes_in {
+        if case.verdict.action != DROP {
+            // XDP counted it.
+            return TC_ACT_UNSPEC;
+        }
+        retract(&Maps, case);
+    }
     gabion_count(case);
     // TC_ACT_UNSPEC lets other programs on the same hook have their say.
     if case.verdict.action == DROP { TC_ACT_SHOT } else { TC_ACT_UNSPEC }

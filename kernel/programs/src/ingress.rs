@@ -93,11 +93,7 @@ pub fn gabion_ingress(context: XdpContext) -> u32 {
     // SAFETY: the context is the kernel's; the helper only reads it.
     let length = unsafe { bpf_xdp_get_buff_len(context.ctx) };
     let ifindex = context.ingress_ifindex() as u32;
-    let known = Maps.interface(ifindex);
-    if known.flags & interface::BEHIND_XDP != 0 {
-        return XDP_PASS;
-    }
-    let layer3 = known.flags & interface::L3 != 0;
+    let layer3 = Maps.interface(ifindex).flags & interface::L3 != 0;
     // SAFETY: this CPU's own element; the program is not interrupted by itself, and nothing else uses the map.
     // All integers: whatever the last packet left there is a valid case.
     let case = unsafe { &mut *case };

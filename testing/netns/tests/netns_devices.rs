@@ -124,7 +124,8 @@ fn vlan_devices_are_judged_by_their_tag() {
     compare(plain);
 }
 
-/// A driver may keep the tag beside the frame. A policy for untagged frames must not take such one for its own.
+/// A driver may keep the tag beside the frame. A policy for untagged frames must not take such one for its own; one for its
+/// tag cannot know it before XDP has judged, so that the frame has to be allowed without as well.
 #[test]
 fn a_tag_beside_the_frame_is_not_a_way_round() {
     let Some(bench) = Bench::new() else { return };
@@ -140,9 +141,18 @@ fn a_tag_beside_the_frame_is_not_a_way_round() {
     for to in ten {
         assert!(!arrives(&bench, to, 700), "{to} was reached with a tag that was not seen");
     }
-    bench.apply(&agent, &vlan_rule("protocol: udp, vlan: 10"));
+    bench.apply(&agent, &vlan_rule("protocol: udp, vlan: [untagged, 10]"));
     for to in ten {
         assert!(arrives(&bench, to, 700), "{to} was not reached with its own tag");
+    }
+    bench.apply(&agent, &vlan_rule("protocol: udp, vlan: [untagged, 11]"));
+    for to in ten {
+        assert!(!arrives(&bench, to, 700), "{to} was reached with the tag of others");
+    }
+    // A policy without VLANs needs no second look, and none is left behind.
+    bench.apply(&agent, &vlan_rule("protocol: udp"));
+    for to in ten {
+        assert!(arrives(&bench, to, 700), "{to} was not reached where tags do not matter");
     }
 }
 
