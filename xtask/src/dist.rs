@@ -18,10 +18,15 @@ pub fn run(arguments: &[String]) -> Outcome {
     if let Some(argument) = arguments.first() {
         return Err(format!("./x dist takes no argument, not even {argument}"));
     }
+    if cfg!(not(target_arch = "x86_64")) {
+        return Err(format!("the package is for x86-64, and this machine is {}", std::env::consts::ARCH));
+    }
     if !workspace::members()?.iter().any(|member| member.name == "gabion") {
         return Err("this checkout has no crate gabion to ship".to_owned());
     }
     let folder = root().join("target/dist");
+    // A page of a command that is no more would be shipped otherwise.
+    let _ = std::fs::remove_dir_all(&folder);
     create(&folder)?;
     println!("x: cargo build --release, linked statically");
     let binary = build()?;
@@ -36,13 +41,14 @@ pub fn run(arguments: &[String]) -> Outcome {
     std::fs::copy(&binary, &shipped).map_err(|error| format!("{}: {error}", shipped.display()))?;
     let mut entries = vec![Entry::program("usr/bin/gabion", bytes)];
     entries.extend(pages(&folder)?);
-    entries.extend(packaged()?);
+    let (version, time) = (env!("CARGO_PKG_VERSION"), source_time());
+    entries.extend(packaged(version, time)?);
     let package = Package {
         name: "gabion",
-        version: env!("CARGO_PKG_VERSION"),
+        version,
         architecture: "amd64",
         description: &text(&root().join("packaging/debian/description"))?,
-        time: source_time(),
+        time,
         scripts: scripts()?,
         entries,
     };
@@ -53,19 +59,27 @@ pub fn run(arguments: &[String]) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Builds the program so that it does not tell where: two checkouts of one commit give the same bytes.
 fn build() -> Result<PathBuf, String> {
+    let home = std::env::var_os("HOME").map_or_else(|| PathBuf::from("/root"), PathBuf::from);
+    let crates = std::env::var_os("CARGO_HOME").map_or_else(|| home.join(".cargo"), PathBuf::from);
+    let flags = [
+        "-Ctarget-feature=+crt-static".to_owned(),
+        format!("--remap-path-prefix={}=/gabion", root().display()),
+        format!("--remap-path-prefix={}=/cargo", crates.display()),
+    ];
     let status = cargo()
         .args(["build", "--release", "--package", "gabion", "--bin", "gabion", "--target", TARGET, "--config"])
-        .arg(format!("target.{TARGET}.rustflags=[\"-C\", \"target-feature=+crt-static\"]"))
+        .arg(format!("target.{TARGET}.rustflags={}", serde_json::json!(flags)))
         // Flags of the environment would take the place of these.
         .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .status()
         .map_err(|error| format!("cargo build: {error}"))?;
     if !status.success() {
         return Err("the release build failed".to_owned());
     }
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-    Ok(target.join(TARGET).join("release/gabion"))
+    Ok(workspace::target_folder()?.join(TARGET).join("release/gabion"))
 }
 
 /// Whether an ELF file names a dynamic loader: a program header of type PT_INTERP (System V ABI, chapter 5).
@@ -90,14 +104,29 @@ fn pages(_folder: &Path) -> Result<Vec<Entry>, String> {
 }
 
 /// The files of the package that are kept in the checkout.
-fn packaged() -> Result<Vec<Entry>, String> {
+fn packaged(version: &str, time: u64) -> Result<Vec<Entry>, String> {
     let mut entries = vec![
         Entry::file("usr/lib/systemd/system/gabion.service", read(&root().join("packaging/gabion.service"))?),
         Entry::file("usr/share/doc/gabion/copyright", copyright()?),
+        changelog(version, time)?,
     ];
     let examples = root().join("examples");
     add_folder(&examples, "usr/share/doc/gabion/examples", &mut entries)?;
     Ok(entries)
+}
+
+/// The form that Debian's tools read (deb-changelog(5)), with what changed in the form that people read.
+fn changelog(version: &str, time: u64) -> Result<Entry, String> {
+    let date = crate::machine::first_line("date", &["-u", "-R", "-d", &format!("@{time}")]);
+    let date = date.ok_or("date -R -d: no date for the changelog")?;
+    let mut changelog = format!("gabion ({version}) unstable; urgency=medium\n\n");
+    for line in text(&root().join("CHANGELOG.md"))?.lines().skip_while(|line| !line.starts_with("## ")) {
+        changelog.push_str(format!("  {line}").trim_end());
+        changelog.push('\n');
+    }
+    changelog.push_str(&format!("\n -- {}  {date}\n", deb::MAINTAINER));
+    Entry::compressed("usr/share/doc/gabion/changelog", changelog.as_bytes())
+        .map_err(|error| format!("changelog: {error}"))
 }
 
 fn copyright() -> Result<Vec<u8>, String> {
@@ -109,10 +138,7 @@ fn copyright() -> Result<Vec<u8>, String> {
 }
 
 fn add_folder(host: &Path, shipped: &str, entries: &mut Vec<Entry>) -> Result<(), String> {
-    let Ok(found) = std::fs::read_dir(host) else { return Ok(()) };
-    let mut paths: Vec<PathBuf> = found.flatten().map(|entry| entry.path()).collect();
-    paths.sort();
-    for path in paths {
+    for path in files(host) {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let shipped = format!("{shipped}/{name}");
         if path.is_dir() {
@@ -122,6 +148,14 @@ fn add_folder(host: &Path, shipped: &str, entries: &mut Vec<Entry>) -> Result<()
         }
     }
     Ok(())
+}
+
+/// What a folder holds, in the order of the names.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let Ok(found) = std::fs::read_dir(folder) else { return Vec::new() };
+    let mut paths: Vec<PathBuf> = found.flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    paths
 }
 
 fn scripts() -> Result<Vec<(&'static str, Vec<u8>)>, String> {

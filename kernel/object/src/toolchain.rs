@@ -48,7 +48,10 @@ fn linker() -> Option<PathBuf> {
 }
 
 fn nightly() -> Option<PathBuf> {
-    let output = Command::new("rustup").args(["which", "rustc", "--toolchain", "nightly"]).output().ok()?;
+    let mut rustup = Command::new("rustup");
+    // To ask must not install, which rustup does by itself for a toolchain that it lacks.
+    let output =
+        rustup.args(["which", "rustc", "--toolchain", "nightly"]).env("RUSTUP_AUTO_INSTALL", "0").output().ok()?;
     let rustc = PathBuf::from(String::from_utf8(output.stdout).ok()?.trim());
     let bin = rustc.parent()?;
     bin.parent()?.join("lib/rustlib/src/rust/library/core").exists().then(|| bin.to_owned())
