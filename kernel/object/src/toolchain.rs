@@ -30,7 +30,7 @@ pub(crate) fn find() -> Result<Toolchain, String> {
         .to_owned())
 }
 
-fn home() -> PathBuf {
+pub(crate) fn home() -> PathBuf {
     PathBuf::from(env::var_os("HOME").unwrap_or_else(|| "/root".into()))
 }
 
@@ -72,7 +72,12 @@ impl Toolchain {
         }
         let mut flags = OsString::from("-Cdebuginfo=2\u{1f}-Clink-arg=--btf\u{1f}-Clinker=");
         flags.push(&self.linker);
-        for (from, to) in [(root.to_owned(), "/gabion"), (cargo_home(), "/cargo")] {
+        let mut folders = vec![(root.to_owned(), "/gabion"), (cargo_home(), "/cargo")];
+        // Where a precompiled core was built is not to be seen any more; the sources are in the home of somebody.
+        if let Some(sysroot) = self.rustc.ancestors().nth(2).filter(|_| self.build_core) {
+            folders.push((sysroot.join("lib/rustlib/src/rust"), "/rust"));
+        }
+        for (from, to) in folders {
             flags.push("\u{1f}--remap-path-prefix=");
             flags.push(from);
             flags.push("=");
