@@ -41,7 +41,7 @@ pub fn run(arguments: &[String]) -> Outcome {
     std::fs::copy(&binary, &shipped).map_err(|error| format!("{}: {error}", shipped.display()))?;
     let mut entries = vec![Entry::program("usr/bin/gabion", bytes)];
     entries.extend(pages(&folder)?);
-    let (version, time) = (env!("CARGO_PKG_VERSION"), source_time());
+    let (version, time) = (env!("CARGO_PKG_VERSION"), source_time()?);
     entries.extend(packaged(version, time)?);
     let package = Package {
         name: "gabion",
@@ -105,9 +105,12 @@ fn pages(_folder: &Path) -> Result<Vec<Entry>, String> {
 
 /// The files of the package that are kept in the checkout.
 fn packaged(version: &str, time: u64) -> Result<Vec<Entry>, String> {
+    let packaging = root().join("packaging/debian");
     let mut entries = vec![
         Entry::file("usr/lib/systemd/system/gabion.service", read(&root().join("packaging/gabion.service"))?),
-        Entry::file("usr/share/doc/gabion/copyright", copyright()?),
+        Entry::file("usr/share/doc/gabion/CHANGELOG.md", read(&root().join("CHANGELOG.md"))?),
+        Entry::file("usr/share/doc/gabion/copyright", read(&packaging.join("copyright"))?),
+        Entry::file("usr/share/lintian/overrides/gabion", read(&packaging.join("lintian-overrides"))?),
         changelog(version, time)?,
     ];
     let examples = root().join("examples");
@@ -115,26 +118,16 @@ fn packaged(version: &str, time: u64) -> Result<Vec<Entry>, String> {
     Ok(entries)
 }
 
-/// The form that Debian's tools read (deb-changelog(5)), with what changed in the form that people read.
+/// The form that Debian's tools read (deb-changelog(5)); what changed is told in the form that people read.
 fn changelog(version: &str, time: u64) -> Result<Entry, String> {
     let date = crate::machine::first_line("date", &["-u", "-R", "-d", &format!("@{time}")]);
     let date = date.ok_or("date -R -d: no date for the changelog")?;
-    let mut changelog = format!("gabion ({version}) unstable; urgency=medium\n\n");
-    for line in text(&root().join("CHANGELOG.md"))?.lines().skip_while(|line| !line.starts_with("## ")) {
-        changelog.push_str(format!("  {line}").trim_end());
-        changelog.push('\n');
-    }
-    changelog.push_str(&format!("\n -- {}  {date}\n", deb::MAINTAINER));
+    let changelog = format!(
+        "gabion ({version}) unstable; urgency=medium\n\n  * What changed is in CHANGELOG.md beside this file.\n\n -- {}  {date}\n",
+        deb::MAINTAINER
+    );
     Entry::compressed("usr/share/doc/gabion/changelog", changelog.as_bytes())
         .map_err(|error| format!("changelog: {error}"))
-}
-
-fn copyright() -> Result<Vec<u8>, String> {
-    let mut copyright = b"Gabion is licensed under the Apache License 2.0; its kernel programs under GPL-2.0-only or \
-        the Apache License 2.0.\n\n"
-        .to_vec();
-    copyright.extend(read(&root().join("LICENSE"))?);
-    Ok(copyright)
 }
 
 fn add_folder(host: &Path, shipped: &str, entries: &mut Vec<Entry>) -> Result<(), String> {
@@ -164,11 +157,18 @@ fn scripts() -> Result<Vec<(&'static str, Vec<u8>)>, String> {
 }
 
 /// The time in every archive: SOURCE_DATE_EPOCH, or that of the last commit, so that two builds are alike.
-fn source_time() -> u64 {
+fn source_time() -> Result<u64, String> {
     let given = std::env::var("SOURCE_DATE_EPOCH").ok();
     let repository = root().display().to_string();
     let commit = || crate::machine::first_line("git", &["-C", &repository, "log", "-1", "--format=%ct"]);
-    given.or_else(commit).and_then(|seconds| seconds.trim().parse().ok()).unwrap_or(0)
+    if let Some(seconds) = given.or_else(commit) {
+        return seconds.trim().parse().map_err(|_| format!("{seconds} is no time: seconds since 1970 are needed"));
+    }
+    let file = root().join("CHANGELOG.md");
+    println!("x: no SOURCE_DATE_EPOCH and no commit to be read by git: the package is as old as {}", file.display());
+    let changed = std::fs::metadata(&file).and_then(|about| about.modified());
+    let changed = changed.map_err(|error| format!("{}: {error}", file.display()))?;
+    Ok(changed.duration_since(std::time::UNIX_EPOCH).map_or(0, |age| age.as_secs()))
 }
 
 fn create(folder: &Path) -> Result<(), String> {

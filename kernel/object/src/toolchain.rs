@@ -75,7 +75,8 @@ impl Toolchain {
         let mut folders = vec![(root.to_owned(), "/gabion"), (cargo_home(), "/cargo")];
         // Where a precompiled core was built is not to be seen any more; the sources are in the home of somebody.
         if let Some(sysroot) = self.rustc.ancestors().nth(2).filter(|_| self.build_core) {
-            folders.push((sysroot.join("lib/rustlib/src/rust"), "/rust"));
+            let sources = sysroot.join("lib/rustlib/src/rust");
+            folders.extend(sources.canonicalize().ok().into_iter().chain([sources]).map(|path| (path, "/rust")));
         }
         for (from, to) in folders {
             flags.push("\u{1f}--remap-path-prefix=");
