@@ -82,7 +82,7 @@ pub fn fuzz(arguments: &[String]) -> Outcome {
     if !machine::has_cargo_command("fuzz") {
         machine::install_tool("cargo-fuzz")?;
     }
-    let mut command = if machine::succeeds("rustup", &["run", "nightly", "rustc", "--version"]) {
+    let mut command = if machine::nightly_compiler().is_some() {
         let mut command = Command::new("rustup");
         command.args(["run", "nightly", "cargo", "fuzz", "run", name]);
         // What the surrounding cargo chose is the stable toolchain.

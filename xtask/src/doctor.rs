@@ -20,16 +20,32 @@ enum Need {
     Checkout,
 }
 
-/// One answer: what was looked for, what was found, and the remedy when it was not.
+/// What came of looking.
+enum Found {
+    /// It is there.
+    There(String),
+    /// It is not, and this is the remedy.
+    Lacking(String),
+    /// This user may not ask.
+    Unknown(&'static str),
+}
+
+impl From<Result<String, String>> for Found {
+    fn from(found: Result<String, String>) -> Self {
+        found.map_or_else(Self::Lacking, Self::There)
+    }
+}
+
+/// One answer: what was looked for, and what came of it.
 struct Answer {
     need: Need,
     what: &'static str,
-    found: Result<String, String>,
+    found: Found,
 }
 
 /// Looks at everything, prints a line for each, and says no when the node cannot run Gabion.
 pub fn run() -> Outcome {
-    let mut fit = true;
+    let (mut fit, mut told) = (true, true);
     println!("checkout");
     for answer in checkout() {
         print(&answer);
@@ -37,30 +53,37 @@ pub fn run() -> Outcome {
     println!("\nnode");
     for answer in node() {
         print(&answer);
-        fit &= answer.need != Need::Node || answer.found.is_ok();
+        fit &= answer.need != Need::Node || !matches!(answer.found, Found::Lacking(_));
+        told &= !matches!(answer.found, Found::Unknown(_));
     }
-    println!("\n{}", if fit { "this node can run Gabion" } else { "this node cannot run Gabion as it is" });
+    let verdict = match (fit, told) {
+        (true, true) => "this node can run Gabion",
+        (true, false) => "nothing seen speaks against Gabion on this node; for the rest: sudo ./x doctor",
+        (false, _) => "this node cannot run Gabion as it is",
+    };
+    println!("\n{verdict}");
     Ok(if fit { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn print(answer: &Answer) {
     let (mark, detail) = match (&answer.found, answer.need) {
-        (Ok(detail), _) => ("ok", detail),
-        (Err(detail), Need::Node) => ("MISSING", detail),
-        (Err(detail), Need::Some) => ("without", detail),
-        (Err(detail), Need::Checkout) => ("missing", detail),
+        (Found::There(detail), _) => ("ok", detail.as_str()),
+        (Found::Lacking(detail), Need::Node) => ("MISSING", detail.as_str()),
+        (Found::Lacking(detail), Need::Some) => ("without", detail.as_str()),
+        (Found::Lacking(detail), Need::Checkout) => ("missing", detail.as_str()),
+        (Found::Unknown(detail), _) => ("unknown", *detail),
     };
     println!("  {mark:<8} {:<18} {detail}", answer.what);
 }
 
 fn tool(what: &'static str, program: &str, remedy: &str) -> Answer {
     let found = machine::first_line(program, &["--version"]).ok_or_else(|| remedy.to_owned());
-    Answer { need: Need::Checkout, what, found }
+    Answer { need: Need::Checkout, what, found: found.into() }
 }
 
 fn cargo_command(what: &'static str, name: &str, remedy: &str) -> Answer {
     let found = if machine::has_cargo_command(name) { Ok("there".to_owned()) } else { Err(remedy.to_owned()) };
-    Answer { need: Need::Checkout, what, found }
+    Answer { need: Need::Checkout, what, found: found.into() }
 }
 
 fn checkout() -> Vec<Answer> {
@@ -72,7 +95,7 @@ fn checkout() -> Vec<Answer> {
         Answer {
             need: Need::Checkout,
             what: "kernel programs",
-            found: kernel.map_err(|missing| format!("{missing}; ./x test installs what it can")),
+            found: kernel.map_err(|missing| format!("{missing}; ./x test installs what it can")).into(),
         },
         tool("bpf-linker", "bpf-linker", "./x test installs it"),
         cargo_command("rustfmt", "fmt", "rustup component add rustfmt, or apt-get install rustfmt-web"),
@@ -93,7 +116,7 @@ fn node() -> Vec<Answer> {
     let release = release.trim();
     vec![
         kernel_version(release),
-        root(),
+        capabilities(),
         file("BTF", "/sys/kernel/btf/vmlinux", Need::Some, "a kernel with CONFIG_DEBUG_INFO_BTF=y"),
         bpffs(),
         map("array map", MapType::Array),
@@ -121,13 +144,13 @@ fn kernel_version(release: &str) -> Answer {
         Some(found) if found >= (6, 1) => Ok(release.to_owned()),
         _ => Err(format!("{release}: Gabion is tested on 6.1 and later")),
     };
-    Answer { need: Need::Node, what: "kernel", found }
+    Answer { need: Need::Node, what: "kernel", found: found.into() }
 }
 
 fn from(what: &'static str, release: &str, first: (u32, u32), need: Need, lack: &str) -> Answer {
     let there = version(release).is_some_and(|found| found >= first);
     let found = if there { Ok(format!("kernels from {}.{} have it", first.0, first.1)) } else { Err(lack.to_owned()) };
-    Answer { need, what, found }
+    Answer { need, what, found: found.into() }
 }
 
 /// Asks the kernel by making such a map, and throwing it away.
@@ -142,29 +165,34 @@ fn program(what: &'static str, kind: ProgramType) -> Answer {
     Answer { need: Need::Node, what, found }
 }
 
-fn answered(supported: Result<bool, String>) -> Result<String, String> {
+fn answered(supported: Result<bool, String>) -> Found {
     match supported {
-        Ok(true) => Ok("tried: the kernel takes it".to_owned()),
-        Ok(false) => Err("this kernel does not have it".to_owned()),
-        Err(error) => Err(format!("cannot tell: {error} (try as root)")),
+        Ok(true) => Found::There("tried: the kernel takes it".to_owned()),
+        Ok(false) => Found::Lacking("this kernel does not have it".to_owned()),
+        Err(_) if !privileged() => Found::Unknown("the kernel does not answer this user"),
+        Err(error) => Found::Lacking(format!("tried: {error}")),
     }
 }
 
 fn file(what: &'static str, path: &str, need: Need, remedy: &str) -> Answer {
     let found = if Path::new(path).exists() { Ok(path.to_owned()) } else { Err(format!("no {path}: {remedy}")) };
-    Answer { need, what, found }
+    Answer { need, what, found: found.into() }
 }
 
 /// CAP_NET_ADMIN (12) and CAP_BPF (39), or CAP_SYS_ADMIN (21), of linux/capability.h.
-fn root() -> Answer {
+fn privileged() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let held = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     let held = held.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
     let has = |capability: u32| held & (1 << capability) != 0;
-    let found = if has(12) && (has(39) || has(21)) {
-        Ok("CAP_NET_ADMIN and CAP_BPF".to_owned())
+    has(12) && (has(39) || has(21))
+}
+
+fn capabilities() -> Answer {
+    let found = if privileged() {
+        Found::There("CAP_NET_ADMIN and CAP_BPF".to_owned())
     } else {
-        Err("this user may not load BPF: run as root, or with CAP_NET_ADMIN and CAP_BPF".to_owned())
+        Found::Unknown("this user may not load BPF; the agent needs CAP_NET_ADMIN and CAP_BPF")
     };
     Answer { need: Need::Node, what: "capabilities", found }
 }
@@ -176,8 +204,8 @@ fn bpffs() -> Answer {
         let (_, place, kind) = (words.next()?, words.next()?, words.next()?);
         (kind == "bpf").then(|| place.to_owned())
     });
-    let found = place.ok_or_else(|| "not mounted: mount -t bpf bpf /sys/fs/bpf".to_owned());
-    Answer { need: Need::Some, what: "bpffs", found }
+    let found = place.ok_or_else(|| "not mounted; as root, mount -t bpf bpf /sys/fs/bpf".to_owned());
+    Answer { need: Need::Some, what: "bpffs", found: found.into() }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What this machine has and may do, found by looking and never by asking the operator.
 
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -57,14 +58,24 @@ impl KernelToolchain {
     }
 }
 
+/// rustup's nightly compiler, if it is there: to ask must not install it, which rustup does by itself.
+pub fn nightly_compiler() -> Option<PathBuf> {
+    let mut rustup = Command::new("rustup");
+    rustup.args(["which", "rustc", "--toolchain", "nightly"]).env("RUSTUP_AUTO_INSTALL", "0");
+    let output = rustup.output().ok().filter(|output| output.status.success())?;
+    Some(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())).filter(|rustc| rustc.is_file())
+}
+
 /// The compiler for kernel programs, or the sentence that says what is missing.
 pub fn kernel_toolchain() -> Result<KernelToolchain, String> {
     let compiler = if Path::new("/usr/bin/rustc").exists() && Path::new("/usr/lib/rustlib/bpfel-unknown-none").is_dir()
     {
         KernelToolchain::Debian
     } else {
-        let sources = first_line("rustc", &["+nightly", "--print", "sysroot"])
-            .is_some_and(|sysroot| Path::new(&sysroot).join("lib/rustlib/src/rust/library/core").is_dir());
+        let sources = nightly_compiler().is_some_and(|rustc| {
+            let sysroot = rustc.ancestors().nth(2);
+            sysroot.is_some_and(|sysroot| sysroot.join("lib/rustlib/src/rust/library/core").is_dir())
+        });
         if !sources {
             return Err("no compiler with a core library for BPF".to_owned());
         }
@@ -86,29 +97,41 @@ pub fn has_cargo_command(name: &str) -> bool {
         .is_ok_and(|status| status.success())
 }
 
-/// Installs Debian packages when this process is root on a Debian; says what is to be done when it is not.
+/// The operator asked that nothing is fetched.
+pub fn offline() -> bool {
+    std::env::var_os("GABION_OFFLINE").is_some_and(|value| !value.is_empty())
+}
+
+/// Installs Debian packages when this process is root on a Debian, or may be by sudo; says what is to be done when not.
 pub fn install(packages: &[&str]) -> Result<(), String> {
     let remedy = format!("as root, apt-get install {}", packages.join(" "));
-    if program("apt-get").is_none() || !is_root() || std::env::var_os("GABION_OFFLINE").is_some() {
+    // Asks for a password only where somebody can type one.
+    let sudo = !is_root();
+    let may =
+        !sudo || succeeds("sudo", &["-n", "true"]) || (program("sudo").is_some() && std::io::stdin().is_terminal());
+    if program("apt-get").is_none() || !may || offline() {
         return Err(remedy);
     }
     println!("x: apt-get install {}", packages.join(" "));
-    let install = || {
-        Command::new("apt-get")
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .args(["install", "-y", "-qq", "--no-install-recommends"])
-            .args(packages)
-            .stdout(Stdio::null())
-            .status()
-            .is_ok_and(|status| status.success())
+    let apt = |arguments: &[&str]| {
+        let mut command = Command::new(if sudo { "sudo" } else { "env" });
+        command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-oDPkg::Lock::Timeout=300", "-y", "-qq"]);
+        command.args(["--no-install-recommends"]).args(arguments);
+        let output = command.output().map_err(|error| format!("apt-get: {error}"))?;
+        if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
     };
-    if install() || (succeeds("apt-get", &["update", "-qq"]) && install()) { Ok(()) } else { Err(remedy) }
+    let install: Vec<&str> = ["install"].into_iter().chain(packages.iter().copied()).collect();
+    // The lists may name versions that the archive has no more.
+    apt(&install).or_else(|_| apt(&["update"]).and_then(|()| apt(&install))).map_err(|error| {
+        eprint!("{error}");
+        remedy
+    })
 }
 
 /// Installs a tool that is a crate, where the shell script keeps its own.
 pub fn install_tool(name: &str) -> Result<(), String> {
     let remedy = format!("cargo install --locked {name}");
-    let Some(folder) = std::env::var_os("GABION_TOOLS").filter(|_| std::env::var_os("GABION_OFFLINE").is_none()) else {
+    let Some(folder) = std::env::var_os("GABION_TOOLS").filter(|_| !offline()) else {
         return Err(format!("no {name}: {remedy}"));
     };
     println!("x: {remedy} (into {})", folder.display());

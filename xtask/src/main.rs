@@ -47,6 +47,7 @@ fn main() -> ExitCode {
         "dist" => dist::run(rest),
         "bench" => benches::bench(rest),
         "fuzz" => benches::fuzz(rest),
+        "build" => build().map(|()| ExitCode::SUCCESS),
         "up" => up(rest),
         "vm" => vm(rest),
         other => Err(format!("there is no command {other}; `./x help` lists them")),
@@ -60,14 +61,20 @@ fn main() -> ExitCode {
     }
 }
 
-/// `./x up`. The plant runs the agent as a process of its own, so that both are built, and in one go: cargo chooses
-/// features for what it builds together. The dev profile, because it compiles in a third of the time, and what the
-/// kernel runs is always optimised by `kernel/object`.
-fn up(arguments: &[String]) -> Outcome {
+/// What `./x up` starts. The plant runs the agent as a process of its own, so that both are built, and in one go: cargo
+/// chooses features for what it builds together. The dev profile, because it compiles in a third of the time, and what
+/// the kernel runs is always optimised by `kernel/object`.
+fn build() -> Result<(), String> {
     let built = cargo().args(["build", "--package", "gabion", "--package", "gabion-testing-site"]).status();
     if !built.map_err(|error| format!("cargo build: {error}"))?.success() {
         return Err("the build failed".to_owned());
     }
+    Ok(())
+}
+
+/// `./x up`.
+fn up(arguments: &[String]) -> Outcome {
+    build()?;
     let program = workspace::target_folder()?.join("debug/gabion-site");
     // In place of this process: it takes Ctrl-C as the order to clean up, and nobody must go home before it is done.
     let error = Command::new(&program).arg("up").args(arguments).current_dir(root()).exec();

@@ -30,7 +30,7 @@ pub(crate) fn find() -> Result<Toolchain, String> {
         .to_owned())
 }
 
-fn home() -> PathBuf {
+pub(crate) fn home() -> PathBuf {
     PathBuf::from(env::var_os("HOME").unwrap_or_else(|| "/root".into()))
 }
 
@@ -48,7 +48,10 @@ fn linker() -> Option<PathBuf> {
 }
 
 fn nightly() -> Option<PathBuf> {
-    let output = Command::new("rustup").args(["which", "rustc", "--toolchain", "nightly"]).output().ok()?;
+    let mut rustup = Command::new("rustup");
+    // To ask must not install, which rustup does by itself for a toolchain that it lacks.
+    let output =
+        rustup.args(["which", "rustc", "--toolchain", "nightly"]).env("RUSTUP_AUTO_INSTALL", "0").output().ok()?;
     let rustc = PathBuf::from(String::from_utf8(output.stdout).ok()?.trim());
     let bin = rustc.parent()?;
     bin.parent()?.join("lib/rustlib/src/rust/library/core").exists().then(|| bin.to_owned())
@@ -69,7 +72,13 @@ impl Toolchain {
         }
         let mut flags = OsString::from("-Cdebuginfo=2\u{1f}-Clink-arg=--btf\u{1f}-Clinker=");
         flags.push(&self.linker);
-        for (from, to) in [(root.to_owned(), "/gabion"), (cargo_home(), "/cargo")] {
+        let mut folders = vec![(root.to_owned(), "/gabion"), (cargo_home(), "/cargo")];
+        // Where a precompiled core was built is not to be seen any more; the sources are in the home of somebody.
+        if let Some(sysroot) = self.rustc.ancestors().nth(2).filter(|_| self.build_core) {
+            let sources = sysroot.join("lib/rustlib/src/rust");
+            folders.extend(sources.canonicalize().ok().into_iter().chain([sources]).map(|path| (path, "/rust")));
+        }
+        for (from, to) in folders {
             flags.push("\u{1f}--remap-path-prefix=");
             flags.push(from);
             flags.push("=");

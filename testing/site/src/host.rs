@@ -160,7 +160,15 @@ fn settle() -> Result<(OwnedFd, OwnedFd)> {
     })?;
     // Nothing mounted from here on may show outside.
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-    mount(None::<&str>, "/", None::<&str>, private, None::<&str>).calling("make all mounts private")?;
+    mount(None::<&str>, "/", None::<&str>, private, None::<&str>).map_err(|errno| match errno {
+        // In a chroot. To enter a mount namespace would also lead out of it.
+        nix::Error::EINVAL => SiteError::Unable {
+            what: String::from("a network namespace with its own /sys"),
+            need: "a root folder that is a mount, which that of a chroot is not",
+            remedy: "run outside of the chroot, or in a container",
+        },
+        other => SiteError::System { call: String::from("make all mounts private"), source: other.into() },
+    })?;
     // /sys/class/net shows the namespace it was mounted from.
     mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), None::<&str>).calling("mount /sys anew")?;
     // Duplicate address detection delays the first packet by a second, router solicitations add noise.

@@ -32,6 +32,9 @@ impl Kernel {
         if let Some(kernel) = Self::open(series, &folder) {
             return Ok(kernel);
         }
+        if std::env::var_os("GABION_OFFLINE").is_some_and(|value| !value.is_empty()) {
+            return Err(Error::Offline(series.to_owned(), folder));
+        }
         let package = newest(series, &search(series)?).ok_or_else(|| Error::NoKernel(series.to_owned()))?;
         // Unpacked beside its place and renamed, so that an interrupted download is not taken for a kernel.
         let unpacking = folder.with_extension(format!("unpacking-{}", std::process::id()));

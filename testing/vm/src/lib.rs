@@ -37,6 +37,9 @@ pub enum Error {
     /// The configured archives have no kernel of this series.
     #[error("no kernel package of the series {0} in the configured archives; as root: apt-get update")]
     NoKernel(String),
+    /// The kernel is not here, and nothing may be fetched.
+    #[error("no kernel of the series {0} in {1}, and GABION_OFFLINE forbids to fetch one")]
+    Offline(String, std::path::PathBuf),
     /// A file is too large for the archive format of the initramfs.
     #[error("{0} has {1} bytes; a file of an initramfs holds less than 4 GiB")]
     TooLarge(String, usize),

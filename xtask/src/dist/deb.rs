@@ -6,6 +6,9 @@ use std::io::Write;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
+/// Who answers for the package.
+pub const MAINTAINER: &str = "The Gabion authors <gabion@localhost>";
+
 /// One file of the package.
 pub struct Entry {
     path: String,
@@ -17,6 +20,13 @@ impl Entry {
     /// A file that is read.
     pub fn file(path: &str, bytes: Vec<u8>) -> Self {
         Self { path: path.to_owned(), mode: 0o644, bytes }
+    }
+
+    /// A file that its readers expect compressed: manual pages and changelogs (Debian policy, 12.1 and 12.7).
+    pub fn compressed(path: &str, bytes: &[u8]) -> std::io::Result<Self> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+        encoder.write_all(bytes)?;
+        Ok(Self::file(&format!("{path}.gz"), encoder.finish()?))
     }
 
     /// A file that is executed.
@@ -66,7 +76,7 @@ impl Package<'_> {
     fn control(&self) -> std::io::Result<Vec<u8>> {
         let size: usize = self.entries.iter().map(|entry| entry.bytes.len()).sum();
         let control = format!(
-            "Package: {}\nVersion: {}\nArchitecture: {}\nMaintainer: The Gabion authors <gabion@localhost>\n\
+            "Package: {}\nVersion: {}\nArchitecture: {}\nMaintainer: {MAINTAINER}\n\
              Installed-Size: {}\nSection: net\nPriority: optional\nDescription: {}\n",
             self.name,
             self.version,

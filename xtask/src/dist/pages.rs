@@ -13,7 +13,11 @@ pub fn entries(folder: &Path) -> Result<Vec<Entry>, String> {
     super::create(&man)?;
     let failed = |error: std::io::Error| format!("man pages and completions: {error}");
     clap_mangen::generate_to(gabion::command(), &man).map_err(failed)?;
-    super::add_folder(&man, "usr/share/man/man1", &mut entries)?;
+    for page in super::files(&man) {
+        let name = page.file_name().unwrap_or_default().to_string_lossy();
+        let text = super::read(&page)?;
+        entries.push(Entry::compressed(&format!("usr/share/man/man1/{name}"), &text).map_err(failed)?);
+    }
     let completions = folder.join("completions");
     super::create(&completions)?;
     for (shell, place) in [

@@ -39,6 +39,7 @@ fn prepare() -> Result<i32, Error> {
         let kernel = Kernel::fetch(series)?;
         println!("guest kernel {series}: {}", kernel.release);
     }
+    println!("guest programs: linked statically and optimised, which takes some minutes when they are new");
     program("gabion-testing-vm", "gabion-guest")?;
     for suite in SUITES {
         suite.build()?;
