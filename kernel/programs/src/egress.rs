@@ -87,8 +87,9 @@ impl Hook for Departure {
     }
 }
 
-/// Judges a packet before departure. Where policy tells VLANs apart it also stands where packets come in, behind XDP, which
-/// does not see a tag that a driver or a veth keeps beside the frame: what has a tag is judged again with all of its tags.
+/// Judges a packet before departure. Where policy tells VLANs apart it also stands where packets come in, behind XDP,
+/// which does not see a tag that a driver or a veth keeps beside the frame: what has a tag is judged again with all of
+/// its tags.
 #[classifier]
 pub fn gabion_egress(context: TcContext) -> i32 {
     // The context's fields are read once: the verifier turns each access into a load of the real sk_buff.

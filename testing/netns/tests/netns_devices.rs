@@ -79,8 +79,8 @@ fn arrives(bench: &Bench, to: IpAddr, port: u16) -> bool {
     arrived
 }
 
-/// Datagrams from the client to a socket of the node: whether it hears them. A tap sees what comes in before the ingress of
-/// tc has refused it.
+/// Datagrams from the client to a socket of the node: whether it hears them. A tap sees what comes in before the ingress
+/// of tc has refused it.
 fn is_heard(bench: &Bench, to: IpAddr, port: u16) -> bool {
     let mark = bench.mark();
     let any = if to.is_ipv4() { address("0.0.0.0") } else { address("::") };
@@ -143,8 +143,8 @@ fn vlan_devices_are_judged_by_their_tag() {
     compare(plain);
 }
 
-/// A driver may keep the tag beside the frame. A policy for untagged frames must not take such one for its own; one for its
-/// tag cannot know it before XDP has judged, so that the frame has to be allowed without as well.
+/// A driver may keep the tag beside the frame. A policy for untagged frames must not take such one for its own; one for
+/// its tag cannot know it before XDP has judged, so that the frame has to be allowed without as well.
 #[test]
 fn a_tag_beside_the_frame_is_not_a_way_round() {
     let Some(bench) = Bench::new() else { return };
