@@ -171,7 +171,7 @@ pub fn passed(stand: &Stand) -> Result<u64, Failure> {
             stand,
             &format!(
                 "table netdev bench-sink {{ chain arrival {{ type filter hook ingress device \"{DEVICE}\" \
-                 priority {}; counter; }} }}\n",
+                 priority {};\n counter\n}} }}\n",
                 PRIORITY + 10
             ),
         )?;

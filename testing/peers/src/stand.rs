@@ -29,11 +29,20 @@ pub struct Stand {
     program: Option<(String, XdpLinkId)>,
 }
 
+/// IPv6 speaks up by itself on a new link, and would be counted.
+pub(crate) fn quiet(host: &Host) -> Result<(), Failure> {
+    for scope in ["all", "default"] {
+        host.sysctl(&format!("net/ipv6/conf/{scope}/disable_ipv6"), "1")?;
+    }
+    Ok(())
+}
+
 impl Stand {
     /// A place at `port` of the generator.
     pub fn new(generator: &mut Generator, port: u32, addressee: Addressee) -> Result<Self, Failure> {
         let host = Host::new(format!("stand{port}"))?;
         let near = format!("out{port}");
+        quiet(&host)?;
         let mac = (addressee == Addressee::Device).then_some(RECEIVER_MAC);
         cable(
             Plug { host: generator.host(), name: &near, mac: None },
