@@ -1,7 +1,7 @@
 //! Build scripts' way from a crate of kernel programs to an object that another crate embeds.
 //!
-//! It finds a toolchain for BPF and calls its cargo; it never loads what came of it. A build script calls [`embed`], and
-//! its crate includes `OUT_DIR/object.rs`, which declares `EMBEDDED`. Start there.
+//! It finds a toolchain for BPF and calls its cargo; it never loads what came of it. A build script calls [`embed`],
+//! and its crate includes `OUT_DIR/object.rs`, which declares `EMBEDDED`. Start there.
 
 #![forbid(unsafe_code)]
 

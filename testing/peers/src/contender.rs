@@ -21,7 +21,7 @@ enum Decider {
     /// One of the designs by identities, with its tables.
     Reference(Box<Ebpf>, &'static str),
     /// Something in the network stack, and how to ask it how many packets it let through.
-    Stack(Box<dyn Fn(&Stand) -> Result<u64, Failure>>),
+    Stack(Box<dyn Fn(&Stand) -> Result<u64, Failure> + Send>),
 }
 
 /// Someone who decides, in place.
@@ -64,11 +64,7 @@ impl Contender {
     }
 
     /// Something in the network stack that is in place in `stand`.
-    pub fn stack(
-        name: &str,
-        stand: Stand,
-        passed: impl Fn(&Stand) -> Result<u64, Failure> + 'static,
-    ) -> Self {
+    pub fn stack(name: &str, stand: Stand, passed: impl Fn(&Stand) -> Result<u64, Failure> + Send + 'static) -> Self {
         Self { name: name.to_owned(), stand, decider: Decider::Stack(Box::new(passed)) }
     }
 

@@ -55,7 +55,6 @@ pub fn key_set(stand: &Stand, segments: &Segments) -> Result<(), Failure> {
 
 /// Loads rules into a stand.
 pub fn load(stand: &Stand, rules: &str) -> Result<(), Failure> {
-    stand.merge_packets()?;
     feed(stand, Command::new("iptables-legacy-restore"), rules).map(drop)
 }
 

@@ -2,10 +2,10 @@
 
 #![allow(unsafe_code)]
 
+use aya::Ebpf;
 use aya::maps::{Array, DevMap, MapData, ProgramArray};
 use aya::programs::xdp::XdpLinkId;
 use aya::programs::{ProgramFd, TestRun as _, TestRunAttrs, TestRunOptions, TestRunResult, Xdp};
-use aya::Ebpf;
 use gabion_testing_site::host::Host;
 
 use crate::header::{Header, template};
@@ -16,7 +16,7 @@ const BATCH: u32 = 64;
 /// Largest trace.
 pub const TRACE_LIMIT: u32 = 1 << 17;
 
-/// Sends a trace. It belongs to one network namespace and one processor.
+/// Sends a trace.
 pub struct Generator {
     host: Host,
     object: Ebpf,
@@ -25,12 +25,11 @@ pub struct Generator {
     wires: DevMap<MapData>,
     programs: ProgramArray<MapData>,
     flows: u32,
-    processor: usize,
 }
 
 impl Generator {
-    /// A generator in a namespace of its own, without wires and without a trace. It runs on `processor`.
-    pub fn new(processor: usize) -> Result<Self, Failure> {
+    /// A generator in a namespace of its own, without wires and without a trace.
+    pub fn new() -> Result<Self, Failure> {
         let host = Host::new("generator")?;
         crate::stand::quiet(&host)?;
         let mut object = object::load(&[("TRACE", TRACE_LIMIT)])?;
@@ -40,7 +39,7 @@ impl Generator {
         let programs = ProgramArray::try_from(object::map(&mut object, "PROGRAMS")?)?;
         object::program(&mut object, "peer_send")?;
         object::program(&mut object, "peer_run")?;
-        Ok(Self { host, object, trace, cursor, wires, programs, flows: 1, processor })
+        Ok(Self { host, object, trace, cursor, wires, programs, flows: 1 })
     }
 
     /// Its namespace.
@@ -102,12 +101,10 @@ impl Generator {
 
     fn timed(&mut self, name: &str, port: u32, packets: u32, attrs: TestRunAttrs) -> Result<f64, Failure> {
         self.cursor.set(0, [0, self.flows - 1, port, 0], 0)?;
-        let Self { host, object, processor, .. } = self;
-        let program = object::program(object, name)?;
+        let program = object::program(&mut self.object, name)?;
         let frame = template();
         let options = TestRunOptions { data_in: Some(&frame), repeat: packets, attrs, ..TestRunOptions::new() };
-        let result = host.run(|| alone(*processor, || program.test_run(options)))??;
-        Ok(nanoseconds(&result))
+        Ok(nanoseconds(&program.test_run(options)?))
     }
 }
 
@@ -118,13 +115,9 @@ fn nanoseconds(result: &TestRunResult) -> f64 {
 }
 
 /// Nanoseconds that a program takes for one packet that comes again and again.
-pub fn hot(program: &Xdp, packet: &[u8], repeat: u32, processor: usize) -> Result<f64, Failure> {
+pub fn hot(program: &Xdp, packet: &[u8], repeat: u32) -> Result<f64, Failure> {
     let options = TestRunOptions { data_in: Some(packet), repeat, ..TestRunOptions::new() };
-    let result = std::thread::scope(|scope| {
-        let worker = scope.spawn(|| alone(processor, || program.test_run(options)));
-        worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })??;
-    Ok(nanoseconds(&result))
+    Ok(nanoseconds(&program.test_run(options)?))
 }
 
 /// Whether a program passes a packet.
@@ -137,15 +130,18 @@ pub fn passes(program: &Xdp, packet: &[u8]) -> Result<bool, Failure> {
     }
 }
 
-/// Runs on one processor, before anything that is not urgent too, where the kernel allows that. The thread is ours and
-/// ends soon, so that nothing has to be put back.
-fn alone<R>(processor: usize, work: impl FnOnce() -> R) -> Result<R, Failure> {
-    let mut set = nix::sched::CpuSet::new();
-    set.set(processor)?;
-    nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &set)?;
-    let urgent = libc::sched_param { sched_priority: 1 };
-    // SAFETY: the parameter is a plain record that lives through the call. A refusal is no failure: the
-    // spread grows, and the figures show it.
-    unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const urgent) };
-    Ok(work())
+/// Runs something on a thread of its own on one processor, before anything that is not urgent too, where the kernel
+/// allows that. Waiting for a processor that others want as well would take most of a benchmark.
+pub fn alone<R: Send>(processor: usize, work: impl FnOnce() -> R + Send) -> Result<R, Failure> {
+    let urgent = move || -> Result<R, Failure> {
+        let mut set = nix::sched::CpuSet::new();
+        set.set(processor)?;
+        nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &set)?;
+        let urgent = libc::sched_param { sched_priority: 1 };
+        // SAFETY: the parameter is a plain record that lives through the call. A refusal is no failure: the
+        // spread grows, and the figures show it.
+        unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const urgent) };
+        Ok(work())
+    };
+    std::thread::scope(|scope| scope.spawn(urgent).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
 }

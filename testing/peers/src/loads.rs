@@ -1,7 +1,7 @@
 //! What a decision reads: counted on the host, over the same tables and with the same code as in the kernel.
 //!
-//! Where the processor does not count cache misses for us, the number of cache lines that a decision touches is the next
-//! best thing that is certain.
+//! Where the processor does not count cache misses for us, the number of cache lines that a decision touches is the
+//! next best thing that is certain.
 
 use std::cell::RefCell;
 use std::collections::HashSet;

@@ -158,7 +158,6 @@ fn numbers(set: &RangeSet) -> String {
 
 /// Loads a ruleset into a stand.
 pub fn load(stand: &Stand, ruleset: &str) -> Result<(), Failure> {
-    stand.merge_packets()?;
     run(stand, ruleset).map(drop)
 }
 
@@ -170,8 +169,8 @@ pub fn passed(stand: &Stand) -> Result<u64, Failure> {
         run(
             stand,
             &format!(
-                "table netdev bench-sink {{ chain arrival {{ type filter hook ingress device \"{DEVICE}\" \
-                 priority {};\n counter\n}} }}\n",
+                "table netdev bench-sink {{\n chain arrival {{\n type filter hook ingress device \"{DEVICE}\" \
+                 priority {};\n counter\n }}\n}}\n",
                 PRIORITY + 10
             ),
         )?;

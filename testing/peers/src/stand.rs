@@ -44,10 +44,7 @@ impl Stand {
         let near = format!("out{port}");
         quiet(&host)?;
         let mac = (addressee == Addressee::Device).then_some(RECEIVER_MAC);
-        cable(
-            Plug { host: generator.host(), name: &near, mac: None },
-            Plug { host: &host, name: DEVICE, mac },
-        )?;
+        cable(Plug { host: generator.host(), name: &near, mac: None }, Plug { host: &host, name: DEVICE, mac })?;
         let ifindex = host.index(DEVICE)?;
         let wire = generator.host().index(&near)?;
         generator.wire(port, wire)?;
@@ -77,11 +74,6 @@ impl Stand {
         let link = generator.attach(program, &self.host, self.ifindex)?;
         self.program = Some((program.to_owned(), link));
         Ok(())
-    }
-
-    /// Without an XDP program a veth takes live frames only while it merges packets (GRO).
-    pub fn merge_packets(&self) -> Result<(), Failure> {
-        Ok(self.host.features_on(DEVICE, &["rx-gro"])?)
     }
 
     /// Packets that its device received.

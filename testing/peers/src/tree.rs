@@ -66,13 +66,14 @@ impl Builder<'_> {
         let splits = [0, 1].map(|axis| self.split(area, &numbers, axis));
         // What a packet meets on average, if it may come from anywhere that a rule speaks of.
         let cost = |parts: &[(u32, u32, Vec<usize>)]| {
-            let (sum, squares) = parts.iter().fold((0, 0), |(sum, squares), (_, _, part)| {
-                (sum + part.len(), squares + part.len() * part.len())
-            });
+            let (sum, squares) = parts
+                .iter()
+                .fold((0, 0), |(sum, squares), (_, _, part)| (sum + part.len(), squares + part.len() * part.len()));
             squares as f64 / sum.max(1) as f64
         };
         let axis = usize::from(cost(&splits[1]) < cost(&splits[0]));
-        let copies: usize = splits[axis].iter().map(|(_, _, part)| part.len()).sum::<usize>().saturating_sub(numbers.len());
+        let copies: usize =
+            splits[axis].iter().map(|(_, _, part)| part.len()).sum::<usize>().saturating_sub(numbers.len());
         if cost(&splits[axis]) > 0.9 * numbers.len() as f64 || copies > self.budget {
             return Node::Leaf(numbers);
         }

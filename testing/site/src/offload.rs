@@ -1,4 +1,4 @@
-//! Features of devices, above all whether VLAN tags travel inside the frame.
+//! Whether VLAN tags travel inside the frame.
 //!
 //! A veth leaves the outer tag beside the frame, where an XDP program does not see it. On a cable it
 //! is inside, so tests about VLANs say so to the kernel, over the ethtool netlink family.
@@ -21,7 +21,6 @@ const ETHTOOL_A_HEADER_DEV_NAME: u16 = 2;
 const ETHTOOL_A_BITSET_BITS: u16 = 3;
 const ETHTOOL_A_BITSET_BITS_BIT: u16 = 1;
 const ETHTOOL_A_BITSET_BIT_NAME: u16 = 2;
-const ETHTOOL_A_BITSET_BIT_VALUE: u16 = 3;
 const NLA_F_NESTED: u16 = 0x8000;
 const NLMSG_ERROR: u16 = 2;
 const NLM_F_REQUEST: u16 = 1;
@@ -37,33 +36,21 @@ impl Host {
 
     /// Turns device features off, by the kernel's names for them.
     pub fn features_off(&self, name: &str, features: &[&str]) -> Result<()> {
-        self.features(name, features, false)
-    }
-
-    /// Turns device features on, likewise.
-    pub fn features_on(&self, name: &str, features: &[&str]) -> Result<()> {
-        self.features(name, features, true)
-    }
-
-    fn features(&self, name: &str, features: &[&str], on: bool) -> Result<()> {
-        self.run(|| set_features(name, features, on)).map_err(|source| {
-            let verb = if on { "on" } else { "off" };
-            SiteError::Link { request: format!("turn {verb} {} on {name} of {}", features.join(", "), self.name()), source }
+        self.run(|| features_off(name, features)).map_err(|source| SiteError::Link {
+            request: format!("turn off {} on {name} of {}", features.join(", "), self.name()),
+            source,
         })
     }
 }
 
-fn set_features(name: &str, features: &[&str], on: bool) -> io::Result<()> {
+fn features_off(name: &str, features: &[&str]) -> io::Result<()> {
     let socket = Socket::new(NETLINK_GENERIC)?;
     let family = ethtool_family(&socket)?;
     // A bit that is listed without a value is wanted off; features that are not listed stay.
     let bits: Vec<u8> = features
         .iter()
         .flat_map(|feature| {
-            let mut named = attribute(ETHTOOL_A_BITSET_BIT_NAME, &with_nul(feature));
-            if on {
-                named.extend(attribute(ETHTOOL_A_BITSET_BIT_VALUE, &[]));
-            }
+            let named = attribute(ETHTOOL_A_BITSET_BIT_NAME, &with_nul(feature));
             attribute(ETHTOOL_A_BITSET_BITS_BIT | NLA_F_NESTED, &named)
         })
         .collect();

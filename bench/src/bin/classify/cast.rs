@@ -1,7 +1,8 @@
 //! Who is measured over a rule set, in place and held to the expected verdicts.
 
 use std::path::Path;
-use std::time::Instant;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use gabion_policy_compile::{Options, compile};
 use gabion_testing_peers::gabion::Gabion;
@@ -14,6 +15,13 @@ use crate::result::Tables;
 
 /// Rules that are walked one by one are measured up to here: beyond, it only takes longer to see the same.
 const LINEAR_LIMIT: usize = 1_500;
+
+/// Sets with more rules are first compiled by another process, to see whether it can be waited for.
+const TRIED_FIRST: usize = 20_000;
+/// How long that may take.
+const COMPILE_LIMIT: Duration = Duration::from_secs(120);
+/// What this program is told then.
+pub const COMPILES: &str = "--compiles";
 
 /// One of them.
 pub struct Member {
@@ -43,6 +51,8 @@ pub const MARKED: &str = "verdict";
 pub const PARSE: &str = "parse";
 /// Gabion's parser alone.
 pub const CORE_PARSE: &str = "gabion's parser";
+/// The program in front of those who decide in the network stack.
+const PASS: &str = "peer_pass";
 /// Gabion, the rows that are held to the aims.
 pub const JUDGED: &str = "gabion stateless";
 
@@ -51,18 +61,20 @@ impl Cast {
     pub fn assemble(generator: &mut Generator, set: &RuleSet, work: &Path) -> Result<Self, Failure> {
         let mut cast = Self::default();
         generator.take(&set.trace, &set.expected)?;
-        for (name, program) in [
-            (DROP, "peer_drop"),
-            (MARKED, "peer_marked"),
-            (PARSE, "peer_parse"),
-            (CORE_PARSE, "peer_core_parse"),
-        ] {
+        for (name, program) in
+            [(DROP, "peer_drop"), (MARKED, "peer_marked"), (PARSE, "peer_parse"), (CORE_PARSE, "peer_core_parse")]
+        {
             let contender = Contender::bare(generator, cast.next(), name, program)?;
             cast.members.push(Member { contender, baseline: DROP, tables: None });
         }
+        let compiles = if set.rules > TRIED_FIRST { compiles_in_time(&set.name) } else { Ok(()) };
         for (name, variant) in
             [("gabion", Variant::Stateful), (JUDGED, Variant::Stateless), ("gabion deny", Variant::Deny)]
         {
+            if let Err(error) = &compiles {
+                cast.refuse(name, error);
+                continue;
+            }
             let port = cast.next();
             let outcome = gabion(generator, set, variant, name, port, work);
             cast.admit(generator, set, variant, name, outcome)?;
@@ -123,7 +135,9 @@ impl Cast {
             wanted.push(("nftables linear", Box::new(|stand| nft::load(stand, &nft::linear(set)?))));
         }
         match &set.segments {
-            Some(segments) => wanted.push(("nftables set", Box::new(|stand| nft::load(stand, &nft::key_set(segments))))),
+            Some(segments) => {
+                wanted.push(("nftables set", Box::new(|stand| nft::load(stand, &nft::key_set(segments)))))
+            }
             None => wanted.push(("nftables vmaps", Box::new(|stand| nft::load(stand, &nft::tree(set)?)))),
         }
         self.stack(generator, set, wanted, Addressee::Stranger, nft::passed)?;
@@ -140,7 +154,8 @@ impl Cast {
             ("nftables, no rule", Box::new(|stand: &Stand| nft::load(stand, &nft::empty())) as Load<'_>),
             ("iptables, no rule", Box::new(|stand: &Stand| iptables::load(stand, &iptables::empty()))),
         ] {
-            let stand = Stand::new(generator, self.next(), Addressee::Device)?;
+            let mut stand = Stand::new(generator, self.next(), Addressee::Device)?;
+            stand.attach(generator, PASS)?;
             match load(&stand) {
                 Ok(()) => {
                     let contender = Contender::stack(name, stand, |_| Ok(0));
@@ -164,7 +179,8 @@ impl Cast {
         passed: fn(&Stand) -> Result<u64, Failure>,
     ) -> Result<(), Failure> {
         for (name, load) in wanted {
-            let stand = Stand::new(generator, self.next(), addressee)?;
+            let mut stand = Stand::new(generator, self.next(), addressee)?;
+            stand.attach(generator, PASS)?;
             match load(&stand) {
                 Ok(()) => {
                     let contender = Contender::stack(name, stand, passed);
@@ -177,6 +193,24 @@ impl Cast {
             }
         }
         Ok(())
+    }
+}
+
+/// Whether the compiler is done with a set in [`COMPILE_LIMIT`]: tried in a process of its own, which can be stopped.
+fn compiles_in_time(set: &str) -> Result<(), Failure> {
+    let mut child = Command::new(std::env::current_exe()?).args([COMPILES, set]).spawn()?;
+    let end = Instant::now() + COMPILE_LIMIT;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            let failed = || format!("compiling {set} ended with {status}").into();
+            return if status.success() { Ok(()) } else { Err(failed()) };
+        }
+        if Instant::now() > end {
+            child.kill()?;
+            child.wait()?;
+            return Err(format!("not compiled in {} s", COMPILE_LIMIT.as_secs()).into());
+        }
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 

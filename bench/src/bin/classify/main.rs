@@ -1,5 +1,5 @@
-//! What a decision costs: nanoseconds a packet beyond a bare program that gives the same verdicts, over live frames of many
-//! flows, for Gabion and for others that decide by the same rules. Needs root.
+//! What a decision costs: nanoseconds a packet beyond a bare program that gives the same verdicts, over live frames of
+//! many flows, for Gabion and for others that decide by the same rules. Needs root.
 //! `./x bench classify [--quick] [--rounds N] [--list] [FILTER]...`; a filter is a part of a set's name.
 
 mod aims;
@@ -12,11 +12,12 @@ mod table;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use gabion_policy_compile::{Options, compile};
 use gabion_testing_peers::Failure;
 use gabion_testing_peers::live::Generator;
-use gabion_testing_peers::rules::Recipe;
+use gabion_testing_peers::rules::{Recipe, Variant};
 
-use crate::cast::Cast;
+use crate::cast::{COMPILES, Cast};
 use crate::measure::Effort;
 use crate::result::{Results, SetResult};
 
@@ -27,16 +28,19 @@ struct Arguments {
     effort: Effort,
     quick: bool,
     list: bool,
+    compiles: bool,
     filters: Vec<String>,
 }
 
 fn arguments() -> Result<Arguments, Failure> {
-    let mut wanted = Arguments { effort: Effort::FULL, quick: false, list: false, filters: Vec::new() };
+    let mut wanted =
+        Arguments { effort: Effort::FULL, quick: false, list: false, compiles: false, filters: Vec::new() };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         match word.as_str() {
             "--quick" => (wanted.quick, wanted.effort) = (true, Effort::QUICK),
             "--list" => wanted.list = true,
+            COMPILES => wanted.compiles = true,
             "--rounds" => {
                 let number = words.next().ok_or("--rounds wants a number")?;
                 wanted.effort.rounds = number.parse().map_err(|error| format!("--rounds {number}: {error}"))?;
@@ -73,11 +77,18 @@ fn bench() -> Result<(), Failure> {
     } else if !arguments.filters.is_empty() {
         let names: Vec<String> = recipes.iter().map(Recipe::name).collect();
         // The name of a set is that set, and not those that begin alike.
-        let wanted = |name: &String, filter: &String| name == filter || !names.contains(filter) && name.contains(filter);
+        let wanted =
+            |name: &String, filter: &String| name == filter || !names.contains(filter) && name.contains(filter);
         recipes.retain(|recipe| arguments.filters.iter().any(|filter| wanted(&recipe.name(), filter)));
     }
     if arguments.list {
         recipes.iter().for_each(|recipe| println!("{}", recipe.name()));
+        return Ok(());
+    }
+    if arguments.compiles {
+        for recipe in &recipes {
+            compile(&recipe.make()?.policies(Variant::Stateless), &Options::default())?;
+        }
         return Ok(());
     }
     let before = gabion_bench::load();
@@ -104,7 +115,7 @@ fn sets(recipes: &[Recipe], arguments: &Arguments, work: &Path) -> Result<Vec<Se
     for recipe in recipes {
         let set = recipe.make()?;
         println!("\n{}: {} rules, {} of {} packets pass", set.name, set.rules, set.passing(), set.trace.len());
-        let mut generator = Generator::new(processor)?;
+        let mut generator = Generator::new()?;
         let cast = Cast::assemble(&mut generator, &set, work)?;
         let result = measure::set(&mut generator, cast, &set, arguments.effort, processor)?;
         table::set(&result);

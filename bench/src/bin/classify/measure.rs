@@ -1,9 +1,9 @@
 //! Measuring: everyone in turn, round after round, so that what the machine does besides hits all alike.
 
 use gabion_bench::Figure;
-use gabion_testing_peers::live::{Generator, hot};
-use gabion_testing_peers::rules::{FLOWS, RuleSet};
 use gabion_testing_peers::Failure;
+use gabion_testing_peers::live::{Generator, alone, hot};
+use gabion_testing_peers::rules::{FLOWS, RuleSet};
 use serde::Serialize;
 
 use crate::cast::{Cast, DROP, Member, PARSE};
@@ -13,6 +13,8 @@ use crate::result::{Flows, Row, SetResult};
 const FEW: usize = 1_024;
 /// Nanoseconds a packet from which on a contender gets the trace once and no more.
 const SLOW_NS: f64 = 3_000.0;
+/// Packets that are sent first of all.
+const FIRST: u32 = 4_096;
 /// Packets that are sent again and again, evenly over the trace.
 const HOT_PACKETS: usize = 8;
 
@@ -42,17 +44,21 @@ pub fn set(
     effort: Effort,
     processor: usize,
 ) -> Result<SetResult, Failure> {
-    let Cast { mut members, refused, .. } = cast;
+    let Cast { mut members, mut refused, .. } = cast;
     let drop_at = place(&members, DROP)?;
     let parse_at = place(&members, PARSE)?;
-    let mut live = Vec::new();
-    for flows in [FLOWS, FEW] {
-        generator.take(&set.trace[..flows], &set.expected[..flows])?;
-        live.push((flows, live_rounds(generator, &members, effort)?));
-    }
-    generator.take(&set.trace, &set.expected)?;
-    let replayed = replay_rounds(generator, &mut members, effort)?;
-    let heated = hot_rounds(generator, &mut members, set, effort, processor)?;
+    let measured = || -> Result<_, Failure> {
+        let mut live = Vec::new();
+        for flows in [FLOWS, FEW] {
+            generator.take(&set.trace[..flows], &set.expected[..flows])?;
+            live.push((flows, live_rounds(generator, &members, effort, &mut refused)?));
+        }
+        generator.take(&set.trace, &set.expected)?;
+        let replayed = replay_rounds(generator, &mut members, effort)?;
+        let heated = hot_rounds(generator, &mut members, set, effort)?;
+        Ok((live, replayed, heated))
+    };
+    let (live, replayed, heated) = alone(processor, measured)??;
 
     let median = |at: usize| Figure::new("", live[0].1[at].clone()).map_or(f64::NAN, |figure| figure.median);
     let mut contenders = Vec::new();
@@ -96,37 +102,46 @@ fn minus(values: &[f64], base: &[f64]) -> Vec<f64> {
     values.iter().zip(base).map(|(value, base)| value - base).collect()
 }
 
-fn live_rounds(generator: &mut Generator, members: &[Member], effort: Effort) -> Result<Vec<Vec<f64>>, Failure> {
+/// Whoever does not get every frame is refused: what is lost on the way costs nothing.
+fn live_rounds(
+    generator: &mut Generator,
+    members: &[Member],
+    effort: Effort,
+    refused: &mut Vec<(String, String)>,
+) -> Result<Vec<Vec<f64>>, Failure> {
     let mut values = vec![Vec::new(); members.len()];
-    // One pass warms up and says how slow somebody is.
+    let received = |member: &Member| member.contender.stand().received();
+    let before = members.iter().map(received).collect::<Result<Vec<_>, _>>()?;
+    let mut sent = vec![0; members.len()];
+    // The first packets say how slow somebody is.
     let mut packets = vec![0; members.len()];
-    for (member, packets) in members.iter().zip(&mut packets) {
-        let slow = generator.send(member.contender.stand().port(), 4_096)? > SLOW_NS;
-        *packets = FLOWS as u32 * if slow { 1 } else { effort.passes };
+    for (at, member) in members.iter().enumerate() {
+        let slow = generator.send(member.contender.stand().port(), FIRST)? > SLOW_NS;
+        packets[at] = FLOWS as u32 * if slow { 1 } else { effort.passes };
+        sent[at] += u64::from(FIRST);
     }
     for _ in 0..effort.rounds {
-        for ((member, values), &packets) in members.iter().zip(&mut values).zip(&packets) {
-            let stand = member.contender.stand();
-            if packets > FLOWS as u32 {
-                generator.send(stand.port(), FLOWS as u32)?;
+        for (at, member) in members.iter().enumerate() {
+            let port = member.contender.stand().port();
+            if packets[at] > FLOWS as u32 {
+                generator.send(port, FLOWS as u32)?;
+                sent[at] += FLOWS as u64;
             }
-            let before = stand.received()?;
-            values.push(generator.send(stand.port(), packets)?);
-            let received = stand.received()? - before;
-            if received != u64::from(packets) {
-                let name = &member.contender.name;
-                return Err(format!("{name}: {received} of {packets} frames arrived; the wire lost the rest").into());
-            }
+            values[at].push(generator.send(port, packets[at])?);
+            sent[at] += u64::from(packets[at]);
+        }
+    }
+    for (at, member) in members.iter().enumerate() {
+        let arrived = received(member)? - before[at];
+        if arrived != sent[at] {
+            values[at].clear();
+            refused.push((member.contender.name.clone(), format!("{arrived} of {} frames arrived", sent[at])));
         }
     }
     Ok(values)
 }
 
-fn replay_rounds(
-    generator: &mut Generator,
-    members: &mut [Member],
-    effort: Effort,
-) -> Result<Vec<Vec<f64>>, Failure> {
+fn replay_rounds(generator: &mut Generator, members: &mut [Member], effort: Effort) -> Result<Vec<Vec<f64>>, Failure> {
     let mut values = vec![Vec::new(); members.len()];
     for _ in 0..effort.rounds {
         for (member, values) in members.iter_mut().zip(&mut values) {
@@ -146,7 +161,6 @@ fn hot_rounds(
     members: &mut [Member],
     set: &RuleSet,
     effort: Effort,
-    processor: usize,
 ) -> Result<Vec<Vec<f64>>, Failure> {
     let mut values = vec![Vec::new(); members.len()];
     // An odd stride, so that both kinds of packets are among them.
@@ -157,7 +171,7 @@ fn hot_rounds(
             let mut sum = 0.0;
             for packet in 0..HOT_PACKETS {
                 let at = packet * stride;
-                sum += hot(program, &set.trace[at].frame(set.expected[at]), effort.hot_repeat, processor)?;
+                sum += hot(program, &set.trace[at].frame(set.expected[at]), effort.hot_repeat)?;
             }
             values.push(sum / HOT_PACKETS as f64);
         }

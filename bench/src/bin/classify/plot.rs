@@ -69,7 +69,12 @@ fn compose(svg: &mut String, sets: &[SetResult]) -> std::fmt::Result {
         writeln!(svg, "<line x1=\"{LEFT}\" y1=\"{at:.1}\" x2=\"{right}\" y2=\"{at:.1}\" stroke=\"#ddd\"/>")?;
         writeln!(svg, "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{ns} ns</text>", LEFT - 8.0, at + 4.0)?;
     }
-    writeln!(svg, "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">rules</text>", (LEFT + right) / 2.0, HEIGHT - 12.0)?;
+    writeln!(
+        svg,
+        "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">rules</text>",
+        (LEFT + right) / 2.0,
+        HEIGHT - 12.0
+    )?;
     let mut label = TOP + 10.0;
     for (name, colour) in DRAWN {
         let found = |set: &SetResult| -> Option<(f64, f64)> {
@@ -83,7 +88,11 @@ fn compose(svg: &mut String, sets: &[SetResult]) -> std::fmt::Result {
             continue;
         }
         let points: Vec<String> = line.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
-        writeln!(svg, "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>", points.join(" "))?;
+        writeln!(
+            svg,
+            "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>",
+            points.join(" ")
+        )?;
         for (x, y) in line {
             writeln!(svg, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3.5\" fill=\"{colour}\"/>")?;
         }
@@ -96,7 +105,12 @@ fn compose(svg: &mut String, sets: &[SetResult]) -> std::fmt::Result {
                 y - 3.5
             )?;
         }
-        writeln!(svg, "<rect x=\"{}\" y=\"{}\" width=\"10\" height=\"10\" fill=\"{colour}\"/>", right + 14.0, label - 9.0)?;
+        writeln!(
+            svg,
+            "<rect x=\"{}\" y=\"{}\" width=\"10\" height=\"10\" fill=\"{colour}\"/>",
+            right + 14.0,
+            label - 9.0
+        )?;
         writeln!(svg, "<text x=\"{}\" y=\"{label}\">{name}</text>", right + 30.0)?;
         label += 20.0;
     }

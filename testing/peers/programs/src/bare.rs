@@ -26,6 +26,13 @@ pub fn peer_drop(_: XdpContext) -> u32 {
     XDP_DROP
 }
 
+/// Passes. In front of what decides in the network stack: a device takes live frames only with a program on it, or
+/// while it merges packets (GRO), and the program is the cheaper of the two by some 50 ns a packet.
+#[xdp(frags)]
+pub fn peer_pass(_: XdpContext) -> u32 {
+    XDP_PASS
+}
+
 /// Does what the frame says: the cost of carrying out a verdict, without finding it.
 #[xdp(frags)]
 pub fn peer_marked(context: XdpContext) -> u32 {

@@ -29,7 +29,8 @@ pub(super) fn read(name: &str, path: &Path) -> Result<RuleSet, Failure> {
         .map_err(|errors| format!("{}: {} lines are no rules", path.display(), errors.len()))?;
     let policies = imported.policies;
     let rules = policies.cluster_policies.iter().map(|policy| policy.ingress.len()).sum();
-    let lines: Vec<Line> = policies.cluster_policies.iter().flat_map(|policy| &policy.ingress).filter_map(line).collect();
+    let lines: Vec<Line> =
+        policies.cluster_policies.iter().flat_map(|policy| &policy.ingress).filter_map(line).collect();
     let mut rng = Rng::with_seed(7);
     let mut seen = HashSet::new();
     let mut trace = Vec::with_capacity(FLOWS);
@@ -67,8 +68,18 @@ fn line(rule: &rule::Rule) -> Option<Line> {
     })
 }
 
-/// A packet at an edge of a line, or any.
+/// A packet at an edge of a line, or any, from a source that a sender can have. Others count as malformed before any
+/// rule is asked.
 fn draw(rng: &mut Rng, lines: &[Line], at_edge: bool) -> Header {
+    loop {
+        let header = draw_any(rng, lines, at_edge);
+        if !header.source.is_multicast() && !header.source.is_broadcast() {
+            return header;
+        }
+    }
+}
+
+fn draw_any(rng: &mut Rng, lines: &[Line], at_edge: bool) -> Header {
     let line = &lines[rng.usize(..lines.len())];
     let any_protocol = [protocol::TCP, protocol::UDP, protocol::ICMP];
     let any_flags = [0x02, 0x10, 0x12, 0x04];

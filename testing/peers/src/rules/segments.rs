@@ -1,9 +1,9 @@
 //! Micro-segmentation: who may talk to whom, and about what, between workloads with an identity each.
 //!
-//! One in five offers something, on one port or two. Most of the rules go to few of these, as most clients need the same
-//! name servers, brokers and databases; who the client is, is even. Every workload has an address in the network
-//! of the machine that it runs on, where those with consecutive numbers do not sit together. For Gabion each that offers
-//! something has a `Policy` that names its clients by label; nothing else may be received.
+//! One in five offers something, on one port or two. Most of the rules go to few of these, as most clients need the
+//! same name servers, brokers and databases; who the client is, is even. Every workload has an address in the network
+//! of the machine that it runs on, where those with consecutive numbers do not sit together. For Gabion each that
+//! offers something has a `Policy` that names its clients by label; nothing else may be received.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
