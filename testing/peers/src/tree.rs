@@ -4,12 +4,12 @@ use crate::rules::Line;
 
 /// A chain of so many rules is short enough.
 const LEAF: usize = 8;
-/// Parts that a split has at most.
-const PARTS: usize = 128;
+/// Parts that a split has at most: the first that does not copy too much.
+const PARTS: [usize; 4] = [128, 32, 8, 2];
 /// Splits above one another.
 const DEPTH: usize = 6;
 /// Rules that all chains hold together, for each rule of the set: what copies may cost.
-const COPIES: usize = 12;
+const COPIES: usize = 40;
 
 /// Which address is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +38,14 @@ pub struct Tree {
 #[derive(Clone, Copy)]
 struct Area([(u32, u32); 2]);
 
+/// Ranges of an address, with the lines that each needs.
+type Parts = Vec<(u32, u32, Vec<usize>)>;
+
+/// Lines that parts hold together.
+fn held(parts: &Parts) -> usize {
+    parts.iter().map(|(_, _, part)| part.len()).sum()
+}
+
 struct Builder<'l> {
     lines: &'l [Line],
     /// Copies that may still be made.
@@ -63,23 +71,20 @@ impl Builder<'_> {
         if numbers.len() <= LEAF || depth == DEPTH {
             return Node::Leaf(numbers);
         }
-        let splits = [0, 1].map(|axis| self.split(area, &numbers, axis));
         // What a packet meets on average, if it may come from anywhere that a rule speaks of.
-        let cost = |parts: &[(u32, u32, Vec<usize>)]| {
-            let (sum, squares) = parts
-                .iter()
-                .fold((0, 0), |(sum, squares), (_, _, part)| (sum + part.len(), squares + part.len() * part.len()));
-            squares as f64 / sum.max(1) as f64
+        let cost = |parts: &Parts| {
+            let squares: usize = parts.iter().map(|(_, _, part)| part.len() * part.len()).sum();
+            squares as f64 / held(parts).max(1) as f64
         };
-        let axis = usize::from(cost(&splits[1]) < cost(&splits[0]));
-        let copies: usize =
-            splits[axis].iter().map(|(_, _, part)| part.len()).sum::<usize>().saturating_sub(numbers.len());
-        if cost(&splits[axis]) > 0.9 * numbers.len() as f64 || copies > self.budget {
+        // As fine as the copies allow: wide rules stand in every part.
+        let fits =
+            |parts: &Parts| held(parts) <= numbers.len() + self.budget && cost(parts) < 0.9 * numbers.len() as f64;
+        let finest = |axis| PARTS.iter().map(|&most| self.split(area, &numbers, axis, most)).find(fits);
+        let found = [0, 1].into_iter().filter_map(|axis| Some((axis, finest(axis)?)));
+        let Some((axis, children)) = found.min_by(|one, other| cost(&one.1).total_cmp(&cost(&other.1))) else {
             return Node::Leaf(numbers);
-        }
-        self.budget -= copies;
-        let [sources, destinations] = splits;
-        let children = if axis == 0 { sources } else { destinations };
+        };
+        self.budget -= held(&children).saturating_sub(numbers.len());
         let child = |(low, high, part)| {
             let mut inner = *area;
             inner.0[axis] = (low, high);
@@ -90,7 +95,7 @@ impl Builder<'_> {
     }
 
     /// Cuts an area along one axis at edges of rules, and says which rules each part needs.
-    fn split(&self, area: &Area, numbers: &[usize], axis: usize) -> Vec<(u32, u32, Vec<usize>)> {
+    fn split(&self, area: &Area, numbers: &[usize], axis: usize, most: usize) -> Parts {
         let (low, high) = area.0[axis];
         let mut starts: Vec<u32> = numbers
             .iter()
@@ -100,9 +105,9 @@ impl Builder<'_> {
             .collect();
         starts.sort_unstable();
         starts.dedup();
-        let step = starts.len().div_ceil(PARTS - 1).max(1);
+        let step = starts.len().div_ceil(most - 1).max(1);
         let starts = std::iter::once(low).chain(starts.into_iter().step_by(step)).collect::<Vec<_>>();
-        let mut parts: Vec<(u32, u32, Vec<usize>)> = Vec::new();
+        let mut parts = Parts::new();
         for (at, &from) in starts.iter().enumerate() {
             let to = starts.get(at + 1).map_or(high, |next| next - 1);
             let mut inner = *area;

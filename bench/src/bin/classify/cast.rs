@@ -13,9 +13,6 @@ use gabion_testing_peers::{Contender, Failure, iptables, loads, nft, reference};
 
 use crate::result::Tables;
 
-/// Rules that are walked one by one are measured up to here: beyond, it only takes longer to see the same.
-const LINEAR_LIMIT: usize = 1_500;
-
 /// Sets with more rules are first compiled by another process, to see whether it can be waited for.
 const TRIED_FIRST: usize = 20_000;
 /// How long that may take.
@@ -58,7 +55,9 @@ pub const JUDGED: &str = "gabion stateless";
 
 impl Cast {
     /// Puts everyone in place. Whoever decides otherwise than expected is refused.
-    pub fn assemble(generator: &mut Generator, set: &RuleSet, work: &Path) -> Result<Self, Failure> {
+    ///
+    /// Rules are walked one by one only in sets of up to `linear` rules.
+    pub fn assemble(generator: &mut Generator, set: &RuleSet, work: &Path, linear: usize) -> Result<Self, Failure> {
         let mut cast = Self::default();
         generator.take(&set.trace, &set.expected)?;
         for (name, program) in
@@ -80,7 +79,7 @@ impl Cast {
             cast.admit(generator, set, variant, name, outcome)?;
         }
         cast.references(generator, set)?;
-        cast.netfilter(generator, set)?;
+        cast.netfilter(generator, set, linear)?;
         Ok(cast)
     }
 
@@ -128,10 +127,10 @@ impl Cast {
         Ok(())
     }
 
-    fn netfilter(&mut self, generator: &mut Generator, set: &RuleSet) -> Result<(), Failure> {
+    fn netfilter(&mut self, generator: &mut Generator, set: &RuleSet, linear: usize) -> Result<(), Failure> {
         type Load<'s> = Box<dyn Fn(&Stand) -> Result<(), Failure> + 's>;
         let mut wanted: Vec<(&str, Load<'_>)> = Vec::new();
-        if set.lines.len() <= LINEAR_LIMIT {
+        if set.lines.len() <= linear {
             wanted.push(("nftables linear", Box::new(|stand| nft::load(stand, &nft::linear(set)?))));
         }
         match &set.segments {
@@ -142,7 +141,7 @@ impl Cast {
         }
         self.stack(generator, set, wanted, Addressee::Stranger, nft::passed)?;
         let mut wanted: Vec<(&str, Load<'_>)> = Vec::new();
-        if set.lines.len() <= LINEAR_LIMIT {
+        if set.lines.len() <= linear {
             wanted.push(("iptables", Box::new(|stand| iptables::load(stand, &iptables::linear(set)?))));
         }
         if let Some(segments) = &set.segments {

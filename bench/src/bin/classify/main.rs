@@ -22,7 +22,7 @@ use crate::measure::Effort;
 use crate::result::{Results, SetResult};
 
 /// What is measured when time is short.
-const QUICK: [&str; 4] = ["segments_100", "segments_10k", "acl1_1k", "fw1_1k"];
+const QUICK: [&str; 3] = ["segments_100", "segments_1k", "acl1_1k"];
 
 struct Arguments {
     effort: Effort,
@@ -116,7 +116,7 @@ fn sets(recipes: &[Recipe], arguments: &Arguments, work: &Path) -> Result<Vec<Se
         let set = recipe.make()?;
         println!("\n{}: {} rules, {} of {} packets pass", set.name, set.rules, set.passing(), set.trace.len());
         let mut generator = Generator::new()?;
-        let cast = Cast::assemble(&mut generator, &set, work)?;
+        let cast = Cast::assemble(&mut generator, &set, work, arguments.effort.linear)?;
         let result = measure::set(&mut generator, cast, &set, arguments.effort, processor)?;
         table::set(&result);
         results.push(result);

@@ -27,13 +27,15 @@ pub struct Effort {
     pub passes: u32,
     /// Repetitions of a hot packet.
     pub hot_repeat: u32,
+    /// Rules of the largest set that is walked rule by rule: beyond, it only takes longer to see the same.
+    pub linear: usize,
 }
 
 impl Effort {
     /// For publishing.
-    pub const FULL: Self = Self { rounds: 15, passes: 3, hot_repeat: 400_000 };
+    pub const FULL: Self = Self { rounds: 15, passes: 3, hot_repeat: 400_000, linear: 1_500 };
     /// For a look.
-    pub const QUICK: Self = Self { rounds: 5, passes: 2, hot_repeat: 100_000 };
+    pub const QUICK: Self = Self { rounds: 4, passes: 2, hot_repeat: 100_000, linear: 150 };
 }
 
 /// Everything about one set.
