@@ -12,6 +12,9 @@ use crate::stand::{Addressee, Stand};
 /// What went wrong, in words for whoever runs the bench.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
+/// Says how many packets came through.
+type Passed = Box<dyn Fn(&Stand) -> Result<u64, Failure> + Send>;
+
 /// What decides in a stand.
 enum Decider {
     /// One of the generator's bare programs.
@@ -21,7 +24,7 @@ enum Decider {
     /// One of the designs by identities, with its tables.
     Reference(Box<Ebpf>, &'static str),
     /// Something in the network stack, and how to ask it how many packets it let through.
-    Stack(Box<dyn Fn(&Stand) -> Result<u64, Failure> + Send>),
+    Stack(Passed),
 }
 
 /// Someone who decides, in place.

@@ -20,6 +20,9 @@ const COMPILE_LIMIT: Duration = Duration::from_secs(120);
 /// What this program is told then.
 pub const COMPILES: &str = "--compiles";
 
+/// Puts somebody into a stand.
+type Load<'s> = Box<dyn Fn(&Stand) -> Result<(), Failure> + 's>;
+
 /// One of them.
 pub struct Member {
     /// Who.
@@ -128,7 +131,6 @@ impl Cast {
     }
 
     fn netfilter(&mut self, generator: &mut Generator, set: &RuleSet, linear: usize) -> Result<(), Failure> {
-        type Load<'s> = Box<dyn Fn(&Stand) -> Result<(), Failure> + 's>;
         let mut wanted: Vec<(&str, Load<'_>)> = Vec::new();
         if set.lines.len() <= linear {
             wanted.push(("nftables linear", Box::new(|stand| nft::load(stand, &nft::linear(set)?))));
@@ -173,7 +175,7 @@ impl Cast {
         &mut self,
         generator: &mut Generator,
         set: &RuleSet,
-        wanted: Vec<(&str, Box<dyn Fn(&Stand) -> Result<(), Failure> + 's>)>,
+        wanted: Vec<(&str, Load<'s>)>,
         addressee: Addressee,
         passed: fn(&Stand) -> Result<u64, Failure>,
     ) -> Result<(), Failure> {
