@@ -34,12 +34,37 @@ impl Figure {
     }
 }
 
+/// Where and when a benchmark was taken.
+#[derive(Clone, Debug, Serialize)]
+pub struct Place {
+    /// Of this checkout.
+    pub commit: String,
+    /// Release of the running kernel.
+    pub kernel: String,
+    /// Name of the processor.
+    pub cpu: String,
+    /// Load of the machine before the benchmark made its own.
+    pub load_before: String,
+}
+
+impl Place {
+    /// Here and now, with the load that [`load`] said before.
+    #[must_use]
+    pub fn here(load_before: String) -> Self {
+        let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        Self {
+            commit: said(Command::new("git").args(["rev-parse", "--short", "HEAD"])),
+            kernel: said(Command::new("uname").arg("-r")),
+            cpu: cpu.lines().find_map(|line| line.strip_prefix("model name\t: ")).unwrap_or("unknown").to_owned(),
+            load_before,
+        }
+    }
+}
+
 #[derive(Serialize)]
 struct Results<'f> {
-    commit: String,
-    kernel: String,
-    cpu: String,
-    load_before: String,
+    #[serde(flatten)]
+    place: Place,
     figures: &'f [Figure],
 }
 
@@ -53,17 +78,17 @@ pub fn report(name: &str, load_before: String, figures: &[Figure]) -> std::io::R
         let Figure { name, minimum, median, maximum, runs } = figure;
         println!("{name:<52} {median:>10.1} {minimum:>10.1} {maximum:>10.1} {runs:>5}");
     }
-    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let results = Results {
-        commit: said(Command::new("git").args(["rev-parse", "--short", "HEAD"])),
-        kernel: said(Command::new("uname").arg("-r")),
-        cpu: cpu.lines().find_map(|line| line.strip_prefix("model name\t: ")).unwrap_or("unknown").to_owned(),
-        load_before,
-        figures,
-    };
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("results").join(format!("{name}.json"));
-    let text = serde_json::to_string_pretty(&results)?;
-    std::fs::write(&path, text + "\n")?;
+    let text = serde_json::to_string_pretty(&Results { place: Place::here(load_before), figures })?;
+    write(&format!("{name}.json"), &(text + "\n"))
+}
+
+/// Writes a file in `bench/results` and says so.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write(name: &str, text: &str) -> std::io::Result<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("results").join(name);
+    std::fs::write(&path, text)?;
     println!("written to {}", path.display());
     Ok(path)
 }

@@ -1,8 +1,12 @@
 //! `./x bench` and `./x fuzz`: both list what there is, and run what is named.
 
+use std::path::Path;
 use std::process::Command;
 
 use crate::{Outcome, cargo, exit_code, machine, root, workspace};
+
+/// What the benchmark of decisions is compared with, and the Debian package that holds it.
+const PEERS: [(&str, &str); 3] = [("nft", "nftables"), ("iptables-legacy", "iptables"), ("ipset", "ipset")];
 
 /// One benchmark: a `[[bench]]` of any member, or a binary of a crate under `bench/`.
 struct Benchmark {
@@ -45,6 +49,15 @@ pub fn bench(arguments: &[String]) -> Outcome {
         .iter()
         .find(|benchmark| benchmark.name == *name)
         .ok_or_else(|| format!("there is no benchmark {name}; `./x bench` lists them"))?;
+    for (program, package) in PEERS.iter().filter(|_| name == "classify") {
+        // Whoever is missing is left out, and the benchmark says so.
+        if machine::program(program).is_none()
+            && !Path::new("/usr/sbin").join(program).exists()
+            && let Err(remedy) = machine::install(&[package])
+        {
+            println!("x: no {program} to compare with: {remedy}");
+        }
+    }
     let mut command = cargo();
     if benchmark.binary {
         // The benchmarks of that room measure the program itself, from outside.

@@ -5,11 +5,6 @@
 
 #![forbid(unsafe_code)]
 
-/// ELF readers want the file where its largest integers are aligned.
-#[allow(dead_code, reason = "not used when nothing was built")]
-#[repr(align(8))]
-struct Aligned<B: ?Sized>(B);
-
 include!(concat!(env!("OUT_DIR"), "/object.rs"));
 
 /// The XDP program.

@@ -3,9 +3,6 @@
 
 use std::path::Path;
 
-#[path = "../src/toolchain.rs"]
-mod toolchain;
-
 /// Copies manifests, the lock file and Rust sources: all that cargo wants to see of a workspace.
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
@@ -25,7 +22,7 @@ fn copy(from: &Path, to: &Path) {
 
 #[test]
 fn two_folders_give_the_same_object() {
-    let toolchain = match toolchain::find() {
+    let toolchain = match gabion_kernel_build::find() {
         Ok(toolchain) => toolchain,
         Err(reason) => {
             assert!(std::env::var_os("GABION_REQUIRE_BPF").is_none(), "demanded, and cannot run: {reason}");
@@ -38,7 +35,7 @@ fn two_folders_give_the_same_object() {
     let elsewhere = folder.path().join("another/and/deeper");
     copy(&root, &elsewhere);
     let target = elsewhere.join("target");
-    let output = toolchain.cargo(&elsewhere, &target).output().unwrap();
+    let output = toolchain.cargo(&elsewhere, &target, "gabion-kernel-programs").output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let built = std::fs::read(target.join("bpfel-unknown-none/release/gabion-kernel-programs")).unwrap();
     assert!(embedded == built, "the objects differ: {} and {} bytes", embedded.len(), built.len());

@@ -1,5 +1,4 @@
 //! The toolchain for BPF: Debian's compiler with its precompiled `core`, or rustup's nightly with rust-src.
-//! Shared by the build script and the test that builds the same again elsewhere.
 
 use std::env;
 use std::ffi::OsString;
@@ -7,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A compiler that knows BPF.
-pub(crate) struct Toolchain {
+pub struct Toolchain {
     cargo: PathBuf,
     rustc: PathBuf,
     linker: PathBuf,
@@ -15,8 +14,11 @@ pub(crate) struct Toolchain {
     build_core: bool,
 }
 
-/// Finds a toolchain, or says what is missing.
-pub(crate) fn find() -> Result<Toolchain, String> {
+/// Finds a toolchain.
+///
+/// # Errors
+/// What is missing.
+pub fn find() -> Result<Toolchain, String> {
     let linker = linker().ok_or("no bpf-linker; ./x doctor says how to get it")?;
     let (rustc, cargo) = (PathBuf::from("/usr/bin/rustc"), PathBuf::from("/usr/bin/cargo"));
     if rustc.exists() && cargo.exists() && Path::new("/usr/lib/rustlib/bpfel-unknown-none").exists() {
@@ -58,8 +60,9 @@ fn nightly() -> Option<PathBuf> {
 }
 
 impl Toolchain {
-    /// The command that builds the programs of the checkout `root` into `target`.
-    pub(crate) fn cargo(&self, root: &Path, target: &Path) -> Command {
+    /// The command that builds the programs of `package` in the checkout `root` into `target`.
+    #[must_use]
+    pub fn cargo(&self, root: &Path, target: &Path, package: &str) -> Command {
         let mut command = Command::new(&self.cargo);
         // What the outer cargo tells its build scripts would change the inner build, or deadlock on its target folder.
         for (name, _) in env::vars_os() {
@@ -96,7 +99,7 @@ impl Toolchain {
             .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1")
             .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "3")
             .args(["build", "--quiet", "--release", "--locked", "--target", "bpfel-unknown-none"])
-            .args(["--package", "gabion-kernel-programs", "--target-dir"])
+            .args(["--package", package, "--target-dir"])
             .arg(target);
         if self.build_core {
             command.arg("-Zbuild-std=core");
