@@ -75,9 +75,9 @@ pub(crate) fn look(folder: &Folder, interface: &str) -> Attachment {
     };
     let warning = if [TCX_TAGS, clsact::TAGS].into_iter().any(there) {
         Some(format!(
-            "{interface}: policy tells VLANs apart, and XDP does not see a tag that lies beside the frame; such a frame \
-             passes only when policy lets it pass without its tag too. Have tags put inside: ethtool -K {interface} rxvlan \
-             off for a card, txvlan off at the other end of a veth"
+            "{interface}: policy tells VLANs apart, and XDP does not see a tag that lies beside the frame; such a \
+             frame passes only when policy lets it pass without its tag too. Have tags put inside: ethtool -K \
+             {interface} rxvlan off for a card, txvlan off at the other end of a veth"
         ))
     } else {
         (xdp == Some(XdpWay::Generic)).then(|| {

@@ -10,7 +10,7 @@ mod toolchain;
 use std::env;
 use std::path::{Path, PathBuf};
 
-pub use toolchain::{Toolchain, find};
+pub use toolchain::{Toolchain, find, home};
 
 /// Builds `package` for BPF with whatever toolchain is there, and writes `object.rs` into `OUT_DIR`.
 ///

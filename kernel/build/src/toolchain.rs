@@ -32,7 +32,8 @@ pub fn find() -> Result<Toolchain, String> {
         .to_owned())
 }
 
-pub(crate) fn home() -> PathBuf {
+/// Home of whoever builds, below which sources may lie that no object should name.
+pub fn home() -> PathBuf {
     PathBuf::from(env::var_os("HOME").unwrap_or_else(|| "/root".into()))
 }
 

@@ -39,7 +39,7 @@ fn two_folders_give_the_same_object() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let built = std::fs::read(target.join("bpfel-unknown-none/release/gabion-kernel-programs")).unwrap();
     assert!(embedded == built, "the objects differ: {} and {} bytes", embedded.len(), built.len());
-    let home = toolchain::home();
+    let home = gabion_kernel_build::home();
     // (A home that is the root folder says nothing.)
     for path in [root.as_path(), folder.path(), &home].into_iter().filter(|path| path.file_name().is_some()) {
         let path = format!("{}/", path.to_str().unwrap().trim_end_matches('/'));

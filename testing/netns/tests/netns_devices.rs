@@ -79,8 +79,8 @@ fn arrives(bench: &Bench, to: IpAddr, port: u16) -> bool {
     arrived
 }
 
-/// Datagrams from the client to a socket of the node: whether it hears them. A tap sees what comes in before the ingress
-/// of tc has refused it.
+/// Datagrams from the client to a socket of the node: whether it hears them. A tap sees what comes in before
+/// the ingress of tc has refused it.
 fn is_heard(bench: &Bench, to: IpAddr, port: u16) -> bool {
     let mark = bench.mark();
     let any = if to.is_ipv4() { address("0.0.0.0") } else { address("::") };

@@ -8,7 +8,7 @@ use aya_obj::programs::XdpAttachType;
 use gabion_abi::event::Settings;
 use gabion_abi::facts::{Address, FAMILY_V4};
 use gabion_abi::verdict::{Interface, interface};
-use gabion_generation::{InterfaceEntry, Node, Sizes};
+use gabion_generation::{InterfaceEntry, Node, Programs, Sizes};
 use gabion_policy_compile::Compiled;
 use gabion_policy_model::PolicySet;
 use gabion_policy_model::site::Site;
@@ -52,7 +52,7 @@ impl Gabion {
             fragments: limits.fragments,
             ..Sizes::default()
         };
-        let (mut node, _) = Node::open(root, &sizes)?;
+        let (mut node, _) = Node::open(root, &sizes, Programs::parse()?)?;
         let mut settings = Settings {
             denied_rate: site.events.denied_rate,
             denied_burst: site.events.denied_burst,
