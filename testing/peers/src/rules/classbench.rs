@@ -18,7 +18,7 @@ use ipnet::{IpNet, Ipv4Net};
 
 use super::{FLOWS, Line, RuleSet};
 use crate::Failure;
-use crate::header::Header;
+use crate::header::{Header, WITH_PORTS};
 
 /// How often another packet is drawn in place of one that is there already.
 const ATTEMPTS: usize = 20;
@@ -33,22 +33,36 @@ pub(super) fn read(name: &str, path: &Path) -> Result<RuleSet, Failure> {
         policies.cluster_policies.iter().flat_map(|policy| &policy.ingress).filter_map(line).collect();
     let mut rng = Rng::with_seed(7);
     let mut seen = HashSet::new();
+    let mut ways = HashSet::new();
     let mut trace = Vec::with_capacity(FLOWS);
     while trace.len() < FLOWS {
-        let mut header = draw(&mut rng, &lines, trace.len() % 2 == 0);
-        for _ in 0..ATTEMPTS {
-            if seen.insert(header) {
+        for attempt in 0.. {
+            let header = draw(&mut rng, &lines, trace.len() % 2 == 0);
+            let (way, back) = ways_of(&header);
+            // An answer to another packet may pass for that reason, which no rule says.
+            let answers = way == back || ways.contains(&back);
+            if !answers && (seen.insert(header) || attempt >= ATTEMPTS) {
+                ways.insert(way);
+                trace.push(header);
                 break;
             }
-            header = draw(&mut rng, &lines, trace.len() % 2 == 0);
         }
-        trace.push(header);
     }
     let passes = |header: &Header| {
         oracle::decide(&policies, &header.facts(), None, None, Direction::Ingress).action != Action::Deny
     };
     let expected = trace.iter().map(passes).collect();
     Ok(RuleSet { name: name.to_owned(), rules, lines, default_pass: true, segments: None, trace, expected, policies })
+}
+
+/// Ends, protocol and ports.
+type Way = (Ipv4Addr, Ipv4Addr, u8, u16, u16);
+
+/// The way of a packet, and that of an answer to it.
+fn ways_of(header: &Header) -> (Way, Way) {
+    let Header { source, destination, protocol, source_port, destination_port, .. } = *header;
+    let (from, to) = if WITH_PORTS.contains(&protocol) { (source_port, destination_port) } else { (0, 0) };
+    ((source, destination, protocol, from, to), (destination, source, protocol, to, from))
 }
 
 /// The rule for those who know no names; none when it matches nothing.
@@ -115,7 +129,7 @@ fn draw_any(rng: &mut Rng, lines: &[Line], at_edge: bool) -> Header {
         }
     }
     // What the packet does not have makes no other flow.
-    if !crate::header::WITH_PORTS.contains(&header.protocol) {
+    if !WITH_PORTS.contains(&header.protocol) {
         header.destination_port = 0;
         if header.protocol == protocol::ICMP && !at_edge {
             header.source_port = u16::from(rng.u8(..16)) << 8 | u16::from(rng.u8(..4));
