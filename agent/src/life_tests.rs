@@ -164,6 +164,22 @@ fn an_interface_that_the_site_drops_is_not_believed_before_it_is_let_go() {
 }
 
 #[test]
+fn status_says_how_interfaces_stand_under_the_policy_in_force() {
+    let node = Node::new(&policy(&["eth1"], &["poll"]));
+    let mut agent = node.started();
+    let warns = |agent: &Agent| agent.status().warnings.iter().any(|warning| warning == "eth1: tags beside the frame");
+    assert!(!warns(&agent));
+    node.world.borrow_mut().tells_tags = true;
+    node.write(&policy(&["eth1"], &["write"]));
+    assert!(apply(&mut agent).ok);
+    assert!(warns(&agent));
+    node.world.borrow_mut().tells_tags = false;
+    node.write(&policy(&["eth1"], &["poll"]));
+    assert!(apply(&mut agent).ok);
+    assert!(!warns(&agent));
+}
+
+#[test]
 fn interfaces_come_and_go() {
     let node = Node::new(&policy(&["eth*", "tun0"], &["poll"]));
     let mut agent = node.started();

@@ -39,8 +39,13 @@ impl Expedited {
         let expedited = Self { knob: knob.to_owned(), mark: root.join(MARK) };
         // Without the mark a death would leave the knob turned.
         fs::create_dir(&expedited.mark).ok()?;
-        // What was not turned is put back where it stands: no harm.
-        fs::write(knob, "1").is_ok().then_some(expedited)
+        if fs::write(knob, "1").is_ok() {
+            return Some(expedited);
+        }
+        // Nothing was turned, so that nothing is to be put back, now or by the next agent.
+        let _ = fs::remove_dir(&expedited.mark);
+        std::mem::forget(expedited);
+        None
     }
 
     /// Puts back what an agent left that died in between. Only for the holder of the folder's lock.
@@ -128,6 +133,23 @@ mod tests {
         assert_eq!(node.state(), ("1".to_owned(), true));
         Expedited::recover_at(&node.root, &node.knob);
         assert_eq!(node.state(), ("0".to_owned(), false));
+    }
+
+    #[test]
+    fn what_cannot_be_turned_leaves_no_mark() {
+        use std::os::fd::AsRawFd as _;
+
+        use rustix::fs::{MemfdFlags, SealFlags};
+
+        let node = node("sealed", "0\n", "0\n");
+        // Reads as 0 and takes nothing, also from root.
+        let sealed = rustix::fs::memfd_create("knob", MemfdFlags::ALLOW_SEALING).unwrap();
+        rustix::io::write(&sealed, b"0\n").unwrap();
+        rustix::fs::fcntl_add_seals(&sealed, SealFlags::WRITE | SealFlags::SHRINK).unwrap();
+        let knob = PathBuf::from(format!("/proc/self/fd/{}", sealed.as_raw_fd()));
+        assert!(stands_at(&knob, "0") && fs::write(&knob, "1").is_err());
+        assert!(Expedited::begin_at(&node.root, &knob, &node.forbidden).is_none());
+        assert!(!node.root.join(MARK).exists());
     }
 
     #[test]

@@ -180,6 +180,12 @@ impl Node {
         self.folder.remove()
     }
 
+    /// How one interface is guarded now.
+    #[must_use]
+    pub fn attachment(&self, name: &str) -> Attachment {
+        links::look(&self.folder, name)
+    }
+
     /// What is attached.
     pub fn attachments(&self) -> Result<Vec<Attachment>, Error> {
         links::all(&self.folder)

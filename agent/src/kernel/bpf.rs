@@ -271,6 +271,11 @@ impl Kernel for Bpf {
         self.node.take().map_or(Ok(()), |node| node.detach_all().map_err(failed))
     }
 
+    fn attachment(&self, ifindex: u32) -> Attachment {
+        let attached = self.node.as_ref().zip(self.names.get(&ifindex)).map(|(node, name)| node.attachment(name));
+        attached.map(described).unwrap_or_default()
+    }
+
     fn attached(&self) -> Vec<u32> {
         self.names.keys().copied().collect()
     }

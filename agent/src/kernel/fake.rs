@@ -19,6 +19,7 @@ use super::{Attachment, Kernel, KernelError, Plan, ReasonCounts, Swapped};
 pub struct World {
     pub generation: Option<u32>,
     pub attached: BTreeMap<u32, u32>,
+    pub names: BTreeMap<u32, String>,
     pub interfaces: BTreeMap<u32, Interface>,
     pub local: BTreeSet<IpAddr>,
     pub settings: Settings,
@@ -28,6 +29,8 @@ pub struct World {
     pub events: VecDeque<Option<Event>>,
     pub calls: Vec<String>,
     pub refuse_install: bool,
+    /// The generation in force tells VLANs apart.
+    pub tells_tags: bool,
     /// Indices from here on have no room until the next generation.
     pub room: Option<u32>,
     pub refuse_attach: BTreeSet<u32>,
@@ -80,12 +83,21 @@ impl Kernel for Fake {
         }
         let generation = world.generation.expect("attach before install");
         world.attached.insert(ifindex, generation);
+        world.names.insert(ifindex, name.to_owned());
+        drop(world);
+        Ok(self.attachment(ifindex))
+    }
+
+    fn attachment(&self, ifindex: u32) -> Attachment {
+        let world = self.0.borrow();
         let native = !world.refuse_native.contains(&ifindex);
-        Ok(Attachment {
+        let name = world.names.get(&ifindex).cloned().unwrap_or_default();
+        let generic = (!native).then(|| format!("{name}: generic XDP"));
+        Attachment {
             ingress: if native { "xdp-native" } else { "xdp-generic" },
             egress: "tcx",
-            warning: (!native).then(|| format!("{name}: generic XDP")),
-        })
+            warning: world.tells_tags.then(|| format!("{name}: tags beside the frame")).or(generic),
+        }
     }
 
     fn attach_arrival(&mut self, ifindex: u32, _: &str) -> Result<(), KernelError> {

@@ -96,6 +96,9 @@ pub trait Kernel {
     /// Takes all hooks off and removes everything that is pinned.
     fn remove(&mut self) -> Result<(), KernelError>;
 
+    /// How an interface is attached now: another policy may ask for other hooks.
+    fn attachment(&self, ifindex: u32) -> Attachment;
+
     /// Interfaces on which hooks stand.
     fn attached(&self) -> Vec<u32>;
 

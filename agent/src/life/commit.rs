@@ -107,6 +107,10 @@ impl Agent {
             audit: site.mode == Mode::Audit,
             counted: Vec::new(),
         });
+        // Before hooks come and go: those that stay may stand otherwise now.
+        for (&index, guard) in self.guards.iter_mut().filter(|(_, guard)| guard.problem.is_none()) {
+            guard.attachment = self.kernel.attachment(index);
+        }
         self.sync_interfaces();
         // It is in force: from here on, trouble with the disk is a warning, not a refusal.
         let recorded = self

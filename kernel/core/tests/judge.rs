@@ -13,7 +13,7 @@ use gabion_abi::tables::entry;
 use gabion_abi::verdict::{DROP, Interface, PASS, Verdict, hook, interface, reason};
 use gabion_kernel_core::classify::{Entries, Tables};
 use gabion_kernel_core::conn::SECOND_NS;
-use gabion_kernel_core::judge::{Case, Place, Table, World, judge, lists, may_quote, was_judged};
+use gabion_kernel_core::judge::{Case, Place, Table, World, judge, lists, may_quote, retract, was_judged};
 use proptest::prelude::*;
 
 const CLIENT: Address = Address::v4(0x0a00_0001);
@@ -405,6 +405,19 @@ fn audit_passes_and_says_so() {
     assert!(passes(host.judge(ARRIVAL, to_client(tcp::SYN | tcp::ACK)), reason::REPLY), "it counts as allowed");
     host.audit.set(true);
     assert!(passes(host.judge(ARRIVAL, packet(SERVER, CLIENT, protocol::UDP, (1, 2), 0)), reason::AUDIT_MODE));
+}
+
+#[test]
+fn a_packet_that_is_retracted_leaves_no_way_back() {
+    let host = Host::new();
+    host.allow(CLIENT, SERVER, entry::ALLOW);
+    let answer = packet(SERVER, CLIENT, protocol::UDP, (53, 4000), 0);
+    let mut case = Case::new(ARRIVAL, packet(CLIENT, SERVER, protocol::UDP, (4000, 53), 0));
+    judge(&host, &mut case);
+    assert!(passes(case.verdict, reason::RULE));
+    assert_eq!(host.connections.borrow().len(), 1);
+    retract(&host, &case);
+    assert_eq!(host.judge(ARRIVAL, answer).action, DROP);
 }
 
 #[test]

@@ -91,7 +91,7 @@ pub struct Walk {
     /// 1 behind a fragment header.
     fragmented: u8,
     /// 1 behind any extension header.
-    depth: u8,
+    later: u8,
     /// Explicit padding.
     padding: u8,
 }
@@ -113,7 +113,7 @@ fn extensions<B: Bytes>(bytes: &B, next: u8, whole: Payload, facts: &mut Facts) 
         return Ok(whole);
     }
     let (start, end) = (whole.start as u32, whole.end as u32);
-    let mut walk = Walk { start, end, first: start, next, fragmented: 0, depth: 0, padding: 0 };
+    let mut walk = Walk { start, end, first: start, next, fragmented: 0, later: 0, padding: 0 };
     for _ in 0..EXTENSION_LIMIT {
         if bytes.extension(&mut walk, facts)? == Step::Last {
             return Ok(Payload { start: bounded(walk.start as usize), end: whole.end });
@@ -129,10 +129,10 @@ pub fn extension<B: Bytes>(bytes: &B, walk: &mut Walk, facts: &mut Facts) -> Res
     let rest = Payload { start: bounded(walk.start as usize), end: walk.end as usize };
     let h = rest.head::<EXTENSION_MINIMUM, B>(bytes).ok_or(unparsed::EXTENSION_MALFORMED)?;
     let length = extension_length(next, h[1])?;
-    if length > rest.len() || (next == protocol::HOP_BY_HOP && walk.depth != 0) {
+    if length > rest.len() || (next == protocol::HOP_BY_HOP && walk.later != 0) {
         return Err(unparsed::EXTENSION_MALFORMED);
     }
-    walk.depth = 1;
+    walk.later = 1;
     walk.next = h[0];
     walk.start = (rest.start + length) as u32;
     if next == protocol::FRAGMENT {
