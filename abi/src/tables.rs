@@ -7,7 +7,7 @@
 //! Small values share a word, lowest bits first: four 16-bit or two 32-bit entries.
 
 /// Number of parameters.
-pub const PARAM_COUNT: usize = 128;
+pub const PARAM_COUNT: usize = 216;
 
 /// Both ends use the same group of parameters, [`SOURCE`] and [`DESTINATION`] plus these offsets.
 pub mod end {
@@ -42,8 +42,13 @@ pub mod end {
     pub const OFF_IP_MASK: usize = 13;
     /// Its seed.
     pub const OFF_IP_SEED: usize = 14;
+    /// Records by class: what each group makes of it, see [`super::group`]. First word; 0 when the class itself is the
+    /// record, which does for one group alone.
+    pub const RECORD_BASE: usize = 15;
+    /// Words of a record.
+    pub const RECORD_WORDS: usize = 16;
     /// Parameters of one end.
-    pub const COUNT: usize = 15;
+    pub const COUNT: usize = 17;
 }
 
 /// Parameters of the source end.
@@ -54,33 +59,63 @@ pub const DESTINATION: usize = SOURCE + end::COUNT;
 /// Service parameters: class arrays of 16-bit entries, one for each field, base 0 when the field
 /// does not matter; then combinations of two classes (base and columns, columns 0 when the second
 /// class does not matter).
+///
+/// The arrays of [`DETAIL`], [`SOURCE_PORT`] and [`ETHERTYPE`] are paged ([`super::page`]): they are large, and most of
+/// their pages alike, so that what a decision touches stays near.
 pub mod service {
+    use super::{DESTINATION, end};
+
     /// By EtherType.
-    pub const ETHERTYPE: usize = 30;
+    pub const ETHERTYPE: usize = DESTINATION + end::COUNT;
     /// By outer VID, 4096 for none.
-    pub const VLAN_OUTER: usize = 31;
+    pub const VLAN_OUTER: usize = ETHERTYPE + 1;
     /// By inner VID, 4096 for none.
-    pub const VLAN_INNER: usize = 32;
+    pub const VLAN_INNER: usize = ETHERTYPE + 2;
     /// By kind (see [`super::kind`]).
-    pub const KIND: usize = 33;
+    pub const KIND: usize = ETHERTYPE + 3;
     /// By detail (see [`super::detail`]).
-    pub const DETAIL: usize = 34;
+    pub const DETAIL: usize = ETHERTYPE + 4;
     /// By source port, [`super::PORT_NONE`] for none.
-    pub const SOURCE_PORT: usize = 35;
+    pub const SOURCE_PORT: usize = ETHERTYPE + 5;
     /// By TCP flags byte, [`super::FLAGS_NONE`] for none.
-    pub const FLAGS: usize = 36;
+    pub const FLAGS: usize = ETHERTYPE + 6;
     /// Kind × detail.
-    pub const KIND_DETAIL: usize = 37;
+    pub const KIND_DETAIL: usize = ETHERTYPE + 7;
     /// (Kind × detail) × source port.
-    pub const PORTS: usize = 39;
+    pub const PORTS: usize = ETHERTYPE + 9;
     /// (...) × flags.
-    pub const TRANSPORT: usize = 41;
+    pub const TRANSPORT: usize = ETHERTYPE + 11;
     /// Outer × inner VLAN.
-    pub const VLANS: usize = 43;
+    pub const VLANS: usize = ETHERTYPE + 13;
     /// EtherType × VLANs.
-    pub const LINK: usize = 45;
+    pub const LINK: usize = ETHERTYPE + 15;
     /// Transport × link: the service class.
-    pub const SERVICE: usize = 47;
+    pub const SERVICE: usize = ETHERTYPE + 17;
+    /// Matches by service class: one bit for each distinct condition on services, whether the class meets it. Bit 0 is
+    /// always set. First word.
+    pub const MATCHES: usize = ETHERTYPE + 19;
+    /// Words for each class.
+    pub const MATCH_WORDS: usize = ETHERTYPE + 20;
+    /// Parameters.
+    pub const COUNT: usize = 21;
+}
+
+/// Paged arrays: an index of 16-bit page numbers, then the pages.
+pub mod page {
+    /// Bits of an index that count within a page.
+    pub const BITS: u32 = 6;
+    /// Entries of a page.
+    pub const ENTRIES: u32 = 1 << BITS;
+    /// Words of a page.
+    pub const WORDS: u32 = ENTRIES / 4;
+
+    /// Words of the index over a space, which the pages follow.
+    #[must_use]
+    #[inline(always)]
+    pub const fn index_words(space: u32) -> u32 {
+        // A multiple of a page, so that no page lies across more cache lines than it must.
+        space.div_ceil(ENTRIES).div_ceil(4).next_multiple_of(WORDS)
+    }
 }
 
 /// Index spaces of the kind array.
@@ -111,6 +146,10 @@ pub mod detail {
     pub const COUNT: u32 = 196_609;
 }
 
+/// Size of the space of source ports.
+pub const SOURCE_PORT_COUNT: u32 = PORT_NONE + 1;
+/// Size of the space of EtherTypes.
+pub const ETHERTYPE_COUNT: u32 = 65_536;
 /// Index of packets without a source port.
 pub const PORT_NONE: u32 = 65_536;
 /// Index of packets without TCP flags.
@@ -118,10 +157,13 @@ pub const FLAGS_NONE: u32 = 256;
 /// Index of frames without a tag.
 pub const VID_NONE: u32 = 4_096;
 
+/// Bits of a candidate that hold its rank; see [`group`].
+pub const RANK_BITS: usize = service::ETHERTYPE + service::COUNT;
+
 /// Parameters of one direction; [`EGRESS`] and [`INGRESS`] plus these offsets.
 pub mod direction {
     use super::GROUPS;
-    /// First word of the entries (see [`super::entry`]), by rank.
+    /// First word of the entries (see [`super::entry`]), by rank, 32 bits each.
     pub const ENTRIES: usize = 0;
     /// Rank of the entry that matches everything that no other entry matches.
     pub const LAST_RANK: usize = 1;
@@ -134,32 +176,75 @@ pub mod direction {
 /// Groups of rules that are looked up side by side; the lowest rank of all groups decides.
 pub const GROUPS: usize = 4;
 
-/// Parameters of one group.
+/// Parameters of one group, and how its tables are read.
+///
+/// Source and destination class give a *payload*, whose two highest bits say what the rest is:
+///
+/// - [`NONE`](group::NONE): no rule of the group speaks of this pair;
+/// - [`ONE`](group::ONE): one candidate;
+/// - [`LIST`](group::LIST): a word, by its number after [`group::LIST_BASE`], with which a list of candidates begins,
+///   two to a word, the lower half first;
+/// - [`ROW`](group::ROW): a row of ranks by service, because there are too many candidates for a list.
+///
+/// A candidate is a condition (the number of its bit in [`service::MATCHES`]) above [`RANK_BITS`] bits of rank. The first
+/// whose condition the service meets is the group's. The last of a list always meets its condition, and may have a rank
+/// of all ones: none.
 pub mod group {
-    /// Group class by source class (32-bit entries); 0: the group is absent.
-    pub const SOURCE_MAP: usize = 0;
-    /// Group class by destination class (32-bit entries).
-    pub const DESTINATION_MAP: usize = 1;
-    /// Group class by service class (16-bit entries).
-    pub const SERVICE_MAP: usize = 2;
-    /// Rows by source × destination: a dense array of 32-bit entries, or buckets of a static hash.
-    pub const PAIR_BASE: usize = 3;
+    /// Where a source's record holds the class that the group knows it by: the word of the record.
+    pub const SOURCE_WORD: usize = 0;
+    /// Lowest bit there.
+    pub const SOURCE_SHIFT: usize = 1;
+    /// Mask of the bits; 0: the group is absent.
+    pub const SOURCE_MASK: usize = 2;
+    /// The same of the destination.
+    pub const DESTINATION_WORD: usize = 3;
+    /// Lowest bit.
+    pub const DESTINATION_SHIFT: usize = 4;
+    /// Mask of the bits.
+    pub const DESTINATION_MASK: usize = 5;
+    /// Payloads by source × destination: a dense array of 32-bit entries, or the slots of a perfect hash.
+    pub const PAIR_BASE: usize = 6;
     /// Columns of the dense array; 0 when the pairs are hashed.
-    pub const PAIR_COLUMNS: usize = 4;
-    /// Number of hash buckets minus one.
-    pub const PAIR_MASK: usize = 5;
-    /// Seed of the hash.
-    pub const PAIR_SEED: usize = 6;
-    /// Ranks by row × service (32-bit entries). Rows count from 1; pair value 0 means no row.
-    pub const ROW_BASE: usize = 7;
+    pub const PAIR_COLUMNS: usize = 7;
+    /// Slots of the hash.
+    pub const PAIR_SLOTS: usize = 8;
+    /// Displacements of the hash, 16 bits each: first word.
+    pub const PAIR_DISPLACEMENTS: usize = 9;
+    /// Number of displacements minus one.
+    pub const PAIR_BUCKET_MASK: usize = 10;
+    /// What is mixed into a key before it is scrambled.
+    pub const PAIR_SEED: usize = 11;
+    /// Bits of a key that hold the destination.
+    pub const PAIR_DESTINATION_BITS: usize = 12;
+    /// Bits of a key. A slot holds the key in its lowest bits, the payload above.
+    pub const PAIR_KEY_BITS: usize = 13;
+    /// Bits of a payload.
+    pub const PAYLOAD_BITS: usize = 14;
+    /// First word of the lists; 0 when there is none.
+    pub const LIST_BASE: usize = 15;
+    /// Ranks by row × service (32-bit entries); 0 when there is no row.
+    pub const ROW_BASE: usize = 16;
     /// Columns of the rows.
-    pub const ROW_COLUMNS: usize = 8;
+    pub const ROW_COLUMNS: usize = 17;
+    /// Column by service class (16-bit entries).
+    pub const SERVICE_MAP: usize = 18;
     /// Parameters of one group.
-    pub const COUNT: usize = 9;
+    pub const COUNT: usize = 19;
+
+    /// No candidate.
+    pub const NONE: u32 = 0;
+    /// One.
+    pub const ONE: u32 = 1;
+    /// A list.
+    pub const LIST: u32 = 2;
+    /// A row.
+    pub const ROW: u32 = 3;
+    /// Words of the longest list: a cache line.
+    pub const LIST_WORDS: u32 = 8;
 }
 
 /// Parameters of the egress direction (what the source may send).
-pub const EGRESS: usize = 50;
+pub const EGRESS: usize = RANK_BITS + 1;
 /// Parameters of the ingress direction (what the destination may receive).
 pub const INGRESS: usize = EGRESS + direction::COUNT;
 
@@ -173,24 +258,44 @@ pub const TRIE_FANOUT: u32 = 256;
 /// Rank that no entry has.
 pub const RANK_NONE: u32 = u32::MAX;
 
-/// Slots of one hash bucket. A bucket of a MAC hash is `2 × BUCKET_SLOTS` words:
-/// the MACs (plus [`PAIR_PRESENT`]), then the classes. A bucket of a pair hash is `2 × BUCKET_SLOTS` words:
-/// the keys (source class << 32 | destination class, plus [`PAIR_PRESENT`]), then the rows.
+/// Slots of one bucket of a MAC hash, which is `2 × BUCKET_SLOTS` words: the MACs (plus [`MAC_PRESENT`]), then the
+/// classes.
 pub const BUCKET_SLOTS: u32 = 4;
-/// Set in the key of a pair slot that is taken.
-pub const PAIR_PRESENT: u64 = 1 << 63;
+/// Set in the key of a slot that is taken.
+pub const MAC_PRESENT: u64 = 1 << 63;
 
-/// Spreads a key over hash buckets; the same on both sides (a multiply and a fold, odd constants
-/// from the golden ratio).
+/// Scrambles a key (a multiply, a fold and a multiply, odd constants from the golden ratio and SplitMix64); the same on both sides.
+#[must_use]
+#[inline(always)]
+pub const fn scramble(key: u64) -> u64 {
+    let mixed = key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9)
+}
+
+/// Spreads a key over the buckets of a MAC hash.
 #[must_use]
 #[inline(always)]
 pub const fn spread(key: u64, seed: u32) -> u32 {
-    let mixed = (key ^ seed as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let folded = (mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    (folded >> 32) as u32
+    (scramble(key ^ seed as u64) >> 32) as u32
 }
 
-/// One entry of a direction's ordered list, packed into a word.
+/// Bucket of a pair whose key was [`scramble`]d.
+#[must_use]
+#[inline(always)]
+pub const fn pair_bucket(scrambled: u64, mask: u32) -> u32 {
+    (scrambled >> 8) as u32 & mask
+}
+
+/// Slot of a pair whose key was [`scramble`]d, by the displacement of its bucket, an odd number.
+#[must_use]
+#[inline(always)]
+pub const fn pair_slot(scrambled: u64, displacement: u32, slots: u32) -> u32 {
+    let moved = ((scrambled >> 32) as u32).wrapping_mul(displacement);
+    ((moved as u64 * slots as u64) >> 32) as u32
+}
+
+/// One entry of a direction's ordered list, packed into 32 bits: the rule's number and, above it, what becomes of the
+/// packet.
 pub mod entry {
     /// The packet may pass.
     pub const ALLOW: u64 = 0;
@@ -200,40 +305,42 @@ pub mod entry {
     pub const AUDIT: u64 = 2;
 
     /// Return traffic is not admitted for what this entry allows.
-    pub const STATELESS: u64 = 1 << 8;
+    pub const STATELESS: u64 = 1 << 2;
     /// Every packet that this entry decides is reported (subject to the rate limit).
-    pub const LOG: u64 = 1 << 9;
+    pub const LOG: u64 = 1 << 3;
 
-    /// Where [`DENY`] stands in a word.
-    pub const DENY_BIT: u32 = 32;
+    /// Bits of the rule's number.
+    pub const RULE_BITS: u32 = 24;
+    /// Where [`DENY`] stands in an entry.
+    pub const DENY_BIT: u32 = RULE_BITS;
     /// Where [`AUDIT`] stands.
-    pub const AUDIT_BIT: u32 = 33;
+    pub const AUDIT_BIT: u32 = RULE_BITS + 1;
     /// Where [`STATELESS`] stands.
-    pub const STATELESS_BIT: u32 = 40;
+    pub const STATELESS_BIT: u32 = RULE_BITS + 2;
     /// Where [`LOG`] stands.
-    pub const LOG_BIT: u32 = 41;
+    pub const LOG_BIT: u32 = RULE_BITS + 3;
 
     /// Packs an entry.
     #[must_use]
     pub const fn pack(rule: u32, action: u64, flags: u64) -> u64 {
-        (rule as u64) | (action | flags) << 32
+        (rule as u64) | (action | flags) << RULE_BITS
     }
 
     /// Rule number, the index of its counters and its name.
     #[must_use]
     pub const fn rule(word: u64) -> u32 {
-        word as u32
+        word as u32 & ((1 << RULE_BITS) - 1)
     }
 
     /// [`ALLOW`], [`DENY`] or [`AUDIT`].
     #[must_use]
     pub const fn action(word: u64) -> u64 {
-        (word >> 32) & 0xff
+        (word >> RULE_BITS) & 3
     }
 
     /// Whether a flag is set.
     #[must_use]
     pub const fn has(word: u64, flag: u64) -> bool {
-        (word >> 32) & flag != 0
+        (word >> RULE_BITS) & flag != 0
     }
 }

@@ -4,8 +4,9 @@ use gabion_policy_compile::Compiled;
 
 use crate::error::Error;
 
-/// Words of a generation's tables: 1 GiB.
-const WORDS_LIMIT: u64 = 1 << 27;
+/// Words of a generation's tables. The verifier lets an offset into a map's element be less than 512 MiB
+/// (`BPF_MAX_VAR_OFF`).
+const WORDS_LIMIT: u64 = (1 << 26) - 1;
 /// Rules with counters of their own.
 const RULES_LIMIT: u64 = 1 << 20;
 /// Largest ifindex.

@@ -13,8 +13,8 @@ use std::path::Path;
 
 use aya::maps::MapData;
 use aya_obj::btf::BtfFeatures;
-use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_prog_type};
-use aya_obj::{EbpfSectionKind, Function, Object, Program, ProgramSection};
+use aya_obj::generated::{BPF_F_MMAPABLE, bpf_attach_type, bpf_attr, bpf_cmd, bpf_prog_type};
+use aya_obj::{EbpfSectionKind, Function, Map, Object, Program, ProgramSection};
 use gabion_kernel_object::{EGRESS, INGRESS, object};
 
 use crate::error::{Doing, Error};
@@ -37,6 +37,8 @@ pub(crate) struct Loading {
 pub(crate) enum Wanted<'p> {
     /// Made with so many entries.
     Entries(u32),
+    /// Made with one entry of so many bytes, for us to write through memory and for the programs to read.
+    Memory(u32),
     /// Opened by its pin.
     Pinned(&'p Path),
 }
@@ -87,18 +89,22 @@ impl Loading {
         let mut definitions = Vec::new();
         for (name, mut definition) in object.maps.drain() {
             let place = wanted.iter().find(|(wanted, _)| *wanted == name).map(|(_, place)| place);
-            if let Some(Wanted::Entries(entries)) = place {
-                definition.set_max_entries(*entries);
+            match place {
+                Some(Wanted::Entries(entries)) => definition.set_max_entries(*entries),
+                Some(Wanted::Memory(bytes)) => lengthen(&mut definition, *bytes),
+                _ => {}
             }
             let map = if let Some(Wanted::Pinned(path)) = place {
                 MapData::from_pin(path).doing(format!("open {}", path.display()))?
             } else {
                 let map = MapData::create(definition.clone(), &name, None).doing(format!("make the map {name}"))?;
-                if !definition.data().is_empty() {
+                if matches!(place, Some(Wanted::Memory(_))) {
+                    // The caller's to fill, and to change while programs read it: neither filled nor frozen here.
+                } else if !definition.data().is_empty() {
                     fill(map.fd().as_fd(), definition.data()).doing(format!("fill the map {name}"))?;
-                }
-                if definition.section_kind() == EbpfSectionKind::Rodata {
-                    freeze(map.fd().as_fd()).doing(format!("freeze the map {name}"))?;
+                    if definition.section_kind() == EbpfSectionKind::Rodata {
+                        freeze(map.fd().as_fd()).doing(format!("freeze the map {name}"))?;
+                    }
                 }
                 map
             };
@@ -189,6 +195,15 @@ impl Loading {
                 Error::Verifier { program: name, log: format!("{error}\n{}", last.join("\n")) }
             })
         })
+    }
+}
+
+/// Makes a section's map as large as its contents will be, with memory that we share.
+fn lengthen(definition: &mut Map, bytes: u32) {
+    if let Map::Legacy(map) = definition {
+        map.def.value_size = bytes;
+        // Not BPF_F_RDONLY_PROG: the kernel lets nobody share such memory for writing.
+        map.def.map_flags = BPF_F_MMAPABLE;
     }
 }
 

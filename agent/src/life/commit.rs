@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use gabion_abi::event::{FAILSAFE_LIMIT, Settings};
-use gabion_abi::tables::{self, entry};
+use gabion_abi::tables::entry;
 use gabion_policy_compile::Compiled;
 use gabion_policy_model::site::{FailsafePort, Mode, Site};
 
@@ -195,18 +195,14 @@ fn micros(since: Instant) -> u64 {
 /// Names and actions by rule number, the actions from the entries of both directions.
 fn rule_names(compiled: &Compiled) -> Vec<RuleName> {
     let mut actions: Vec<Option<&'static str>> = vec![None; compiled.rules.len()];
-    for at in [tables::EGRESS, tables::INGRESS] {
-        let first = compiled.params[at + tables::direction::ENTRIES] as usize;
-        let last = first.saturating_add(compiled.params[at + tables::direction::LAST_RANK] as usize);
-        for word in compiled.words.iter().take(last.saturating_add(1)).skip(first) {
-            let action = match entry::action(*word) {
-                entry::ALLOW => "allow",
-                entry::DENY => "deny",
-                _ => "audit",
-            };
-            if let Some(known) = actions.get_mut(entry::rule(*word) as usize) {
-                *known = Some(known.map_or(action, |before| if before == action { action } else { "mixed" }));
-            }
+    for word in compiled.entries() {
+        let action = match entry::action(word) {
+            entry::ALLOW => "allow",
+            entry::DENY => "deny",
+            _ => "audit",
+        };
+        if let Some(known) = actions.get_mut(entry::rule(word) as usize) {
+            *known = Some(known.map_or(action, |before| if before == action { action } else { "mixed" }));
         }
     }
     let named = compiled.rules.iter().zip(actions);

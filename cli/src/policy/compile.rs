@@ -40,14 +40,14 @@ struct Direction {
     list: usize,
     groups: usize,
     pairs: usize,
-    rows: usize,
+    lists: usize,
     bytes: usize,
 }
 
 impl From<&DirectionStats> for Direction {
     fn from(stats: &DirectionStats) -> Self {
-        let DirectionStats { items, groups, cells, rows, bytes, .. } = *stats;
-        Self { list: items, groups, pairs: cells, rows, bytes }
+        let DirectionStats { items, groups, cells, lists, bytes, .. } = *stats;
+        Self { list: items, groups, pairs: cells, lists, bytes }
     }
 }
 
@@ -97,7 +97,7 @@ fn table(size: &Size) -> String {
     for (name, direction) in [("egress", &tables.egress), ("ingress", &tables.ingress)] {
         if let Some(d) = direction {
             for (what, value) in
-                [("list", d.list), ("groups", d.groups), ("pairs", d.pairs), ("rows", d.rows), ("bytes", d.bytes)]
+                [("list", d.list), ("groups", d.groups), ("pairs", d.pairs), ("lists", d.lists), ("bytes", d.bytes)]
             {
                 rows.push(row(&format!("{name} {what}"), value));
             }

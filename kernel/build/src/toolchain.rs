@@ -74,7 +74,7 @@ impl Toolchain {
                 command.env_remove(&name);
             }
         }
-        let mut flags = OsString::from("-Cdebuginfo=2\u{1f}-Clink-arg=--btf\u{1f}-Clinker=");
+        let mut flags = OsString::from("-Cdebuginfo=2\u{1f}-Clink-arg=--btf\u{1f}-Ctarget-cpu=v3\u{1f}-Clinker=");
         flags.push(&self.linker);
         let mut folders = vec![(root.to_owned(), "/gabion"), (cargo_home(), "/cargo")];
         // Where a precompiled core was built is not to be seen any more; the sources are in the home of somebody.

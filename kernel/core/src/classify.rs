@@ -5,7 +5,7 @@
 
 use gabion_abi::facts::{self, Facts};
 use gabion_abi::tables::{
-    self as t, BUCKET_SLOTS, PAIR_PRESENT, RANK_NONE, TRIE_CLASS, direction, end, group, service,
+    self as t, BUCKET_SLOTS, MAC_PRESENT, RANK_NONE, TRIE_CLASS, direction, end, group, page, service,
 };
 
 /// The compiled policy of one generation.
@@ -14,6 +14,11 @@ pub trait Tables {
     fn param(&self, index: usize) -> u32;
     /// Word by its index; 0 beyond the end.
     fn word(&self, index: u32) -> u64;
+    /// The same number, unknown to the compiler: a loop up to it stays a loop.
+    #[inline(always)]
+    fn opaque(&self, number: u32) -> u32 {
+        number
+    }
 }
 
 /// Entries (see [`gabion_abi::tables::entry`]) that decide a packet, one for each end.
@@ -62,6 +67,18 @@ fn field<T: Tables>(tables: &T, param: usize, index: u32) -> u32 {
     if base == 0 { 0 } else { quarter(tables, base, index) }
 }
 
+/// A class by an index of a space that has pages.
+#[inline(always)]
+fn paged<T: Tables>(tables: &T, param: usize, space: u32, index: u32) -> u32 {
+    let base = tables.param(param);
+    if base == 0 {
+        return 0;
+    }
+    let number = quarter(tables, base, index >> page::BITS);
+    let pages = base.wrapping_add(page::index_words(space));
+    quarter(tables, pages.wrapping_add(number.wrapping_mul(page::WORDS)), index & (page::ENTRIES - 1))
+}
+
 #[inline(always)]
 fn combine<T: Tables>(tables: &T, param: usize, row: u32, column: u32) -> u32 {
     let columns = tables.param(param + 1);
@@ -103,10 +120,10 @@ fn v6_class<T: Tables>(tables: &T, root: u32, address: &facts::Address) -> u32 {
     0
 }
 
-/// Value of a key in a static hash; 0 when it is not there.
+/// Value of a MAC in a static hash; 0 when it is not there.
 #[inline(always)]
-fn hashed<T: Tables>(tables: &T, base: u32, mask: u32, seed: u32, key: u64) -> u32 {
-    let key = key | PAIR_PRESENT;
+fn hashed<T: Tables>(tables: &T, base: u32, mask: u32, seed: u32, mac: u64) -> u32 {
+    let key = mac | MAC_PRESENT;
     let first = base.wrapping_add((t::spread(key, seed) & mask).wrapping_mul(2 * BUCKET_SLOTS));
     for slot in 0..BUCKET_SLOTS {
         if tables.word(first.wrapping_add(slot)) == key {
@@ -213,9 +230,9 @@ pub fn flags_index(facts: &Facts) -> u32 {
 #[inline(always)]
 fn service_class<T: Tables>(tables: &T, facts: &Facts) -> u32 {
     let kind = field(tables, service::KIND, kind_index(facts));
-    let detail = field(tables, service::DETAIL, detail_index(facts));
+    let detail = paged(tables, service::DETAIL, t::detail::COUNT, detail_index(facts));
     let transport = combine(tables, service::KIND_DETAIL, kind, detail);
-    let source_port = field(tables, service::SOURCE_PORT, source_port_index(facts));
+    let source_port = paged(tables, service::SOURCE_PORT, t::SOURCE_PORT_COUNT, source_port_index(facts));
     let transport = combine(tables, service::PORTS, transport, source_port);
     let flags = field(tables, service::FLAGS, flags_index(facts));
     let transport = combine(tables, service::TRANSPORT, transport, flags);
@@ -223,49 +240,135 @@ fn service_class<T: Tables>(tables: &T, facts: &Facts) -> u32 {
     let outer = field(tables, service::VLAN_OUTER, vid_index(facts.vlan_outer));
     let inner = field(tables, service::VLAN_INNER, vid_index(facts.vlan_inner));
     let vlans = combine(tables, service::VLANS, outer, inner);
-    let ethertype = field(tables, service::ETHERTYPE, facts.ethertype as u32);
+    let ethertype = paged(tables, service::ETHERTYPE, t::ETHERTYPE_COUNT, facts.ethertype as u32);
     let link = combine(tables, service::LINK, ethertype, vlans);
     combine(tables, service::SERVICE, transport, link)
 }
 
+/// A packet's classes.
+#[derive(Clone, Copy)]
+struct Classes {
+    source: u32,
+    destination: u32,
+    service: u32,
+    /// The first word of what the service meets: all of it where there are few conditions.
+    matches: u64,
+}
+
+impl Classes {
+    /// Whether the service meets the condition of a candidate.
+    #[inline(always)]
+    fn meets<T: Tables>(&self, tables: &T, condition: u32) -> bool {
+        let words = tables.param(service::MATCH_WORDS);
+        let matches = if words > 1 {
+            let first = tables.param(service::MATCHES).wrapping_add(self.service.wrapping_mul(words));
+            tables.word(first.wrapping_add(condition >> 6))
+        } else {
+            self.matches
+        };
+        matches >> (condition & 63) & 1 != 0
+    }
+}
+
+/// What a group makes of one end's class, at `at` of its parameters: from the end's record.
 #[inline(always)]
-fn pair_row<T: Tables>(tables: &T, at: usize, source: u32, destination: u32) -> u32 {
+fn known_as<T: Tables>(tables: &T, end_at: usize, at: usize, class: u32) -> u32 {
+    let base = tables.param(end_at + end::RECORD_BASE);
+    if base == 0 {
+        return class & tables.param(at + 2);
+    }
+    let first = base.wrapping_add(class.wrapping_mul(tables.param(end_at + end::RECORD_WORDS)));
+    let word = tables.word(first.wrapping_add(tables.param(at)));
+    (word >> (tables.param(at + 1) & 63)) as u32 & tables.param(at + 2)
+}
+
+const _: () = assert!(group::SOURCE_SHIFT == group::SOURCE_WORD + 1 && group::SOURCE_MASK == group::SOURCE_WORD + 2);
+const _: () = assert!(group::DESTINATION_SHIFT == group::DESTINATION_WORD + 1);
+const _: () = assert!(group::DESTINATION_MASK == group::DESTINATION_WORD + 2);
+
+#[inline(always)]
+fn payload<T: Tables>(tables: &T, at: usize, source: u32, destination: u32) -> u32 {
     let base = tables.param(at + group::PAIR_BASE);
     let columns = tables.param(at + group::PAIR_COLUMNS);
     if columns != 0 {
         return half(tables, base, source.wrapping_mul(columns).wrapping_add(destination));
     }
-    let key = (source as u64) << 32 | destination as u64;
-    hashed(tables, base, tables.param(at + group::PAIR_MASK), tables.param(at + group::PAIR_SEED), key)
+    let key = (source as u64) << (tables.param(at + group::PAIR_DESTINATION_BITS) & 63) | destination as u64;
+    let scrambled = t::scramble(key ^ tables.param(at + group::PAIR_SEED) as u64);
+    let bucket = t::pair_bucket(scrambled, tables.param(at + group::PAIR_BUCKET_MASK));
+    let displacement = quarter(tables, tables.param(at + group::PAIR_DISPLACEMENTS), bucket);
+    let slot = t::pair_slot(scrambled, displacement, tables.param(at + group::PAIR_SLOTS));
+    let word = tables.word(base.wrapping_add(slot));
+    let bits = tables.param(at + group::PAIR_KEY_BITS) & 63;
+    // The key stands in the lowest bits.
+    if (word ^ key) << (64 - bits & 63) != 0 { 0 } else { (word >> bits) as u32 }
+}
+
+/// Rank of a candidate whose condition is met.
+#[inline(always)]
+fn ranked(candidate: u32, rank_bits: u32) -> u32 {
+    let none = (1 << (rank_bits & 31)) - 1;
+    let rank = candidate & none;
+    if rank == none { RANK_NONE } else { rank }
+}
+
+/// The first candidate of a list whose condition is met.
+#[inline(always)]
+fn listed<T: Tables>(tables: &T, first: u32, classes: &Classes) -> u32 {
+    let rank_bits = tables.param(t::RANK_BITS);
+    let mut at = first;
+    for _ in 0..tables.opaque(group::LIST_WORDS).min(group::LIST_WORDS) {
+        let two = tables.word(at);
+        let (one, other) = (two as u32, (two >> 32) as u32);
+        if classes.meets(tables, one >> (rank_bits & 31)) {
+            return ranked(one, rank_bits);
+        }
+        if classes.meets(tables, other >> (rank_bits & 31)) {
+            return ranked(other, rank_bits);
+        }
+        at = at.wrapping_add(1);
+    }
+    RANK_NONE
 }
 
 #[inline(always)]
-fn group_rank<T: Tables>(tables: &T, at: usize, source: u32, destination: u32, service: u32) -> u32 {
-    let source_map = tables.param(at + group::SOURCE_MAP);
-    if source_map == 0 {
+fn group_rank<T: Tables>(tables: &T, at: usize, classes: &Classes) -> u32 {
+    if tables.param(at + group::SOURCE_MASK) == 0 {
         return RANK_NONE;
     }
-    let source = half(tables, source_map, source);
-    let destination = half(tables, tables.param(at + group::DESTINATION_MAP), destination);
-    let row = pair_row(tables, at, source, destination);
-    if row == 0 {
-        return RANK_NONE;
+    let source = known_as(tables, t::SOURCE, at + group::SOURCE_WORD, classes.source);
+    let destination = known_as(tables, t::DESTINATION, at + group::DESTINATION_WORD, classes.destination);
+    let payload = payload(tables, at, source, destination);
+    let kind_shift = tables.param(at + group::PAYLOAD_BITS).wrapping_sub(2) & 31;
+    let rest = payload & ((1 << kind_shift) - 1);
+    match payload >> kind_shift {
+        group::ONE => {
+            let rank_bits = tables.param(t::RANK_BITS);
+            let met = classes.meets(tables, rest >> (rank_bits & 31));
+            if met { ranked(rest, rank_bits) } else { RANK_NONE }
+        }
+        group::LIST if tables.param(at + group::LIST_BASE) != 0 => {
+            listed(tables, tables.param(at + group::LIST_BASE).wrapping_add(rest), classes)
+        }
+        group::ROW if tables.param(at + group::ROW_BASE) != 0 => {
+            let column = quarter(tables, tables.param(at + group::SERVICE_MAP), classes.service);
+            let columns = tables.param(at + group::ROW_COLUMNS);
+            half(tables, tables.param(at + group::ROW_BASE), rest.wrapping_mul(columns).wrapping_add(column))
+        }
+        _ => RANK_NONE,
     }
-    let service = quarter(tables, tables.param(at + group::SERVICE_MAP), service);
-    let columns = tables.param(at + group::ROW_COLUMNS);
-    half(tables, tables.param(at + group::ROW_BASE), (row - 1).wrapping_mul(columns).wrapping_add(service))
 }
 
 #[inline(always)]
-fn direction_entry<T: Tables>(tables: &T, at: usize, source: u32, destination: u32, service: u32) -> u64 {
+fn direction_entry<T: Tables>(tables: &T, at: usize, classes: &Classes) -> u64 {
     let mut rank = tables.param(at + direction::LAST_RANK);
     for number in 0..t::GROUPS {
-        let found = group_rank(tables, at + direction::GROUP + number * group::COUNT, source, destination, service);
+        let found = group_rank(tables, at + direction::GROUP + number * group::COUNT, classes);
         if found < rank {
             rank = found;
         }
     }
-    tables.word(tables.param(at + direction::ENTRIES).wrapping_add(rank))
+    half(tables, tables.param(at + direction::ENTRIES), rank) as u64
 }
 
 /// Finds the entries that decide a packet. `source_interface` and `destination_interface` are
@@ -283,8 +386,13 @@ pub fn classify<T: Tables>(tables: &T, facts: &Facts, source_interface: u32, des
         destination_interface,
     );
     let service = service_class(tables, facts);
+    let matches = match tables.param(service::MATCH_WORDS) {
+        1 => tables.word(tables.param(service::MATCHES).wrapping_add(service)),
+        _ => 0,
+    };
+    let classes = Classes { source, destination, service, matches };
     Entries {
-        egress: direction_entry(tables, t::EGRESS, source, destination, service),
-        ingress: direction_entry(tables, t::INGRESS, source, destination, service),
+        egress: direction_entry(tables, t::EGRESS, &classes),
+        ingress: direction_entry(tables, t::INGRESS, &classes),
     }
 }

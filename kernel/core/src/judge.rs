@@ -13,7 +13,7 @@ use gabion_abi::tables::entry;
 use gabion_abi::verdict::{DROP, Interface, NO_RULE, PASS, Verdict, direction, hook, interface, reason};
 
 use crate::bytes::Bytes;
-use crate::classify::{Entries, Tables, classify};
+use crate::classify::Entries;
 use crate::conn;
 use crate::key::{conn_key, quoted};
 use crate::track::{find, found, renewal, sender, task, track};
@@ -40,7 +40,7 @@ impl Table {
 }
 
 /// What the kernel, or the host in its place, supplies beside the packet.
-pub trait World: Tables + Sized {
+pub trait World: Sized {
     /// `CLOCK_BOOTTIME` in nanoseconds.
     fn now_ns(&self) -> u64;
     /// Number of the generation that judges.
@@ -66,11 +66,10 @@ pub trait World: Tables + Sized {
     /// Remembers that the first fragment of this datagram passed.
     fn remember_fragment(&self, key: &FragmentKey, now_ns: u64);
 
-    /// Finds the entries that decide; the kernel program puts it into a function of its own, as it does with
-    /// [`World::track`], because the verifier looks at such a function once and gives it a stack of its own.
-    fn entries(&self, facts: &Facts, source_interface: u32, destination_interface: u32, into: &mut Entries) {
-        *into = classify(self, facts, source_interface, destination_interface);
-    }
+    /// Finds the entries that decide: [`crate::classify::classify`]. The kernel program puts it into a function of its
+    /// own, as it does with [`World::track`], because the verifier looks at such a function once and gives it a stack
+    /// of its own.
+    fn entries(&self, facts: &Facts, source_interface: u32, destination_interface: u32, into: &mut Entries);
 
     /// Looks for the connection `case.at`, one of [`place`]: [`find`].
     fn find(&self, case: &mut Case) -> u32 {

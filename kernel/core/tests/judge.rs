@@ -11,7 +11,7 @@ use gabion_abi::facts::{
 };
 use gabion_abi::tables::entry;
 use gabion_abi::verdict::{DROP, Interface, PASS, Verdict, hook, interface, reason};
-use gabion_kernel_core::classify::{Entries, Tables};
+use gabion_kernel_core::classify::Entries;
 use gabion_kernel_core::conn::SECOND_NS;
 use gabion_kernel_core::judge::{Case, Place, Table, World, judge, lists, may_quote, retract, was_judged};
 use proptest::prelude::*;
@@ -36,15 +36,6 @@ struct Host {
     fragments: RefCell<HashMap<FragmentKey, u64>>,
     quoted: Cell<Option<ConnKey>>,
     asked: Cell<u32>,
-}
-
-impl Tables for Host {
-    fn param(&self, _: usize) -> u32 {
-        0
-    }
-    fn word(&self, _: u32) -> u64 {
-        0
-    }
 }
 
 impl World for Host {
@@ -96,8 +87,8 @@ impl World for Host {
         let word = self.allowed.borrow().get(&(facts.source, facts.destination)).copied();
         let action = word.unwrap_or(entry::DENY);
         *into = Entries {
-            egress: entry::pack(1, action & 0xff, action & !0xff),
-            ingress: entry::pack(2, action & 0xff, action & !0xff),
+            egress: entry::pack(1, action & 3, action & !3),
+            ingress: entry::pack(2, action & 3, action & !3),
         };
     }
 }

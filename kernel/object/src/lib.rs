@@ -18,8 +18,10 @@ pub mod map {
     pub const PARAMS: &str = "PARAMS";
     /// Global: number of the generation.
     pub const GENERATION: &str = "GENERATION";
-    /// Words of the tables.
-    pub const TABLES: &str = "TABLES";
+    /// Global: number of words of the tables.
+    pub const WORD_COUNT: &str = "WORD_COUNT";
+    /// Words of the tables: a section, which becomes a map with one element.
+    pub const TABLES: &str = ".rodata.tables";
     /// Interfaces by ifindex.
     pub const INTERFACES: &str = "INTERFACES";
     /// Counts by rule number and CPU.

@@ -7,7 +7,7 @@
 //! For any other target than BPF there is nothing here but an empty `main`, so that the workspace
 //! checks without the BPF toolchain.
 
-#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 
 #[cfg(target_arch = "bpf")]
 mod count;

@@ -19,12 +19,16 @@ pub static PARAMS: [u32; PARAM_COUNT] = [0; PARAM_COUNT];
 #[unsafe(no_mangle)]
 pub static GENERATION: u32 = 0;
 
-/// `BPF_F_MMAPABLE`: the loader fills the tables by writing into memory.
-const MMAPABLE: u32 = 1 << 10;
+/// Words of the tables; the first stands for all. The section becomes a map of its own with one element, as large as
+/// the tables, so that a program reads it like memory: a look-up in an array of words would go through the stack and
+/// cost the verifier a rewrite of the program each time.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".rodata.tables")]
+pub static TABLES: [u64; 1] = [0];
 
-/// Words of the tables. Size at load.
-#[map]
-pub static TABLES: Array<u64> = Array::with_max_entries(1, MMAPABLE);
+/// How many words there are; filled in like the parameters.
+#[unsafe(no_mangle)]
+pub static WORD_COUNT: u32 = 0;
 
 /// Interfaces by ifindex. Size at load.
 #[map]

@@ -1,4 +1,4 @@
-//! An ordered list → the tables that find its first match.
+//! An ordered list → groups of candidates by pairs of ends.
 //!
 //! A plain cross product of source and destination classes explodes where wide rules meet narrow
 //! ones. So a list can be split in four by the width of its two ends; each group has few distinct
@@ -6,12 +6,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use gabion_abi::tables::{GROUPS, PARAM_COUNT, RANK_NONE, direction, entry, group};
+use gabion_abi::tables::{GROUPS, RANK_NONE, group};
 
+use crate::Refused;
 use crate::intern::Interner;
 use crate::normal::{Item, Normal};
-use crate::words::Words;
-use crate::{DirectionStats, Refused};
 
 /// Classes of all three dimensions, each with the interned conditions it meets.
 pub(crate) struct Classes<'c> {
@@ -22,40 +21,60 @@ pub(crate) struct Classes<'c> {
 
 /// A group that was worked out, not laid yet.
 pub(crate) struct Built {
-    source_map: Vec<u32>,
-    destination_map: Vec<u32>,
-    service_map: Vec<u32>,
-    /// (source × destination, row), sorted; rows count from 1.
-    cells: Vec<(u64, u32)>,
-    sources: usize,
-    destinations: usize,
-    /// Ranks by service class, one row after the other.
-    rows: Vec<u32>,
-    services: usize,
+    pub source_map: Vec<u32>,
+    pub destination_map: Vec<u32>,
+    pub service_map: Vec<u32>,
+    pub sources: usize,
+    pub destinations: usize,
+    pub services: usize,
+    /// (source << 32 | destination, number of its candidates in `candidates`), sorted.
+    pub cells: Vec<(u64, u32)>,
+    /// Distinct lists of candidates: ranks, ascending, none of them covered by those before it.
+    pub candidates: Vec<Candidates>,
+    /// Ranks by service class, for the lists that are too long: one row after the other.
+    pub rows: Vec<u32>,
+}
+
+/// What the pairs of one cell ask, in this order.
+pub(crate) enum Candidates {
+    /// Ranks; whether one of them, or all together, cover every service.
+    Listed(Vec<u32>),
+    /// A row.
+    Row(u32),
 }
 
 impl Built {
-    fn dense_bytes(&self) -> usize {
-        self.sources.saturating_mul(self.destinations).saturating_mul(4)
+    fn list_bytes(&self) -> usize {
+        let listed = |candidates: &Candidates| match candidates {
+            Candidates::Listed(ranks) if ranks.len() > 1 => (ranks.len() + 1) * 4,
+            _ => 0,
+        };
+        self.candidates.iter().map(listed).sum()
     }
 
-    fn hash_bytes(&self) -> usize {
-        (self.cells.len() / 2 + 1).next_power_of_two() * 64
-    }
-
-    fn bytes(&self) -> usize {
-        self.dense_bytes().min(self.hash_bytes())
+    /// Bytes of the tables, about.
+    pub fn bytes(&self) -> usize {
+        dense_bytes(self.sources, self.destinations).min(hash_bytes(self.cells.len()))
+            + self.list_bytes()
             + self.rows.len() * 4
-            + (self.source_map.len() + self.destination_map.len()) * 4
-            + self.service_map.len() * 2
     }
+}
+
+/// Bytes of a dense array of pairs.
+pub(crate) fn dense_bytes(sources: usize, destinations: usize) -> usize {
+    sources.saturating_mul(destinations).saturating_mul(4)
+}
+
+/// Bytes of a perfect hash of pairs.
+pub(crate) fn hash_bytes(pairs: usize) -> usize {
+    pairs.saturating_mul(10) + 64
 }
 
 /// A condition that covers more classes than this is wide; tried in this order.
 const WIDTHS: [usize; 3] = [24, 96, 6];
 /// Bytes below which the first split is good enough.
 const GOOD_BYTES: usize = 32 << 20;
-/// Steps (item × destination class) that working out one group may take.
+/// Steps (item × destination class, and looks at candidates) that working out one group may take.
 const STEP_LIMIT: usize = 400_000_000;
 
 /// Works out the groups of one direction: one group when it fits into `single` bytes, else several within `budget`.
@@ -68,52 +87,6 @@ pub(crate) fn choose(
 ) -> Result<Vec<Built>, Refused> {
     // The last item matches everything: it is what remains when no group finds anything.
     Shape::new(normal, &items[..items.len() - 1], classes).choose(single, budget)
-}
-
-/// Lays one direction; its parameters start at `at`.
-pub(crate) fn lay(
-    groups: &[Built],
-    items: &[Item],
-    rule_numbers: &[u32],
-    at: usize,
-    words: &mut Words,
-    params: &mut [u32; PARAM_COUNT],
-) -> Result<DirectionStats, Refused> {
-    let entries: Vec<u64> =
-        items.iter().zip(rule_numbers).map(|(item, &rule)| entry::pack(rule, item.action, item.flags)).collect();
-    params[at + direction::ENTRIES] = words.whole(&entries, "rules")?;
-    params[at + direction::LAST_RANK] = (items.len() - 1) as u32;
-    let mut stats = DirectionStats { items: items.len(), ..DirectionStats::default() };
-    for (number, built) in groups.iter().enumerate() {
-        stats.groups += 1;
-        stats.cells += built.cells.len();
-        stats.rows += built.rows.len() / built.services.max(1);
-        stats.bytes += built.bytes();
-        lay_group(built, at + direction::GROUP + number * group::COUNT, words, params)?;
-    }
-    Ok(stats)
-}
-
-fn lay_group(built: &Built, at: usize, words: &mut Words, params: &mut [u32; PARAM_COUNT]) -> Result<(), Refused> {
-    params[at + group::SOURCE_MAP] = words.halves(&built.source_map, "group maps")?;
-    params[at + group::DESTINATION_MAP] = words.halves(&built.destination_map, "group maps")?;
-    params[at + group::SERVICE_MAP] = words.quarters(&built.service_map, "group maps")?;
-    if built.dense_bytes() <= built.hash_bytes() {
-        let mut dense = vec![0; built.sources * built.destinations];
-        for &(key, row) in &built.cells {
-            dense[(key >> 32) as usize * built.destinations + key as u32 as usize] = row;
-        }
-        params[at + group::PAIR_BASE] = words.halves(&dense, "pairs of ends")?;
-        params[at + group::PAIR_COLUMNS] = built.destinations as u32;
-    } else {
-        let hash = words.hash(&built.cells, "pairs of ends")?;
-        params[at + group::PAIR_BASE] = hash.base;
-        params[at + group::PAIR_MASK] = hash.mask;
-        params[at + group::PAIR_SEED] = hash.seed;
-    }
-    params[at + group::ROW_BASE] = words.halves(&built.rows, "rows of services")?;
-    params[at + group::ROW_COLUMNS] = built.services as u32;
-    Ok(())
 }
 
 /// Candidate rules that the pairs of one group may have together.
@@ -218,9 +191,10 @@ impl<'a> Shape<'a> {
             .filter(|(who, _)| self.everyone(**who))
             .flat_map(|(_, ranks)| ranks.iter().copied())
             .collect();
+        let mut cover = Cover::new(&to_services, services.len());
         let mut steps = 0usize;
         let mut listed = 0usize;
-        let mut lists: Interner<Vec<usize>> = Interner::default();
+        let mut lists: Interner<Vec<u32>> = Interner::default();
         let mut cells: Vec<(u64, u32)> = Vec::new();
         let mut buckets: Vec<Vec<usize>> = vec![Vec::new(); destinations.len()];
         let too_big = |what, need| Refused::TooManyBytes { what, need, limit: budget };
@@ -242,15 +216,12 @@ impl<'a> Shape<'a> {
                     touched.insert(destination);
                 }
             }
-            if steps > STEP_LIMIT {
-                return Err(Refused::TooMuchWork { what: "pairs of ends", need: steps, limit: STEP_LIMIT });
-            }
             let mut cell = |destination: usize, own: &[usize]| {
-                let list = self.candidates(own, &everywhere, &to_services, services.len());
+                let list = self.candidates(own, &everywhere, &mut cover);
                 if !list.is_empty() {
                     listed += list.len();
-                    let row = lists.intern(list) + 1;
-                    cells.push(((source as u64) << 32 | destination as u64, row));
+                    let number = lists.intern(list);
+                    cells.push(((source as u64) << 32 | destination as u64, number));
                 }
             };
             if everywhere.is_empty() {
@@ -265,6 +236,10 @@ impl<'a> Shape<'a> {
             for destination in touched {
                 buckets[destination].clear();
             }
+            if steps + cover.steps > STEP_LIMIT {
+                let need = steps + cover.steps;
+                return Err(Refused::TooMuchWork { what: "pairs of ends", need, limit: STEP_LIMIT });
+            }
             if listed > LISTED_LIMIT {
                 return Err(Refused::TooMuchWork {
                     what: "rules for one pair of ends",
@@ -276,42 +251,48 @@ impl<'a> Shape<'a> {
             if cells.len() * 4 > budget {
                 return Err(too_big("pairs of ends", cells.len() * 4));
             }
-            let row_bytes = lists.values().len() * services.len() * 4;
-            if row_bytes > budget.saturating_mul(4) {
-                return Err(too_big("rows of services", row_bytes));
-            }
         }
-        let (row_of, rows) = self.rows(&lists, &to_services, services.len());
-        for (_, row) in &mut cells {
-            *row = row_of[*row as usize - 1] + 1;
+        let mut rows = Vec::new();
+        let mut candidates = Vec::with_capacity(lists.values().len());
+        for list in lists.into_values() {
+            if list.len() <= LONGEST_LIST {
+                candidates.push(Candidates::Listed(list));
+                continue;
+            }
+            candidates.push(Candidates::Row((rows.len() / services.len()) as u32));
+            let first = rows.len();
+            rows.resize(first + services.len(), RANK_NONE);
+            if rows.len() * 4 > budget {
+                return Err(too_big("rows of services", rows.len() * 4));
+            }
+            for &rank in list.iter().rev() {
+                for &class in to_services.get(&self.items[rank as usize].what).into_iter().flatten() {
+                    rows[first + class] = rank;
+                }
+            }
         }
         let built = Built {
             source_map,
             destination_map,
             service_map,
-            cells,
             sources: sources.len(),
             destinations: destinations.len(),
-            rows,
             services: services.len(),
+            cells,
+            candidates,
+            rows,
         };
         if built.bytes() > budget {
-            return Err(too_big("pairs of ends and rows of services", built.bytes()));
+            return Err(too_big("pairs of ends and what they ask", built.bytes()));
         }
         Ok(built)
     }
 
-    /// Merges two ascending lists of ranks, less what an earlier rank already covers.
-    fn candidates(
-        &self,
-        own: &[usize],
-        everywhere: &[usize],
-        to_services: &HashMap<u32, Vec<usize>>,
-        services: usize,
-    ) -> Vec<usize> {
-        let mut merged = Vec::with_capacity(4);
+    /// Merges two ascending lists of ranks, less what earlier ranks already cover.
+    fn candidates(&self, own: &[usize], everywhere: &[usize], cover: &mut Cover<'_>) -> Vec<u32> {
+        let mut merged = Vec::new();
         let (mut i, mut j) = (0, 0);
-        let mut whats: Vec<u32> = Vec::with_capacity(4);
+        cover.clear();
         loop {
             let rank = match (own.get(i), everywhere.get(j)) {
                 (Some(&a), Some(&b)) if a < b => a,
@@ -324,38 +305,82 @@ impl<'a> Shape<'a> {
             } else {
                 j += 1
             }
-            let what = self.items[rank].what;
-            if whats.contains(&what) {
-                continue;
-            }
-            whats.push(what);
-            merged.push(rank);
-            if to_services.get(&what).is_some_and(|classes| classes.len() == services) {
-                break;
+            match cover.add(self.items[rank].what) {
+                Added::Nothing => {}
+                Added::Some => merged.push(rank as u32),
+                Added::Last => {
+                    merged.push(rank as u32);
+                    break;
+                }
             }
         }
         merged
     }
+}
 
-    /// Ranks by service class for each list of candidates; equal rows are kept once.
-    fn rows(
-        &self,
-        lists: &Interner<Vec<usize>>,
-        to_services: &HashMap<u32, Vec<usize>>,
-        services: usize,
-    ) -> (Vec<u32>, Vec<u32>) {
-        let mut distinct: Interner<Vec<u32>> = Interner::default();
-        let mut row_of = Vec::with_capacity(lists.values().len());
-        for list in lists.values() {
-            let mut row = vec![RANK_NONE; services];
-            for &rank in list.iter().rev() {
-                for &class in to_services.get(&self.items[rank].what).into_iter().flatten() {
-                    row[class] = rank as u32;
+/// Most candidates in a list; with more a row is quicker. One place is for the end.
+const LONGEST_LIST: usize = 2 * group::LIST_WORDS as usize - 1;
+
+/// What a condition adds to those before it.
+enum Added {
+    Nothing,
+    Some,
+    /// All services are covered now.
+    Last,
+}
+
+/// Which services the candidates of a pair cover so far.
+struct Cover<'s> {
+    /// Services by condition.
+    services: HashMap<u32, Box<[u64]>>,
+    covered: Vec<u64>,
+    left: usize,
+    total: usize,
+    steps: usize,
+    whole: &'s HashMap<u32, Vec<usize>>,
+}
+
+impl<'s> Cover<'s> {
+    fn new(whole: &'s HashMap<u32, Vec<usize>>, total: usize) -> Self {
+        let width = total.div_ceil(64);
+        let services = whole
+            .iter()
+            .map(|(&what, classes)| {
+                let mut bits = vec![0; width].into_boxed_slice();
+                for class in classes {
+                    bits[class / 64] |= 1 << (class % 64);
                 }
-            }
-            row_of.push(distinct.intern(row));
+                (what, bits)
+            })
+            .collect();
+        Self { services, covered: vec![0; width], left: total, total, steps: 0, whole }
+    }
+
+    fn clear(&mut self) {
+        if self.left != self.total {
+            self.covered.fill(0);
+            self.left = self.total;
         }
-        (row_of, distinct.values().concat())
+    }
+
+    fn add(&mut self, what: u32) -> Added {
+        let Some(services) = self.services.get(&what) else { return Added::Nothing };
+        if self.left == self.total && self.whole.get(&what).is_some_and(|classes| classes.len() == self.total) {
+            // The usual case needs no look at the bits.
+            return Added::Last;
+        }
+        self.steps += services.len();
+        let mut added = 0;
+        for (covered, new) in self.covered.iter_mut().zip(services) {
+            added += (new & !*covered).count_ones() as usize;
+            *covered |= new;
+        }
+        self.left -= added;
+        match (added, self.left) {
+            (0, _) => Added::Nothing,
+            (_, 0) => Added::Last,
+            _ => Added::Some,
+        }
     }
 }
 

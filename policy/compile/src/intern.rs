@@ -33,6 +33,11 @@ impl<T: Clone + Eq + Hash> Interner<T> {
         &self.values[number as usize]
     }
 
+    /// All values by number, and nothing else of it.
+    pub fn into_values(self) -> Vec<T> {
+        self.values
+    }
+
     /// All values by number.
     pub fn values(&self) -> &[T] {
         &self.values

@@ -3,13 +3,14 @@
 //! Deterministic: the same input gives byte-identical tables. The result is what
 //! [`gabion_abi::tables`] describes, plus the names that make verdicts readable. The way is
 //! `normal` (tiers, isolation and defaults become two ordered lists), `ends` and `services`
-//! (conditions become classes), `groups` (classes combine to the first match).
+//! (conditions become classes), `groups` (classes combine to candidates), `lay` (and these to tables).
 
 #![forbid(unsafe_code)]
 
 mod ends;
 mod groups;
 mod intern;
+mod lay;
 mod normal;
 mod services;
 mod term;
@@ -22,8 +23,10 @@ use gabion_policy_model::PolicySet;
 use gabion_policy_model::subject::Subject;
 use gabion_policy_model::trace::{Direction, RuleRef};
 
+use crate::groups::Built;
 use crate::intern::Interner;
-use crate::normal::Item;
+use crate::lay::Side;
+use crate::normal::{Item, Normal};
 use crate::words::Words;
 
 /// A compiled policy: all that a loader needs, and nothing of the text.
@@ -82,8 +85,8 @@ pub struct DirectionStats {
     pub groups: usize,
     /// Pairs of source and destination classes that some rule speaks of.
     pub cells: usize,
-    /// Distinct rows.
-    pub rows: usize,
+    /// Distinct lists of what such pairs ask.
+    pub lists: usize,
     /// Bytes of the groups.
     pub bytes: usize,
 }
@@ -98,6 +101,17 @@ pub struct Options {
     /// Bytes up to which a direction's list is kept in one group: one group is the quickest to look
     /// up, several need less memory when wide and narrow rules meet.
     pub single_group_bytes: usize,
+}
+
+impl Compiled {
+    /// The entries of both directions.
+    pub fn entries(&self) -> impl Iterator<Item = u64> + '_ {
+        [tables::EGRESS, tables::INGRESS].into_iter().flat_map(move |at| {
+            let first = self.params[at + tables::direction::ENTRIES] as usize;
+            let ranks = 0..=self.params[at + tables::direction::LAST_RANK] as usize;
+            ranks.filter_map(move |rank| Some((self.words.get(first + rank / 2)? >> (rank % 2 * 32)) & 0xffff_ffff))
+        })
+    }
 }
 
 impl Default for Options {
@@ -183,25 +197,28 @@ pub fn compile<S: Subject>(set: &PolicySet<S>, options: &Options) -> Result<Comp
     let service = services::lay(&normal, &mut words, &mut params)?;
     let classes =
         groups::Classes { source: &source.classes, destination: &destination.classes, service: &service.classes };
+    let mut numbers: Interner<(RuleRef, Direction)> = Interner::default();
+    let mut budget = options.table_bytes.saturating_sub(words.len() * 8);
+    let mut side = |direction, list: fn(&Normal) -> &[Item], at| {
+        let items = list(&normal);
+        let rules: Vec<u32> = items.iter().map(|item| numbers.intern((item.reference, direction))).collect();
+        let groups = groups::choose(&normal, items, &classes, options.single_group_bytes.min(budget), budget)?;
+        budget = budget.saturating_sub(groups.iter().map(Built::bytes).sum());
+        Ok::<_, Refused>(Side { items, rules, groups, at })
+    };
+    let sides = [
+        side(Direction::Egress, |normal| &normal.egress, tables::EGRESS)?,
+        side(Direction::Ingress, |normal| &normal.ingress, tables::INGRESS)?,
+    ];
+    let [egress, ingress] = lay::lay(&normal, &sides, &classes, &mut words, &mut params)?;
     let mut stats = Stats {
         source_classes: source.classes.len(),
         destination_classes: destination.classes.len(),
         service_classes: service.classes.len(),
-        ..Stats::default()
+        egress,
+        ingress,
+        bytes: 0,
     };
-    let mut numbers: Interner<(RuleRef, Direction)> = Interner::default();
-    for (direction, items, at) in
-        [(Direction::Egress, &normal.egress, tables::EGRESS), (Direction::Ingress, &normal.ingress, tables::INGRESS)]
-    {
-        let rules: Vec<u32> = items.iter().map(|item: &Item| numbers.intern((item.reference, direction))).collect();
-        let budget = options.table_bytes.saturating_sub(words.len() * 8);
-        let groups = groups::choose(&normal, items, &classes, options.single_group_bytes.min(budget), budget)?;
-        let laid = groups::lay(&groups, items, &rules, at, &mut words, &mut params)?;
-        match direction {
-            Direction::Egress => stats.egress = laid,
-            Direction::Ingress => stats.ingress = laid,
-        }
-    }
     stats.bytes = words.len() * 8;
     let rules = numbers.values().iter().map(|&(reference, direction)| rule_info(set, reference, direction)).collect();
     Ok(Compiled { params, words: words.finish(), rules, interfaces, stats })

@@ -42,7 +42,10 @@ pub(crate) fn lay(normal: &Normal, words: &mut Words, params: &mut [u32; PARAM_C
     for field in 0..FIELDS {
         let (array, partial) = field_classes(normal, field)?;
         if partial.classes.len() > 1 {
-            params[array_params[field]] = words.quarters(&array, "service fields")?;
+            let paged = [term::DETAIL, term::SOURCE_PORT, term::ETHERTYPE].contains(&field);
+            let what = "service fields";
+            let base = if paged { words.paged(&array, what)? } else { words.quarters(&array, what)? };
+            params[array_params[field]] = base;
         }
         partials.push(partial);
     }

@@ -1,6 +1,10 @@
 //! The array of words that the tables are laid into.
 
-use gabion_abi::tables::{BUCKET_SLOTS, PAIR_PRESENT, TRIE_CLASS, TRIE_FANOUT, spread};
+use std::collections::HashMap;
+
+use gabion_abi::tables::{
+    BUCKET_SLOTS, MAC_PRESENT, TRIE_CLASS, TRIE_FANOUT, page, pair_bucket, pair_slot, scramble, spread,
+};
 
 use crate::Refused;
 
@@ -9,6 +13,8 @@ use crate::Refused;
 pub(crate) struct Words {
     words: Vec<u64>,
     budget: usize,
+    /// Trie nodes by what they hold: equal ones are laid once.
+    nodes: HashMap<Box<[u32]>, u32>,
 }
 
 /// Where a static hash ended up.
@@ -19,13 +25,25 @@ pub(crate) struct Hash {
     pub seed: u32,
 }
 
+/// Where a perfect hash ended up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Perfect {
+    pub base: u32,
+    pub slots: u32,
+    pub displacements: u32,
+    pub bucket_mask: u32,
+    pub seed: u32,
+}
+
 /// Seeds that are tried before a hash is made larger.
 const SEEDS: u32 = 32;
+/// Words of a cache line. Every table begins with one, so that what lies together is read together.
+const LINE_WORDS: usize = 8;
 
 impl Words {
     /// Room for `budget` words.
     pub fn new(budget: usize) -> Self {
-        Self { words: vec![0], budget }
+        Self { words: vec![0], budget, nodes: HashMap::new() }
     }
 
     pub fn len(&self) -> usize {
@@ -37,7 +55,7 @@ impl Words {
     }
 
     fn reserve(&mut self, count: usize, what: &'static str) -> Result<u32, Refused> {
-        let base = self.words.len();
+        let base = self.words.len().next_multiple_of(LINE_WORDS);
         let need = base + count;
         if need > self.budget || u32::try_from(need).is_err() {
             return Err(Refused::TooManyBytes { what, need: need * 8, limit: self.budget * 8 });
@@ -49,11 +67,36 @@ impl Words {
     /// Lays 16-bit entries.
     pub fn quarters(&mut self, values: &[u32], what: &'static str) -> Result<u32, Refused> {
         let base = self.reserve(values.len().div_ceil(4), what)?;
+        self.set_quarters(base, values, what)?;
+        Ok(base)
+    }
+
+    fn set_quarters(&mut self, base: u32, values: &[u32], what: &'static str) -> Result<(), Refused> {
         for (i, &value) in values.iter().enumerate() {
             if value > 0xffff {
                 return Err(Refused::TooManyClasses { what, need: value as usize + 1, limit: 0x1_0000 });
             }
             self.words[base as usize + i / 4] |= u64::from(value) << (i % 4 * 16);
+        }
+        Ok(())
+    }
+
+    /// Lays 16-bit entries in pages, equal pages once.
+    pub fn paged(&mut self, values: &[u32], what: &'static str) -> Result<u32, Refused> {
+        let mut numbers: HashMap<&[u32], u32> = HashMap::new();
+        let mut pages: Vec<&[u32]> = Vec::new();
+        let mut index = Vec::new();
+        for values in values.chunks(page::ENTRIES as usize) {
+            index.push(*numbers.entry(values).or_insert_with(|| {
+                pages.push(values);
+                pages.len() as u32 - 1
+            }));
+        }
+        let first = page::index_words(values.len() as u32);
+        let base = self.reserve(first as usize + pages.len() * page::WORDS as usize, what)?;
+        self.set_quarters(base, &index, what)?;
+        for (number, values) in pages.iter().enumerate() {
+            self.set_quarters(base + first + number as u32 * page::WORDS, values, what)?;
         }
         Ok(base)
     }
@@ -74,10 +117,6 @@ impl Words {
         Ok(base)
     }
 
-    fn set_half(&mut self, base: u32, index: u32, value: u32) {
-        self.words[(base + index / 2) as usize] |= u64::from(value) << (index % 2 * 32);
-    }
-
     /// Lays a trie over breakpoints: sorted starts, the first of them 0, each with the class that
     /// begins there. `bits` is the width of the address.
     pub fn trie(&mut self, breaks: &[(u128, u32)], bits: u32) -> Result<u32, Refused> {
@@ -85,25 +124,34 @@ impl Words {
     }
 
     fn node(&mut self, breaks: &[(u128, u32)], low: u128, bits: u32) -> Result<u32, Refused> {
-        let base = self.reserve(TRIE_FANOUT as usize / 2, "address tries")?;
         let width = bits - 8;
+        let mut entries = Vec::with_capacity(TRIE_FANOUT as usize);
+        // The breakpoint in force where an entry begins, and the first behind it.
+        let mut before = 0;
         for index in 0..TRIE_FANOUT {
             let first = low + (u128::from(index) << width);
             let last = first + ((1u128 << width) - 1);
-            let after = breaks.partition_point(|&(start, _)| start <= last);
-            let before = breaks.partition_point(|&(start, _)| start <= first) - 1;
-            let entry = if after - before == 1 {
+            while breaks.get(before + 1).is_some_and(|&(start, _)| start <= first) {
+                before += 1;
+            }
+            let after = before + breaks[before..].partition_point(|&(start, _)| start <= last);
+            entries.push(if after - before == 1 {
                 breaks[before].1 | TRIE_CLASS
             } else {
                 self.node(&breaks[before..after], first, width)?
-            };
-            self.set_half(base, index, entry);
+            });
         }
+        let entries = entries.into_boxed_slice();
+        if let Some(&base) = self.nodes.get(&entries) {
+            return Ok(base);
+        }
+        let base = self.halves(&entries, "address tries")?;
+        self.nodes.insert(entries, base);
         Ok(base)
     }
 
-    /// Lays a static hash of distinct keys below 2^63 to values. Every key sits in the one bucket that
-    /// its spread names, so that a look-up reads one bucket.
+    /// Lays a static hash of distinct MACs to values. Every key sits in the one bucket that its spread names, so that
+    /// a look-up reads one bucket.
     pub fn hash(&mut self, pairs: &[(u64, u32)], what: &'static str) -> Result<Hash, Refused> {
         let slots = BUCKET_SLOTS as usize;
         // About half full on average: at that load a seed that overflows no bucket is found soon.
@@ -122,17 +170,78 @@ impl Words {
             buckets *= 2;
         }
     }
+
+    /// Lays a perfect hash of distinct keys of `key_bits` bits to payloads: a look-up reads the displacement of the
+    /// key's bucket and then the one slot where the key is, or nothing is.
+    pub fn perfect(&mut self, pairs: &[(u64, u32)], key_bits: u32, what: &'static str) -> Result<Perfect, Refused> {
+        let buckets = (pairs.len() / 3 + 1).next_power_of_two();
+        let mut slots = pairs.len() + pairs.len() / 8 + 1;
+        for seed in 0.. {
+            if self.len() + slots + buckets / 4 > self.budget || u32::try_from(slots).is_err() {
+                let need = (self.len() + slots + buckets / 4) * 8;
+                return Err(Refused::TooManyBytes { what, need, limit: self.budget * 8 });
+            }
+            if let Some((words, displacements)) = displace(pairs, key_bits, buckets, slots, seed) {
+                let displacements = self.quarters(&displacements, what)?;
+                let base = self.whole(&words, what)?;
+                let bucket_mask = buckets as u32 - 1;
+                return Ok(Perfect { base, slots: slots as u32, displacements, bucket_mask, seed });
+            }
+            slots += slots / 8 + 1;
+        }
+        Err(Refused::TooManyBytes { what, need: usize::MAX, limit: self.budget * 8 })
+    }
 }
 
 fn fill(pairs: &[(u64, u32)], buckets: usize, seed: u32) -> Option<Vec<u64>> {
     let slots = BUCKET_SLOTS as usize;
     let mut words = vec![0u64; buckets * 2 * slots];
     for &(key, value) in pairs {
-        let key = key | PAIR_PRESENT;
+        let key = key | MAC_PRESENT;
         let first = (spread(key, seed) as usize & (buckets - 1)) * 2 * slots;
         let slot = (0..slots).find(|slot| words[first + slot] == 0)?;
         words[first + slot] = key;
         words[first + slots + slot] = u64::from(value);
     }
     Some(words)
+}
+
+/// Finds a displacement for each bucket, the fullest first, so that no two keys share a slot.
+fn displace(
+    pairs: &[(u64, u32)],
+    key_bits: u32,
+    buckets: usize,
+    slots: usize,
+    seed: u32,
+) -> Option<(Vec<u64>, Vec<u32>)> {
+    let mut by_bucket: Vec<Vec<(u64, u64)>> = vec![Vec::new(); buckets];
+    for &(key, payload) in pairs {
+        let scrambled = scramble(key ^ u64::from(seed));
+        let bucket = pair_bucket(scrambled, buckets as u32 - 1) as usize;
+        by_bucket[bucket].push((scrambled, key | u64::from(payload) << key_bits));
+    }
+    let mut order: Vec<usize> = (0..buckets).filter(|&bucket| !by_bucket[bucket].is_empty()).collect();
+    order.sort_by_key(|&bucket| std::cmp::Reverse(by_bucket[bucket].len()));
+    let mut words = vec![0u64; slots];
+    let mut taken = vec![false; slots];
+    let mut displacements = vec![0; buckets];
+    let mut places = Vec::new();
+    for bucket in order {
+        let members = &by_bucket[bucket];
+        let found = (1..=0xffffu32).step_by(2).find(|&displacement| {
+            places.clear();
+            members.iter().all(|&(scrambled, _)| {
+                let slot = pair_slot(scrambled, displacement, slots as u32) as usize;
+                let free = !taken[slot] && !places.contains(&slot);
+                places.push(slot);
+                free
+            })
+        })?;
+        displacements[bucket] = found;
+        for (&slot, &(_, word)) in places.iter().zip(members) {
+            taken[slot] = true;
+            words[slot] = word;
+        }
+    }
+    Some((words, displacements))
 }

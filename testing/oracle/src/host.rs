@@ -5,9 +5,9 @@ use std::collections::{HashMap, HashSet};
 
 use gabion_abi::conn::{ConnKey, ConnValue, FragmentKey};
 use gabion_abi::event::Settings;
-use gabion_abi::facts::Address;
+use gabion_abi::facts::{Address, Facts};
 use gabion_abi::verdict::Interface;
-use gabion_kernel_core::classify::Tables;
+use gabion_kernel_core::classify::{Entries, SliceTables, classify};
 use gabion_kernel_core::judge::{Table, World};
 use gabion_policy_compile::Compiled;
 
@@ -47,17 +47,12 @@ impl<'c> Host<'c> {
     }
 }
 
-impl Tables for Host<'_> {
-    fn param(&self, index: usize) -> u32 {
-        self.compiled.params[index]
-    }
-
-    fn word(&self, index: u32) -> u64 {
-        self.compiled.words.get(index as usize).copied().unwrap_or(0)
-    }
-}
-
 impl World for Host<'_> {
+    fn entries(&self, facts: &Facts, source_interface: u32, destination_interface: u32, into: &mut Entries) {
+        let tables = SliceTables { params: &self.compiled.params, words: &self.compiled.words };
+        *into = classify(&tables, facts, source_interface, destination_interface);
+    }
+
     fn now_ns(&self) -> u64 {
         self.now_ns
     }
