@@ -112,9 +112,9 @@ fn next_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Line> {
     Ok(Line::TooLong)
 }
 
-struct Answers<'a, J> {
+struct Answers<'a, 's, J> {
     set: &'a PolicySet,
-    directory: &'a Directory<'a>,
+    directory: &'a Directory<'s>,
     judge: &'a J,
     /// What is said about a verdict; there are as many as pairs of rules that met.
     known: HashMap<Verdict, Box<[u8]>>,
@@ -143,7 +143,7 @@ struct Bad<'a> {
     line: u64,
 }
 
-impl<J: Judge> Answers<'_, J> {
+impl<J: Judge> Answers<'_, '_, J> {
     fn exit(&self) -> Exit {
         if self.bad { Exit::Input } else { Exit::Fine }
     }

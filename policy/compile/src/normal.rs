@@ -5,10 +5,11 @@
 //! that follows its tier, narrowed to what the rule matches; a `pass` that nothing follows in its
 //! tier costs nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use gabion_abi::tables::entry;
 use gabion_policy_model::PolicySet;
+use gabion_policy_model::index::Index;
 use gabion_policy_model::inventory::{Entry, NamedPort};
 use gabion_policy_model::range::RangeSet;
 use gabion_policy_model::rule::{Action, Rule, Stage};
@@ -80,6 +81,9 @@ struct Condition {
 
 struct Writer<'s, S: Subject> {
     set: &'s PolicySet<S>,
+    index: Index<'s>,
+    /// What lists of subjects were found to be.
+    known: HashMap<&'s [S], Option<Who>>,
     normal: Normal,
     items: Vec<Item>,
     direction: Direction,
@@ -110,6 +114,8 @@ pub(crate) fn flatten<S: Subject>(set: &PolicySet<S>, limit: usize) -> Result<No
     }
     let mut writer = Writer {
         set,
+        index: Index::new(&set.inventory),
+        known: HashMap::new(),
         normal,
         items: Vec::new(),
         direction: Direction::Egress,
@@ -128,7 +134,7 @@ pub(crate) fn flatten<S: Subject>(set: &PolicySet<S>, limit: usize) -> Result<No
     Ok(writer.normal)
 }
 
-impl<S: Subject> Writer<'_, S> {
+impl<'s, S: Subject> Writer<'s, S> {
     fn direction(&mut self, direction: Direction) -> Result<(), Refused> {
         self.direction = direction;
         self.tiers(0, None)
@@ -235,10 +241,9 @@ impl<S: Subject> Writer<'_, S> {
 
     fn defaults(&mut self, narrow: Option<&Narrow>) -> Result<(), Refused> {
         self.special(narrow)?;
-        let fallback = Defaults::<S>::default();
         let set = self.set;
-        let defaults = set.site.as_ref().map_or(&fallback, |site| &site.defaults);
-        for (index, of_subject) in defaults.subjects.iter().enumerate() {
+        let site = set.site.as_ref();
+        for (index, of_subject) in site.iter().flat_map(|site| &site.defaults.subjects).enumerate() {
             let action = match self.direction {
                 Direction::Ingress => of_subject.ingress,
                 Direction::Egress => of_subject.egress,
@@ -248,6 +253,8 @@ impl<S: Subject> Writer<'_, S> {
             let reference = RuleRef::SubjectDefault { index: index as u32 };
             self.decide(narrow, &who, self.ordinary.clone(), default_action(action), reference)?;
         }
+        let fallback = Defaults::<S>::default();
+        let defaults = site.map_or(&fallback, |site| &site.defaults);
         let action = match self.direction {
             Direction::Ingress => defaults.ingress,
             Direction::Egress => defaults.egress,
@@ -348,7 +355,7 @@ impl<S: Subject> Writer<'_, S> {
         (!what.is_empty()).then_some(Narrow { from, to, what })
     }
 
-    fn conditions(&mut self, subject: &S, rule: &Rule<S>) -> Vec<Condition> {
+    fn conditions(&mut self, subject: &'s S, rule: &'s Rule<S>) -> Vec<Condition> {
         let Some(selected) = self.who(Some(std::slice::from_ref(subject))) else { return Vec::new() };
         let (Some(mut from), Some(mut to)) = (self.who(rule.from.as_deref()), self.who(rule.to.as_deref())) else {
             return Vec::new();
@@ -387,11 +394,20 @@ impl<S: Subject> Writer<'_, S> {
     }
 
     /// Interns a list of subjects; none when nobody carries any of them.
-    fn who(&mut self, subjects: Option<&[S]>) -> Option<Who> {
+    fn who(&mut self, subjects: Option<&'s [S]>) -> Option<Who> {
         let Some(subjects) = subjects else { return Some(Who::new()) };
+        if let Some(known) = self.known.get(subjects) {
+            return known.clone();
+        }
+        let who = self.found(subjects);
+        self.known.insert(subjects, who.clone());
+        who
+    }
+
+    fn found(&mut self, subjects: &[S]) -> Option<Who> {
         let mut union = Union::new();
         for subject in subjects {
-            union.extend(subject.extents(&self.set.inventory));
+            union.extend(subject.extents(&self.index));
         }
         if union.iter().any(|extent| extent.any) {
             return Some(Who::new());

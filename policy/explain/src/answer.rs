@@ -104,7 +104,7 @@ const fn action_name(action: Action) -> &'static str {
 /// Explains a verdict that was given about a packet.
 #[must_use]
 pub fn explain(set: &PolicySet, directory: &Directory<'_>, packet: &Packet<'_>, verdict: &Verdict) -> Answer {
-    let comparison = Comparison::new(set, packet);
+    let comparison = Comparison::new(set, directory.index(), packet);
     let end = |direction, decision: Decision| End {
         verdict: action_name(decision.action),
         rule: decision.rule.name(set, direction),

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use gabion_abi::facts::{self, Address, Facts};
 use gabion_policy_model::PolicySet;
+use gabion_policy_model::index::Index;
 use gabion_policy_model::inventory::{DEFAULT_NAMESPACE, Entry};
 use gabion_policy_model::site::{FailsafePort, Interface};
 use gabion_policy_model::subject::{Mac, Subject};
@@ -18,6 +19,7 @@ use crate::query::{Query, QueryError, shorten};
 #[derive(Debug)]
 pub struct Directory<'s> {
     entries: &'s [Entry],
+    index: Index<'s>,
     by_full_name: HashMap<(&'s str, &'s str), usize>,
     by_name: HashMap<&'s str, Vec<usize>>,
     node_addresses: Vec<IpAddr>,
@@ -68,7 +70,20 @@ impl<'s> Directory<'s> {
         let mut node_addresses: Vec<_> = interfaces.iter().flat_map(|i| i.addresses.iter().copied()).collect();
         node_addresses.sort_unstable();
         node_addresses.dedup();
-        Self { entries, by_full_name, by_name, node_addresses, failsafe: site.map_or(&[], |s| &s.failsafe), interfaces }
+        Self {
+            entries,
+            index: Index::new(&set.inventory),
+            by_full_name,
+            by_name,
+            node_addresses,
+            failsafe: site.map_or(&[], |s| &s.failsafe),
+            interfaces,
+        }
+    }
+
+    /// The inventory.
+    pub(crate) fn index(&self) -> &Index<'s> {
+        &self.index
     }
 
     /// Whether the site lists addresses of the node at all.

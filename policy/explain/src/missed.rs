@@ -5,6 +5,7 @@
 
 use gabion_abi::facts::{self, Facts};
 use gabion_policy_model::PolicySet;
+use gabion_policy_model::index::Index;
 use gabion_policy_model::oracle::{self, service_matches};
 use gabion_policy_model::range::RangeSet;
 use gabion_policy_model::rule::Rule;
@@ -33,17 +34,18 @@ pub(crate) fn distance(missed: &[Missed]) -> usize {
 }
 
 /// What rules are compared with.
-pub(crate) struct Comparison<'a, S: Subject> {
+pub(crate) struct Comparison<'a, 'i, S: Subject> {
     pub set: &'a PolicySet<S>,
     pub packet: &'a Packet<'a>,
     pub typed: oracle::Packet<'a>,
+    pub index: &'a Index<'i>,
 }
 
-impl<'a, S: Subject> Comparison<'a, S> {
-    pub fn new(set: &'a PolicySet<S>, packet: &'a Packet<'a>) -> Self {
+impl<'a, 'i, S: Subject> Comparison<'a, 'i, S> {
+    pub fn new(set: &'a PolicySet<S>, index: &'a Index<'i>, packet: &'a Packet<'a>) -> Self {
         let typed =
             oracle::Packet::new(&set.inventory, &packet.facts, packet.source_interface, packet.destination_interface);
-        Self { set, packet, typed }
+        Self { set, packet, typed, index }
     }
 
     /// Whether a policy speaks about the end that is asked in a direction.
@@ -87,7 +89,7 @@ impl<'a, S: Subject> Comparison<'a, S> {
     /// An end as subjects look at it: only interfaces are compared with interfaces.
     fn end_as(&self, subjects: &[S], side: Direction) -> String {
         let by_interface = |subject: &S| {
-            let extents = subject.extents(&self.set.inventory);
+            let extents = subject.extents(self.index);
             let plain = Extent::default();
             !extents.is_empty()
                 && extents.iter().all(|e| *e == Extent { interfaces: e.interfaces.clone(), ..plain.clone() })
@@ -288,6 +290,7 @@ mod tests {
         for seed in 1..=400 {
             let mut rng = fastrand::Rng::with_seed(seed);
             let set = gabion_testing_oracle::policy_set(&mut rng);
+            let index = Index::new(&set.inventory);
             for _ in 0..40 {
                 let sent = gabion_testing_oracle::packet(&mut rng);
                 let packet = Packet {
@@ -298,7 +301,7 @@ mod tests {
                     place: Place::EndToEnd,
                     assumed: Vec::new(),
                 };
-                let comparison = Comparison::new(&set, &packet);
+                let comparison = Comparison::new(&set, &index, &packet);
                 let of_policies = set.policies.iter().flat_map(|p| p.ingress.iter().chain(&p.egress).flatten());
                 let of_tiers = set.cluster_policies.iter().flat_map(|p| p.ingress.iter().chain(&p.egress));
                 for rule in of_policies.chain(of_tiers) {

@@ -50,7 +50,7 @@ pub(crate) const fn direction_name(direction: Direction) -> &'static str {
 /// The rules that would have turned a decision round and came closest, nearest first, then in the
 /// order in which they are consulted.
 pub(crate) fn near_misses<S: Subject>(
-    comparison: &Comparison<'_, S>,
+    comparison: &Comparison<'_, '_, S>,
     direction: Direction,
     decision: &Decision,
 ) -> Vec<NearMiss> {

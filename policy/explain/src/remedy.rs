@@ -41,7 +41,7 @@ pub struct Remedy {
 type Set = PolicySet<AnySubject>;
 
 /// What would have turned a denial round.
-pub(crate) fn remedy(comparison: &Comparison<'_, AnySubject>, direction: Direction, decision: &Decision) -> Remedy {
+pub(crate) fn remedy(comparison: &Comparison<'_, '_, AnySubject>, direction: Direction, decision: &Decision) -> Remedy {
     let draft = Draft { comparison, direction };
     let (text, drafts) = draft.ways(decision);
     let document = drafts.into_iter().find(|document| draft.allows(document));
@@ -72,12 +72,12 @@ pub(crate) fn place(set: &Set, direction: Direction, decision: &Decision) -> Opt
     location.and_then(written)
 }
 
-struct Draft<'a> {
-    comparison: &'a Comparison<'a, AnySubject>,
+struct Draft<'a, 'i> {
+    comparison: &'a Comparison<'a, 'i, AnySubject>,
     direction: Direction,
 }
 
-impl Draft<'_> {
+impl Draft<'_, '_> {
     /// What to do, and documents that may do it, the least invasive first.
     fn ways(&self, decision: &Decision) -> (String, Vec<Set>) {
         let set = self.comparison.set;
@@ -271,11 +271,12 @@ impl Draft<'_> {
             Direction::Ingress => Direction::Egress,
             Direction::Egress => Direction::Ingress,
         };
-        let inventory = &self.comparison.set.inventory;
+        let index = self.comparison.index;
         let end = self.comparison.typed.end(side);
         let subject = self.subject(side);
+        let covered = subject.entries(index);
         let others: Vec<_> =
-            subject.entries(inventory).into_iter().filter(|entry| !entry.is(end)).map(|e| e.name.as_str()).collect();
+            index.at(&covered).filter(|entry| !entry.is(end)).map(|entry| entry.name.as_str()).collect();
         (!others.is_empty()).then(|| {
             let more = if others.len() > SHOWN { format!(" and {} more", others.len() - SHOWN) } else { String::new() };
             let shown = others.get(..SHOWN.min(others.len())).unwrap_or_default().join(", ");

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 
+use crate::index::{Index, Positions};
 use crate::inventory::{Entry, Inventory, NAMESPACE_NAME_LABEL};
 use crate::subject::{
     Any, AnySubject, Cidr, End, Extent, InterfaceName, LabelSelector, LabelTest, Labels, Mac, Namespaces,
-    ServiceAccount, SpiffeMatch, SpiffePath, Subject,
+    ServiceAccount, SpiffeMatch, SpiffePath, Subject, split_spiffe,
 };
 
 impl Entry {
@@ -46,12 +47,17 @@ impl LabelSelector {
     /// Whether labels pass all tests.
     #[must_use]
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
-        self.match_labels.iter().all(|(key, value)| labels.get(key) == Some(value))
+        self.passes(|key| labels.get(key).map(String::as_str))
+    }
+
+    fn passes<'v>(&self, value_of: impl Fn(&str) -> Option<&'v str>) -> bool {
+        let among = |values: &[String], value: &str| values.iter().any(|listed| listed == value);
+        self.match_labels.iter().all(|(key, value)| value_of(key) == Some(value))
             && self.match_expressions.iter().all(|test| match test {
-                LabelTest::In(key, values) => labels.get(key).is_some_and(|v| values.contains(v)),
-                LabelTest::NotIn(key, values) => labels.get(key).is_none_or(|v| !values.contains(v)),
-                LabelTest::Exists(key) => labels.contains_key(key),
-                LabelTest::DoesNotExist(key) => !labels.contains_key(key),
+                LabelTest::In(key, values) => value_of(key).is_some_and(|value| among(values, value)),
+                LabelTest::NotIn(key, values) => value_of(key).is_none_or(|value| !among(values, value)),
+                LabelTest::Exists(key) => value_of(key).is_some(),
+                LabelTest::DoesNotExist(key) => value_of(key).is_none(),
             })
     }
 
@@ -74,12 +80,19 @@ impl Namespaces {
         match self {
             Self::All => true,
             Self::Named(name) => name == namespace,
-            Self::Matching(selector) => {
-                let mut labels = inventory.namespaces.get(namespace).cloned().unwrap_or_default();
-                labels.insert(NAMESPACE_NAME_LABEL.to_owned(), namespace.to_owned());
-                selector.matches(&labels)
-            }
+            Self::Matching(selector) => inventory.namespace_passes(namespace, selector),
         }
+    }
+}
+
+impl Inventory {
+    /// Whether the labels of a namespace pass all tests.
+    pub(crate) fn namespace_passes(&self, namespace: &str, selector: &LabelSelector) -> bool {
+        let listed = self.namespaces.get(namespace);
+        selector.passes(|key| match key {
+            NAMESPACE_NAME_LABEL => Some(namespace),
+            key => listed?.get(key).map(String::as_str),
+        })
     }
 }
 
@@ -87,9 +100,8 @@ impl Namespaces {
 trait EntrySubject {
     fn holds(&self, entry: &Entry, inventory: &Inventory) -> bool;
 
-    fn holders<'i>(&self, inventory: &'i Inventory) -> Vec<&'i Entry> {
-        inventory.entries.iter().filter(|entry| self.holds(entry, inventory)).collect()
-    }
+    /// All whom this holds of, and perhaps others.
+    fn candidates<'x>(&self, index: &'x Index<'_>) -> Positions<'x>;
 }
 
 impl EntrySubject for Labels {
@@ -97,16 +109,8 @@ impl EntrySubject for Labels {
         self.selector.matches(&entry.labels) && self.namespaces.cover(&entry.namespace, inventory)
     }
 
-    fn holders<'i>(&self, inventory: &'i Inventory) -> Vec<&'i Entry> {
-        let mut covered = BTreeMap::new();
-        inventory
-            .entries
-            .iter()
-            .filter(|entry| {
-                *covered.entry(&entry.namespace).or_insert_with(|| self.namespaces.cover(&entry.namespace, inventory))
-                    && self.selector.matches(&entry.labels)
-            })
-            .collect()
+    fn candidates<'x>(&self, index: &'x Index<'_>) -> Positions<'x> {
+        index.labelled(&self.selector, &self.namespaces)
     }
 }
 
@@ -115,14 +119,17 @@ impl EntrySubject for ServiceAccount {
         entry.service_account.as_ref() == Some(&self.name)
             && self.namespace.as_ref().is_none_or(|namespace| *namespace == entry.namespace)
     }
+
+    fn candidates<'x>(&self, index: &'x Index<'_>) -> Positions<'x> {
+        index.with_account(self)
+    }
 }
 
 impl SpiffeMatch {
     /// Whether a SPIFFE ID is meant.
     #[must_use]
     pub fn matches(&self, id: &str) -> bool {
-        let Some(rest) = id.strip_prefix("spiffe://") else { return false };
-        let (domain, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let Some((domain, path)) = split_spiffe(id) else { return false };
         domain == self.trust_domain
             && match &self.path {
                 SpiffePath::Any => true,
@@ -138,6 +145,10 @@ impl EntrySubject for SpiffeMatch {
     fn holds(&self, entry: &Entry, _: &Inventory) -> bool {
         entry.spiffe_id.as_deref().is_some_and(|id| self.matches(id))
     }
+
+    fn candidates<'x>(&self, index: &'x Index<'_>) -> Positions<'x> {
+        index.identified(self)
+    }
 }
 
 macro_rules! subject_of_entries {
@@ -147,12 +158,12 @@ macro_rules! subject_of_entries {
                 inventory.entries.iter().any(|entry| entry.is(end) && self.holds(entry, inventory))
             }
 
-            fn extents(&self, inventory: &Inventory) -> Vec<Extent> {
-                self.holders(inventory).into_iter().map(Entry::extent).collect()
+            fn extents(&self, index: &Index<'_>) -> Vec<Extent> {
+                index.at(&self.entries(index)).map(Entry::extent).collect()
             }
 
-            fn entries<'i>(&self, inventory: &'i Inventory) -> Vec<&'i Entry> {
-                self.holders(inventory)
+            fn entries(&self, index: &Index<'_>) -> Vec<u32> {
+                index.filter(&self.candidates(index), |entry| self.holds(entry, index.inventory()))
             }
 
             fn describe(&self) -> String {
@@ -186,12 +197,12 @@ impl Subject for Any {
         true
     }
 
-    fn extents(&self, _: &Inventory) -> Vec<Extent> {
+    fn extents(&self, _: &Index<'_>) -> Vec<Extent> {
         vec![Extent { any: true, ..Extent::default() }]
     }
 
-    fn entries<'i>(&self, inventory: &'i Inventory) -> Vec<&'i Entry> {
-        inventory.entries.iter().collect()
+    fn entries(&self, index: &Index<'_>) -> Vec<u32> {
+        (0..index.inventory().entries.len() as u32).collect()
     }
 
     fn describe(&self) -> String {
@@ -206,15 +217,15 @@ impl Subject for Cidr {
         })
     }
 
-    fn extents(&self, _: &Inventory) -> Vec<Extent> {
+    fn extents(&self, _: &Index<'_>) -> Vec<Extent> {
         vec![Extent { addresses: vec![self.block], except: self.except.clone(), ..Extent::default() }]
     }
 
-    fn entries<'i>(&self, inventory: &'i Inventory) -> Vec<&'i Entry> {
-        let carries = |entry: &&Entry| {
-            entry.addresses.iter().any(|&a| self.carried_by(&End { address: Some(a), ..End::default() }, inventory))
-        };
-        inventory.entries.iter().filter(carries).collect()
+    fn entries(&self, index: &Index<'_>) -> Vec<u32> {
+        index.filter(&index.in_block(&self.block), |entry| {
+            let end = |&address| End { address: Some(address), ..End::default() };
+            entry.addresses.iter().any(|address| self.carried_by(&end(address), index.inventory()))
+        })
     }
 
     fn describe(&self) -> String {
@@ -231,12 +242,12 @@ impl Subject for Mac {
         end.mac == Some(*self)
     }
 
-    fn extents(&self, _: &Inventory) -> Vec<Extent> {
+    fn extents(&self, _: &Index<'_>) -> Vec<Extent> {
         vec![Extent { macs: vec![*self], ..Extent::default() }]
     }
 
-    fn entries<'i>(&self, inventory: &'i Inventory) -> Vec<&'i Entry> {
-        inventory.entries.iter().filter(|entry| entry.macs.contains(self)).collect()
+    fn entries(&self, index: &Index<'_>) -> Vec<u32> {
+        index.with_mac(*self).into_owned()
     }
 
     fn describe(&self) -> String {
@@ -249,12 +260,12 @@ impl Subject for InterfaceName {
         end.interface == Some(self.0.as_str())
     }
 
-    fn extents(&self, _: &Inventory) -> Vec<Extent> {
+    fn extents(&self, _: &Index<'_>) -> Vec<Extent> {
         vec![Extent { interfaces: vec![self.0.clone()], ..Extent::default() }]
     }
 
-    fn entries<'i>(&self, inventory: &'i Inventory) -> Vec<&'i Entry> {
-        inventory.entries.iter().filter(|entry| entry.interfaces.contains(&self.0)).collect()
+    fn entries(&self, index: &Index<'_>) -> Vec<u32> {
+        index.behind(&self.0).into_owned()
     }
 
     fn describe(&self) -> String {
@@ -281,12 +292,12 @@ impl Subject for AnySubject {
         delegate!(self, subject => subject.carried_by(end, inventory))
     }
 
-    fn extents(&self, inventory: &Inventory) -> Vec<Extent> {
-        delegate!(self, subject => subject.extents(inventory))
+    fn extents(&self, index: &Index<'_>) -> Vec<Extent> {
+        delegate!(self, subject => subject.extents(index))
     }
 
-    fn entries<'i>(&self, inventory: &'i Inventory) -> Vec<&'i Entry> {
-        delegate!(self, subject => subject.entries(inventory))
+    fn entries(&self, index: &Index<'_>) -> Vec<u32> {
+        delegate!(self, subject => subject.entries(index))
     }
 
     fn describe(&self) -> String {

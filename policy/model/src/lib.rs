@@ -9,6 +9,7 @@
 
 mod carry;
 pub mod finding;
+pub mod index;
 pub mod inventory;
 pub mod lint;
 pub mod oracle;

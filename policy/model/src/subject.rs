@@ -4,11 +4,13 @@
 //! Text yields [`AnySubject`].
 
 use std::collections::BTreeMap;
+use std::hash::Hash;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::inventory::{Entry, Inventory};
+use crate::index::Index;
+use crate::inventory::Inventory;
 
 /// A MAC address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -68,16 +70,16 @@ pub struct Extent {
 }
 
 /// Someone a rule can name.
-pub trait Subject: Clone + std::fmt::Debug + PartialEq {
+pub trait Subject: Clone + std::fmt::Debug + Eq + Hash {
     /// Whether this end carries the subject: the definition, one packet at a time.
     fn carried_by(&self, end: &End<'_>, inventory: &Inventory) -> bool;
 
     /// All ends that carry the subject: the same, for the compiler. Subjects with exceptions give
     /// one extent for each block, so several extents form a union.
-    fn extents(&self, inventory: &Inventory) -> Vec<Extent>;
+    fn extents(&self, index: &Index<'_>) -> Vec<Extent>;
 
-    /// Inventory entries that carry the subject, for named ports, lints and explanations.
-    fn entries<'i>(&self, inventory: &'i Inventory) -> Vec<&'i Entry>;
+    /// Positions of the inventory entries that carry the subject, ascending; for lints and explanations.
+    fn entries(&self, index: &Index<'_>) -> Vec<u32>;
 
     /// The subject as policy text writes it, on one line.
     fn describe(&self) -> String;
@@ -157,6 +159,12 @@ pub enum SpiffePath {
     Exact(String),
     /// This path and everything below it (written `spiffe://domain/a/*`): `/a` covers `/a/b`, not `/ab`.
     Prefix(String),
+}
+
+/// Trust domain and path of a SPIFFE ID; none of what is not one.
+pub(crate) fn split_spiffe(id: &str) -> Option<(&str, &str)> {
+    let rest = id.strip_prefix("spiffe://")?;
+    Some(rest.split_at(rest.find('/').unwrap_or(rest.len())))
 }
 
 /// Addresses in a block but not in its exceptions.

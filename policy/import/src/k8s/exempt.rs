@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use gabion_policy_model::PolicySet;
-use gabion_policy_model::inventory::{Entry, Inventory};
+use gabion_policy_model::index::Index;
+use gabion_policy_model::inventory::Inventory;
 use gabion_policy_model::rule::{Action, ClusterPolicy, Rule, Stage, Tier};
 use gabion_policy_model::set::Location;
 use gabion_policy_model::subject::{Any, AnySubject, Subject};
@@ -72,22 +73,20 @@ struct Selected {
 }
 
 impl Selected {
-    fn add(&mut self, inventory: &Inventory, subject: &AnySubject, direction: Direction) {
+    fn add(&mut self, index: &Index<'_>, subject: &AnySubject, direction: Direction) {
         let pods = match direction {
             Direction::Ingress => &mut self.ingress,
             Direction::Egress => &mut self.egress,
         };
-        let selected: BTreeSet<*const Entry> = subject.entries(inventory).into_iter().map(std::ptr::from_ref).collect();
-        let positions = inventory.entries.iter().enumerate();
-        pods.extend(positions.filter(|(_, entry)| selected.contains(&std::ptr::from_ref(*entry))).map(|(at, _)| at));
+        pods.extend(subject.entries(index).into_iter().map(|position| position as usize));
     }
 
     fn by_policies(set: &PolicySet) -> Self {
-        let mut selected = Self::default();
+        let (mut selected, index) = (Self::default(), Index::new(&set.inventory));
         for policy in &set.policies {
             for direction in [Direction::Ingress, Direction::Egress] {
                 if policy.rules(direction).is_some() {
-                    selected.add(&set.inventory, &policy.subject, direction);
+                    selected.add(&index, &policy.subject, direction);
                 }
             }
         }
@@ -95,11 +94,11 @@ impl Selected {
     }
 
     fn by_cluster_policies(set: &PolicySet) -> Self {
-        let mut selected = Self::default();
+        let (mut selected, index) = (Self::default(), Index::new(&set.inventory));
         for policy in &set.cluster_policies {
             for direction in [Direction::Ingress, Direction::Egress] {
                 if !policy.rules(direction).is_empty() {
-                    selected.add(&set.inventory, &policy.subject, direction);
+                    selected.add(&index, &policy.subject, direction);
                 }
             }
         }
