@@ -11,6 +11,7 @@ mod ends;
 mod groups;
 mod intern;
 mod normal;
+mod resolve;
 mod services;
 mod term;
 mod words;
