@@ -1,8 +1,8 @@
 //! Who → classes: all ends that no rule tells apart share one.
 
+use std::borrow::Cow;
 use std::collections::hash_map::Entry as Slot;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::IpAddr;
 
 use gabion_abi::tables::{PARAM_COUNT, end};
 use gabion_policy_model::subject::Extent;
@@ -10,10 +10,10 @@ use ipnet::IpNet;
 
 use crate::Refused;
 use crate::intern::Interner;
-use crate::normal::{Normal, Who};
+use crate::normal::Normal;
 use crate::words::Words;
 
-/// The classes of one side. `classes[c]` lists, sorted, the interned [`Who`]s that class `c` meets,
+/// The classes of one side. `classes[c]` lists, sorted, the interned [`crate::normal::Who`]s that class `c` meets,
 /// less those that everyone meets.
 #[derive(Debug)]
 pub(crate) struct Ends {
@@ -38,8 +38,8 @@ pub(crate) fn lay(
 ) -> Result<Ends, Refused> {
     let unions: BTreeSet<u32> = used.iter().flat_map(|&who| normal.whos.value(who).iter().copied()).collect();
     let mut addresses: Interner<Members> = Interner::default();
-    let mut v4 = sweep(normal, &unions, false, &mut addresses)?;
-    let mut v6 = sweep(normal, &unions, true, &mut addresses)?;
+    let mut v4 = sweep::<u32>(normal, &unions, &mut addresses)?;
+    let mut v6 = sweep::<u128>(normal, &unions, &mut addresses)?;
     let none = addresses.intern(Members::new());
     let off_ip = by_key(normal, &unions, |extent| extent.macs_off_ip.iter().map(|mac| mac.to_bits()).collect());
     let mut off_ip: Vec<(u64, u32)> =
@@ -59,7 +59,7 @@ pub(crate) fn lay(
         }
         for interface in std::iter::once(None).chain(interfaces.iter().map(Some)) {
             let members = interface.and_then(|name| by_interface.get(name));
-            link_table.push(links.intern(union_of(mac, members.map_or(&[], Vec::as_slice))));
+            link_table.push(links.intern(union_of(mac, members.map_or(&[], Vec::as_slice)).into_owned()));
         }
     }
 
@@ -108,17 +108,17 @@ pub(crate) fn lay(
         params[at + base + 1] = hash.mask;
         params[at + base + 2] = hash.seed;
     }
-    Ok(Ends { classes: classes.values().to_vec() })
+    Ok(Ends { classes: classes.into_values() })
 }
 
-fn union_of(a: &[u32], b: &[u32]) -> Members {
+fn union_of<'m>(a: &'m [u32], b: &[u32]) -> Cow<'m, [u32]> {
     if b.is_empty() {
-        return a.to_vec();
+        return Cow::Borrowed(a);
     }
     let mut both: Members = a.iter().chain(b).copied().collect();
     both.sort_unstable();
     both.dedup();
-    both
+    Cow::Owned(both)
 }
 
 /// Unions by key (a MAC, an interface), for the keys that some union names.
@@ -135,25 +135,63 @@ fn by_key<K: Ord>(normal: &Normal, unions: &BTreeSet<u32>, keys: impl Fn(&Extent
     map
 }
 
+/// An address as a number: IPv4 addresses are kept small, as there can be many.
+trait Number: Copy + Ord {
+    /// Lowest and highest of a block; none if it is of the other family.
+    fn range(block: &IpNet) -> Option<(Self, Self)>;
+
+    /// The next number; none after the last.
+    fn next(self) -> Option<Self>;
+
+    /// The number before, if this one is not the first.
+    fn before(self) -> Self;
+
+    fn widen(self) -> u128;
+}
+
+macro_rules! number {
+    ($number:ty, $family:path) => {
+        impl Number for $number {
+            fn range(block: &IpNet) -> Option<(Self, Self)> {
+                let $family(block) = block else { return None };
+                Some((block.network().to_bits(), block.broadcast().to_bits()))
+            }
+
+            fn next(self) -> Option<Self> {
+                self.checked_add(1)
+            }
+
+            fn before(self) -> Self {
+                self.saturating_sub(1)
+            }
+
+            fn widen(self) -> u128 {
+                self.into()
+            }
+        }
+    };
+}
+
+number!(u32, IpNet::V4);
+number!(u128, IpNet::V6);
+
 /// Breakpoints of one family: from each start on, addresses belong to that class of unions.
-fn sweep(
+fn sweep<A: Number>(
     normal: &Normal,
     unions: &BTreeSet<u32>,
-    v6: bool,
     classes: &mut Interner<Members>,
 ) -> Result<Vec<(u128, u32)>, Refused> {
-    let mut toggles: Vec<(u128, u32)> = Vec::new();
+    let mut toggles: Vec<(A, u32)> = Vec::new();
+    let mut ranges: Vec<(A, A)> = Vec::new();
     for &union in unions {
-        let mut ranges: Vec<(u128, u128)> = Vec::new();
+        ranges.clear();
         for extent in normal.unions.value(union) {
-            ranges.extend(extent_ranges(extent, v6));
+            add_ranges(extent, &mut ranges);
         }
-        for (low, high) in merged(ranges) {
+        merge(&mut ranges);
+        for &(low, high) in &ranges {
             toggles.push((low, union));
-            let top = if v6 { u128::MAX } else { u128::from(u32::MAX) };
-            if high < top {
-                toggles.push((high + 1, union));
-            }
+            toggles.extend(high.next().map(|after| (after, union)));
         }
     }
     toggles.sort_unstable();
@@ -175,7 +213,7 @@ fn sweep(
     };
     let mut breaks = vec![];
     let mut at = 0;
-    if toggles.first().is_none_or(|&(start, _)| start > 0) {
+    if toggles.first().is_none_or(|&(start, _)| start.widen() > 0) {
         breaks.push((0, class_of(&active, sum)?));
     }
     while let Some(&(start, _)) = toggles.get(at) {
@@ -188,7 +226,7 @@ fn sweep(
             }
             at += 1;
         }
-        breaks.push((start, class_of(&active, sum)?));
+        breaks.push((start.widen(), class_of(&active, sum)?));
     }
     Ok(breaks)
 }
@@ -212,82 +250,101 @@ fn scramble(union: u32) -> u128 {
     u128::from(high) << 64 | u128::from(round(high ^ u64::from(union)))
 }
 
-fn block_range(net: &IpNet) -> (u128, u128) {
-    let number = |address: IpAddr| match address {
-        IpAddr::V4(a) => u128::from(u32::from(a)),
-        IpAddr::V6(a) => u128::from(a),
+/// Adds what an extent covers in one family.
+fn add_ranges<A: Number>(extent: &Extent, to: &mut Vec<(A, A)>) {
+    if extent.except.is_empty() {
+        to.extend(extent.addresses.iter().filter_map(A::range));
+        return;
+    }
+    let ranges = |blocks: &[IpNet]| {
+        let mut ranges: Vec<(A, A)> = blocks.iter().filter_map(A::range).collect();
+        merge(&mut ranges);
+        ranges
     };
-    (number(net.network()), number(net.broadcast()))
-}
-
-fn extent_ranges(extent: &Extent, v6: bool) -> Vec<(u128, u128)> {
-    let of_family = |net: &&IpNet| matches!(net, IpNet::V6(_)) == v6;
-    let blocks = merged(extent.addresses.iter().filter(of_family).map(block_range).collect());
-    let holes = merged(extent.except.iter().filter(of_family).map(block_range).collect());
-    let mut left = Vec::new();
-    for (mut low, high) in blocks {
+    let holes = ranges(&extent.except);
+    for (mut low, high) in ranges(&extent.addresses) {
         let mut open = true;
         for &(hole_low, hole_high) in &holes {
             if hole_high < low || hole_low > high {
                 continue;
             }
             if hole_low > low {
-                left.push((low, hole_low - 1));
+                to.push((low, hole_low.before()));
             }
-            if hole_high >= high {
-                open = false;
-                break;
+            match hole_high.next().filter(|&after| after <= high) {
+                Some(after) => low = after,
+                None => {
+                    open = false;
+                    break;
+                }
             }
-            low = hole_high + 1;
         }
         if open {
-            left.push((low, high));
+            to.push((low, high));
         }
     }
-    left
 }
 
 /// Sorts and joins ranges that overlap or touch.
-fn merged(mut ranges: Vec<(u128, u128)>) -> Vec<(u128, u128)> {
+fn merge<A: Number>(ranges: &mut Vec<(A, A)>) {
     ranges.sort_unstable();
-    let mut joined: Vec<(u128, u128)> = Vec::with_capacity(ranges.len());
-    for (low, high) in ranges {
-        match joined.last_mut() {
-            Some((_, last)) if low <= last.saturating_add(1) => *last = (*last).max(high),
-            _ => joined.push((low, high)),
+    ranges.dedup_by(|(low, high), (_, last)| {
+        let joins = last.next().is_none_or(|after| *low <= after);
+        if joins {
+            *last = (*last).max(*high);
         }
-    }
-    joined
+        joins
+    });
 }
 
-/// Finds the [`Who`]s that a set of unions meets.
+/// Finds the [`crate::normal::Who`]s that a set of unions meets.
 struct Index<'n> {
     normal: &'n Normal,
-    by_union: HashMap<u32, Vec<u32>>,
+    /// Where the whos of each union start in `filed`.
+    starts: Vec<usize>,
+    /// Every who, under the one of its unions that the fewest share: what all share tells nothing.
+    filed: Vec<u32>,
 }
 
 impl<'n> Index<'n> {
     fn new(normal: &'n Normal, used: &BTreeSet<u32>) -> Self {
-        let mut by_union: HashMap<u32, Vec<u32>> = HashMap::new();
+        let mut sharing = vec![0usize; normal.unions.values().len()];
         for &who in used {
-            for &union in normal.whos.value(who) {
-                by_union.entry(union).or_default().push(who);
-            }
+            normal.whos.value(who).iter().for_each(|&union| sharing[union as usize] += 1);
         }
-        Self { normal, by_union }
+        let mut pairs: Vec<(u32, u32)> = used
+            .iter()
+            .filter_map(|&who| {
+                let rarest = normal.whos.value(who).iter().min_by_key(|&&union| sharing[union as usize])?;
+                Some((*rarest, who))
+            })
+            .collect();
+        pairs.sort_unstable();
+        let mut starts = Vec::with_capacity(sharing.len() + 1);
+        let mut at = 0;
+        for union in 0..=sharing.len() as u32 {
+            while pairs.get(at).is_some_and(|&(filed, _)| filed < union) {
+                at += 1;
+            }
+            starts.push(at);
+        }
+        Self { normal, starts, filed: pairs.into_iter().map(|(_, who)| who).collect() }
     }
 
+    /// `members` are sorted, and so is what they meet.
     fn met(&self, members: &[u32]) -> Vec<u32> {
-        let mut seen: Vec<u32> =
-            members.iter().filter_map(|union| self.by_union.get(union)).flatten().copied().collect();
-        seen.sort_unstable();
-        let mut met = Vec::new();
-        for run in seen.chunk_by(|a, b| a == b) {
-            let who: &Who = self.normal.whos.value(run[0]);
-            if run.len() == who.len() {
-                met.push(run[0]);
-            }
-        }
+        let candidates = members.iter().flat_map(|&union| {
+            let union = union as usize;
+            &self.filed[self.starts[union]..self.starts[union + 1]]
+        });
+        let mut met: Vec<u32> = candidates
+            .copied()
+            .filter(|&who| match self.normal.whos.value(who)[..] {
+                [_] => true,
+                ref unions => unions.iter().all(|union| members.binary_search(union).is_ok()),
+            })
+            .collect();
+        met.sort_unstable();
         met
     }
 }

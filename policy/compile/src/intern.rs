@@ -1,30 +1,35 @@
 //! Numbers for equal values, in order of first appearance.
 
-use std::collections::HashMap;
-use std::hash::Hash;
+use std::hash::{BuildHasher, Hash};
+
+use hashbrown::{DefaultHashBuilder, HashTable};
 
 /// Gives equal values equal numbers.
 #[derive(Debug)]
 pub(crate) struct Interner<T> {
-    numbers: HashMap<T, u32>,
+    /// Numbers by the hash of their value, so that each value is kept once.
+    numbers: HashTable<u32>,
     values: Vec<T>,
+    hasher: DefaultHashBuilder,
 }
 
 impl<T> Default for Interner<T> {
     fn default() -> Self {
-        Self { numbers: HashMap::new(), values: Vec::new() }
+        Self { numbers: HashTable::new(), values: Vec::new(), hasher: DefaultHashBuilder::default() }
     }
 }
 
-impl<T: Clone + Eq + Hash> Interner<T> {
+impl<T: Eq + Hash> Interner<T> {
     /// The number of a value.
     pub fn intern(&mut self, value: T) -> u32 {
-        if let Some(&number) = self.numbers.get(&value) {
+        let Self { numbers, values, hasher } = self;
+        let hash = hasher.hash_one(&value);
+        if let Some(&number) = numbers.find(hash, |&number| values[number as usize] == value) {
             return number;
         }
-        let number = self.values.len() as u32;
-        self.values.push(value.clone());
-        self.numbers.insert(value, number);
+        let number = values.len() as u32;
+        values.push(value);
+        numbers.insert_unique(hash, number, |&number| hasher.hash_one(&values[number as usize]));
         number
     }
 
@@ -33,7 +38,7 @@ impl<T: Clone + Eq + Hash> Interner<T> {
         &self.values[number as usize]
     }
 
-    /// All values by number, and nothing else of it.
+    /// All values by number, for good.
     pub fn into_values(self) -> Vec<T> {
         self.values
     }

@@ -12,6 +12,7 @@ mod groups;
 mod intern;
 mod lay;
 mod normal;
+mod resolve;
 mod services;
 mod term;
 mod words;

@@ -5,21 +5,18 @@
 //! that follows its tier, narrowed to what the rule matches; a `pass` that nothing follows in its
 //! tier costs nothing.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-
 use gabion_abi::tables::entry;
 use gabion_policy_model::PolicySet;
-use gabion_policy_model::index::Index;
-use gabion_policy_model::inventory::{Entry, NamedPort};
-use gabion_policy_model::range::RangeSet;
 use gabion_policy_model::rule::{Action, Rule, Stage};
-use gabion_policy_model::service::{PortMatch, Service};
+use gabion_policy_model::service::Service;
 use gabion_policy_model::site::{DefaultAction, Defaults};
 use gabion_policy_model::subject::{Extent, Subject};
 use gabion_policy_model::trace::{Direction, RuleRef};
+use hashbrown::HashMap;
 
 use crate::Refused;
 use crate::intern::Interner;
+use crate::resolve::{Meaning, Resolver};
 use crate::term::{self, Term};
 
 /// A union of extents, normalised; `None` in `parts` would be everything and is never interned.
@@ -81,14 +78,12 @@ struct Condition {
 
 struct Writer<'s, S: Subject> {
     set: &'s PolicySet<S>,
-    index: Index<'s>,
-    /// What lists of subjects were found to be.
-    known: HashMap<&'s [S], Option<Who>>,
+    resolver: Resolver<'s, S>,
+    /// Terms that say two terms at once; none when no packet meets both.
+    narrowed: HashMap<(u32, u32), Option<u32>>,
     normal: Normal,
     items: Vec<Item>,
     direction: Direction,
-    /// Destination entries by port name.
-    named: BTreeMap<&'s str, Vec<(&'s NamedPort, &'s Entry)>>,
     limit: usize,
     /// Tiers that a `pass` has led to and that are not written out yet.
     depth: usize,
@@ -106,20 +101,13 @@ pub(crate) fn flatten<S: Subject>(set: &PolicySet<S>, limit: usize) -> Result<No
     let link_control = all(term::link_control());
     let unparsed = all(vec![term::unparsed()]);
     let everything = all(vec![Term::default()]);
-    let mut named: BTreeMap<&str, Vec<(&NamedPort, &Entry)>> = BTreeMap::new();
-    for entry in &set.inventory.entries {
-        for port in &entry.ports {
-            named.entry(&port.name).or_default().push((port, entry));
-        }
-    }
     let mut writer = Writer {
         set,
-        index: Index::new(&set.inventory),
-        known: HashMap::new(),
+        resolver: Resolver::new(&set.inventory),
+        narrowed: HashMap::new(),
         normal,
         items: Vec::new(),
         direction: Direction::Egress,
-        named,
         limit,
         depth: 0,
         ordinary,
@@ -180,7 +168,7 @@ impl<'s, S: Subject> Writer<'s, S> {
                 Direction::Egress => &policy.egress[r],
             };
             let reference = RuleRef::Cluster { policy: p as u32, rule: r as u32 };
-            let conditions = self.conditions(&policy.subject, rule);
+            let conditions = self.conditions(&policy.subject, rule)?;
             if rule.action != Action::Pass {
                 for condition in conditions {
                     self.push(narrow, condition, rule, reference)?;
@@ -217,7 +205,7 @@ impl<'s, S: Subject> Writer<'s, S> {
                 for (r, rule) in rules.iter().flatten().enumerate() {
                     if rule.action == action {
                         let reference = RuleRef::Policy { policy: p as u32, rule: r as u32 };
-                        for condition in self.conditions(&policy.subject, rule) {
+                        for condition in self.conditions(&policy.subject, rule)? {
                             self.push(narrow, condition, rule, reference)?;
                         }
                     }
@@ -232,7 +220,7 @@ impl<'s, S: Subject> Writer<'s, S> {
             if !speaks {
                 continue;
             }
-            let Some(selected) = self.who(Some(std::slice::from_ref(&policy.subject))) else { continue };
+            let Some(selected) = self.who(Some(std::slice::from_ref(&policy.subject)))? else { continue };
             let reference = RuleRef::Isolation { policy: p as u32 };
             self.decide(narrow, &selected, self.ordinary.clone(), entry::DENY, reference)?;
         }
@@ -249,7 +237,7 @@ impl<'s, S: Subject> Writer<'s, S> {
                 Direction::Egress => of_subject.egress,
             };
             let Some(action) = action else { continue };
-            let Some(who) = self.who(Some(std::slice::from_ref(&of_subject.subject))) else { continue };
+            let Some(who) = self.who(Some(std::slice::from_ref(&of_subject.subject)))? else { continue };
             let reference = RuleRef::SubjectDefault { index: index as u32 };
             self.decide(narrow, &who, self.ordinary.clone(), default_action(action), reference)?;
         }
@@ -335,16 +323,18 @@ impl<'s, S: Subject> Writer<'s, S> {
         if let Some(outer) = narrow {
             from.extend(&outer.from);
             to.extend(&outer.to);
-            let mut both = BTreeSet::new();
-            for &a in &what {
-                for &b in &outer.what {
-                    let (a, b) = (self.normal.terms.value(a).clone(), self.normal.terms.value(b));
-                    if let Some(term) = a.intersection(b) {
-                        both.insert(self.normal.terms.intern(term));
-                    }
-                }
-            }
-            what = both.into_iter().collect();
+            let terms = &mut self.normal.terms;
+            let mut both = |a: u32, b: u32| {
+                *self.narrowed.entry((a, b)).or_insert_with(|| {
+                    let term = terms.value(a).clone().intersection(terms.value(b));
+                    term.map(|term| terms.intern(term))
+                })
+            };
+            what = what
+                .iter()
+                .flat_map(|&a| outer.what.iter().map(move |&b| (a, b)))
+                .filter_map(|(a, b)| both(a, b))
+                .collect();
         }
         for who in [&mut from, &mut to] {
             who.sort_unstable();
@@ -355,65 +345,39 @@ impl<'s, S: Subject> Writer<'s, S> {
         (!what.is_empty()).then_some(Narrow { from, to, what })
     }
 
-    fn conditions(&mut self, subject: &'s S, rule: &'s Rule<S>) -> Vec<Condition> {
-        let Some(selected) = self.who(Some(std::slice::from_ref(subject))) else { return Vec::new() };
-        let (Some(mut from), Some(mut to)) = (self.who(rule.from.as_deref()), self.who(rule.to.as_deref())) else {
-            return Vec::new();
+    fn conditions(&mut self, subject: &'s S, rule: &'s Rule<S>) -> Result<Vec<Condition>, Refused> {
+        let Some(selected) = self.who(Some(std::slice::from_ref(subject)))? else { return Ok(Vec::new()) };
+        let (Some(mut from), Some(mut to)) = (self.who(rule.from.as_deref())?, self.who(rule.to.as_deref())?) else {
+            return Ok(Vec::new());
         };
         match self.direction {
             Direction::Ingress => to.extend(selected),
             Direction::Egress => from.extend(selected),
         }
         let mut conditions = Vec::new();
-        let mut plain = BTreeSet::new();
+        let mut plain = What::new();
         if rule.services.is_empty() {
-            plain.extend(self.ordinary.iter().copied());
+            plain.extend(&self.ordinary);
         }
         for service in &rule.services {
-            let Some(PortMatch::Named(name)) = &service.ports else {
-                plain.extend(term::of_service(service, None).map(|t| self.normal.terms.intern(t)));
-                continue;
-            };
-            let mut by_number: BTreeMap<(u8, u16), Union> = BTreeMap::new();
-            for (port, entry) in self.named.get(name.as_str()).into_iter().flatten() {
-                by_number.entry((port.protocol, port.port)).or_default().push(entry.extent());
-            }
-            for ((protocol, port), union) in by_number {
-                let number = RangeSet::from_range(u32::from(port)..=u32::from(port));
-                let term = term::of_service(service, Some((protocol, number)));
-                let what: What = term.into_iter().map(|t| self.normal.terms.intern(t)).collect();
-                let mut to = to.clone();
-                to.push(self.normal.unions.intern(normalise(union)));
-                conditions.push(Condition { from: from.clone(), to, what });
+            match self.resolver.service(service, &mut self.normal)? {
+                Meaning::Plain(term) => plain.extend(term),
+                Meaning::Named(destinations) => {
+                    conditions.extend(destinations.iter().map(|(union, what)| {
+                        let to = to.iter().copied().chain([*union]).collect();
+                        Condition { from: from.clone(), to, what: what.clone() }
+                    }));
+                }
             }
         }
         if !plain.is_empty() {
-            conditions.push(Condition { from, to, what: plain.into_iter().collect() });
+            conditions.push(Condition { from, to, what: plain });
         }
-        conditions
+        Ok(conditions)
     }
 
-    /// Interns a list of subjects; none when nobody carries any of them.
-    fn who(&mut self, subjects: Option<&'s [S]>) -> Option<Who> {
-        let Some(subjects) = subjects else { return Some(Who::new()) };
-        if let Some(known) = self.known.get(subjects) {
-            return known.clone();
-        }
-        let who = self.found(subjects);
-        self.known.insert(subjects, who.clone());
-        who
-    }
-
-    fn found(&mut self, subjects: &[S]) -> Option<Who> {
-        let mut union = Union::new();
-        for subject in subjects {
-            union.extend(subject.extents(&self.index));
-        }
-        if union.iter().any(|extent| extent.any) {
-            return Some(Who::new());
-        }
-        let union = normalise(union);
-        (!union.is_empty()).then(|| vec![self.normal.unions.intern(union)])
+    fn who(&mut self, subjects: Option<&'s [S]>) -> Result<Option<Who>, Refused> {
+        self.resolver.who(subjects, &mut self.normal)
     }
 }
 
@@ -422,37 +386,4 @@ fn default_action(action: DefaultAction) -> u64 {
         DefaultAction::Allow => entry::ALLOW,
         DefaultAction::Deny => entry::DENY,
     }
-}
-
-/// Merges the extents without exceptions into one, so that equal unions intern alike.
-fn normalise(union: Union) -> Union {
-    let mut merged = Extent::default();
-    let mut others = Vec::new();
-    for extent in union {
-        merged.macs.extend(extent.macs);
-        merged.macs_off_ip.extend(extent.macs_off_ip);
-        merged.interfaces.extend(extent.interfaces);
-        if extent.except.is_empty() {
-            merged.addresses.extend(extent.addresses);
-        } else if !extent.addresses.is_empty() {
-            let Extent { mut addresses, mut except, .. } = extent;
-            addresses.sort_unstable();
-            except.sort_unstable();
-            others.push(Extent { addresses, except, ..Extent::default() });
-        }
-    }
-    merged.addresses.sort_unstable();
-    merged.addresses.dedup();
-    merged.macs.sort_unstable();
-    merged.macs.dedup();
-    merged.macs_off_ip.sort_unstable();
-    merged.macs_off_ip.dedup();
-    merged.interfaces.sort_unstable();
-    merged.interfaces.dedup();
-    if merged != Extent::default() {
-        others.push(merged);
-    }
-    others.sort_by(|a, b| (&a.addresses, &a.except).cmp(&(&b.addresses, &b.except)));
-    others.dedup();
-    others
 }

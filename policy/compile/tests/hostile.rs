@@ -1,13 +1,17 @@
 //! Policies made to explode are refused with need and limit, or fit.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
 use gabion_policy_compile::{Options, Refused, compile};
 use gabion_policy_model::PolicySet;
+use gabion_policy_model::inventory::{DEFAULT_NAMESPACE, Entry, Inventory};
 use gabion_policy_model::range::RangeSet;
 use gabion_policy_model::rule::{Action, ClusterPolicy, Rule, Stage, Tier};
 use gabion_policy_model::service::{PortMatch, Service};
 use gabion_policy_model::set::Location;
-use gabion_policy_model::subject::{Any, AnySubject, Cidr};
+use gabion_policy_model::subject::{Any, AnySubject, Cidr, LabelSelector, LabelTest, Labels, Namespaces};
 use ipnet::{IpNet, Ipv4Net};
 
 fn rule(number: usize, action: Action) -> Rule {
@@ -78,6 +82,32 @@ fn blocks_that_overlap_everywhere_are_refused() {
     });
     let refused = compile(&set(vec![tier(0, rules.collect())]), &Options::default()).unwrap_err();
     assert!(matches!(refused, Refused::TooMuchWork { what: "overlapping subjects", .. }), "{refused}");
+}
+
+#[test]
+fn subjects_that_are_each_nearly_everyone_are_refused() {
+    let entries = (0..200u32).map(|number| Entry {
+        name: format!("entry-{number}"),
+        namespace: DEFAULT_NAMESPACE.to_owned(),
+        labels: BTreeMap::from([("app".to_owned(), number.to_string())]),
+        service_account: None,
+        spiffe_id: None,
+        addresses: (0..1_000).map(|host| IpAddr::V4((number << 16 | host).into())).collect(),
+        macs: Vec::new(),
+        interfaces: Vec::new(),
+        ports: Vec::new(),
+        location: Location::default(),
+    });
+    let rules = (0..200).map(|number| {
+        let match_expressions = vec![LabelTest::NotIn("app".to_owned(), vec![number.to_string()])];
+        let selector = LabelSelector { match_labels: BTreeMap::new(), match_expressions };
+        let others = AnySubject::Labels(Labels { selector, namespaces: Namespaces::All });
+        Rule { from: Some(vec![others]), ..rule(number, Action::Deny) }
+    });
+    let inventory = Inventory { entries: entries.collect(), namespaces: BTreeMap::new() };
+    let set = PolicySet { inventory, ..set(vec![tier(0, rules.collect())]) };
+    let refused = compile(&set, &Options::default()).unwrap_err();
+    assert!(matches!(refused, Refused::TooMuchWork { what: "subjects", .. }), "{refused}");
 }
 
 #[test]

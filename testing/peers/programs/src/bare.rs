@@ -47,9 +47,11 @@ pub fn peer_marked(context: XdpContext) -> u32 {
 /// Reads the five-tuple, keeps it and drops.
 #[xdp(frags)]
 pub fn peer_parse(context: XdpContext) -> u32 {
-    let (Some(tuple), Some(place)) = (frame::tuple(&context), TUPLE.get_ptr_mut(0)) else { return XDP_ABORTED };
+    let Some(place) = TUPLE.get_ptr_mut(0) else { return XDP_ABORTED };
     // SAFETY: this CPU's own element.
-    unsafe { *place = tuple };
+    if !frame::tuple(&context, unsafe { &mut *place }) {
+        return XDP_ABORTED;
+    }
     XDP_DROP
 }
 

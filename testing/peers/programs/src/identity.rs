@@ -38,7 +38,10 @@ fn trie_allows(tuple: &Tuple) -> Option<()> {
 /// A trie from addresses to identities, and one from identities, protocol and port to a verdict.
 #[xdp(frags)]
 pub fn peer_tries(context: XdpContext) -> u32 {
-    let Some(tuple) = frame::tuple(&context) else { return XDP_ABORTED };
+    let mut tuple = Tuple::default();
+    if !frame::tuple(&context, &mut tuple) {
+        return XDP_ABORTED;
+    }
     if trie_allows(&tuple).is_some() { XDP_PASS } else { XDP_DROP }
 }
 
@@ -54,6 +57,9 @@ fn pair_allows(tuple: &Tuple) -> bool {
 /// A hash of the pair of addresses, to a short list of services.
 #[xdp(frags)]
 pub fn peer_pairs(context: XdpContext) -> u32 {
-    let Some(tuple) = frame::tuple(&context) else { return XDP_ABORTED };
+    let mut tuple = Tuple::default();
+    if !frame::tuple(&context, &mut tuple) {
+        return XDP_ABORTED;
+    }
     if pair_allows(&tuple) { XDP_PASS } else { XDP_DROP }
 }
