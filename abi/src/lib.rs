@@ -10,10 +10,11 @@
 pub mod conn;
 pub mod event;
 pub mod facts;
+pub mod local;
 pub mod tables;
 pub mod verdict;
 
 /// Contract of the pinned state that outlives a generation ([`conn`] keys and values, [`event`]
 /// records, interface flags, and which maps there are). Raised whenever one of those changes; an agent that
 /// finds another number pinned refuses to adopt it.
-pub const STATE_CONTRACT: u32 = 3;
+pub const STATE_CONTRACT: u32 = 4;

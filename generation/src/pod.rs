@@ -3,6 +3,7 @@
 use gabion_abi::conn::{ConnKey, ConnValue};
 use gabion_abi::event::Settings;
 use gabion_abi::facts::Address;
+use gabion_abi::local::LocalFilter;
 use gabion_abi::verdict::{Count, Interface};
 
 /// A record that goes into a map, or comes out of one.
@@ -29,5 +30,7 @@ unsafe impl aya::Pod for Record<Settings> {}
 unsafe impl aya::Pod for Record<ConnKey> {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Record<ConnValue> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Record<LocalFilter> {}
 // SAFETY: five 32-bit integers, no padding.
 unsafe impl aya::Pod for LocalKey {}

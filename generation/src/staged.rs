@@ -65,6 +65,7 @@ impl Staged {
             (map::PARAMS, &params[..]),
             (map::WORD_COUNT, &needs.words.to_ne_bytes()[..]),
             (map::GENERATION, &number.to_ne_bytes()[..]),
+            (map::SEED, &random()?[..]),
         ];
         let loading = Loading::new(programs.object().clone(), &globals, &wanted)?;
         fill(loading.map(map::TABLES)?, &compiled.words)?;
@@ -183,6 +184,13 @@ impl Drop for Staged {
             let _ = folder::remove(&path);
         }
     }
+}
+
+/// A secret that nobody who sends packets can know.
+fn random() -> Result<[u8; 8], Error> {
+    let mut bytes = [0; 8];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).doing("ask for random bytes")?;
+    Ok(bytes)
 }
 
 /// Writes the words into the map's memory: one copy instead of a system call for each.

@@ -7,6 +7,7 @@ use gabion_abi::STATE_CONTRACT;
 use gabion_abi::conn::{ConnKey, ConnValue};
 use gabion_abi::event::{Event, Settings};
 use gabion_abi::facts::Address;
+use gabion_abi::local::LocalFilter;
 use gabion_abi::verdict::Count;
 use gabion_kernel_object::map;
 
@@ -76,6 +77,12 @@ impl State {
     /// Replaces the node's addresses. New ones are added before old ones go.
     pub(crate) fn set_local(&self, addresses: &[(u8, Address)]) -> Result<(), Error> {
         let mut map: HashMap<_, LocalKey, u8> = self.map(map::LOCAL)?;
+        let mut filter: Array<_, Record<LocalFilter>> = self.map(map::LOCAL_FILTER)?;
+        // First whom the short way must not decide about, then how the long one does; and the other way round at the
+        // end. Until then the filter holds both lists.
+        let known: Vec<(u8, Address)> =
+            map.keys().filter_map(Result::ok).map(|key| (key.family as u8, key.address)).collect();
+        filter.set(0, Record(LocalFilter::of(addresses.iter().chain(&known))), 0).doing("filter the node's addresses")?;
         let wanted: Vec<LocalKey> = addresses
             .iter()
             .map(|(family, address)| LocalKey { address: *address, family: u32::from(*family) })
@@ -87,7 +94,7 @@ impl State {
         for key in stale {
             map.remove(&key).doing("remove an address of the node")?;
         }
-        Ok(())
+        filter.set(0, Record(LocalFilter::of(addresses)), 0).doing("filter the node's addresses")
     }
 
     /// Sums over CPUs, by action × reason.

@@ -159,8 +159,10 @@ pub struct Case {
     pub quoted: u8,
     /// Who sent the packet of the connection that is looked at, one of [`sender`].
     pub sender: u8,
+    /// 1 when the connection that was looked for was found, or opened.
+    pub known: u8,
     /// Explicit padding.
-    pub padding: [u8; 3],
+    pub padding: [u8; 2],
     /// `CLOCK_BOOTTIME` when the connection was looked at.
     pub now_ns: u64,
     /// Length of the packet in bytes as the hook saw it.
@@ -189,7 +191,8 @@ impl Case {
             renewal: renewal::UNKNOWN,
             quoted: 0,
             sender: sender::INITIATOR,
-            padding: [0; 3],
+            known: 0,
+            padding: [0; 2],
             now_ns: 0,
             length: 0,
             unused: 0,
@@ -200,15 +203,15 @@ impl Case {
 
 /// What policy says, before state is asked.
 #[derive(Clone, Copy)]
-struct Answer {
-    verdict: Verdict,
-    denied: bool,
-    stateless: bool,
+pub(crate) struct Answer {
+    pub verdict: Verdict,
+    pub denied: bool,
+    pub stateless: bool,
 }
 
 /// Without a branch: the verifier would follow each way through the many yes and no of two ends.
 #[inline(always)]
-fn weigh(entries: &Entries, ends: u8) -> Answer {
+pub(crate) fn weigh(entries: &Entries, ends: u8) -> Answer {
     const _: () = assert!(asked::EGRESS == 1 && asked::INGRESS == 2 && entry::DENY == 1 && entry::AUDIT == 2);
     const _: () = assert!(PASS == 0 && DROP == 1 && reason::RULE == 0 && direction::EGRESS == 0 && NO_RULE == u32::MAX);
     let ends = ends as u64;
@@ -363,6 +366,7 @@ pub fn judge<W: World>(world: &W, case: &mut Case) {
     case.verdict = answer.verdict;
     case.task = question(world, case, answer.denied, answer.stateless);
     let known = case.task != task::NONE && look(world, case);
+    case.known = known as u8;
     if case.verdict.action == DROP {
         if known {
             pardon(case, if case.task == task::RELATED { reason::RELATED } else { reason::REPLY });

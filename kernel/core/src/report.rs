@@ -18,7 +18,37 @@ pub struct Bucket {
     pub filled_ns: u64,
     /// Allowed packets since the last one that was sampled.
     pub skipped: u64,
+    /// Time up to which it need not be asked again, by the clock of [`crate::short::Memory::about_ns`].
+    pub dry_until_ns: u64,
 }
+
+/// How long an empty bucket is left alone: a few times what that clock is late.
+const DRY_NS: u64 = 4 << 20;
+
+/// Leaves an empty bucket alone for a moment, so that a flood of what is not reported any more need not ask for the
+/// time. Not one whose burst would fill within that moment: it would give less than its rate.
+#[inline(always)]
+pub fn rest(bucket: &mut Bucket, rate: u32, burst: u32, about_ns: u64) {
+    if rate as u64 <= burst as u64 * (1_000_000_000 / (2 * DRY_NS)) {
+        bucket.dry_until_ns = about_ns + DRY_NS;
+    }
+}
+
+/// Whether nothing is to be reported of a verdict, so that it can be left to counters. What is suppressed then, one of
+/// [`suppressed`], or [`suppressed::COUNT`] when nothing is; or [`ASK`].
+#[inline(always)]
+pub fn hush(settings: &Settings, verdict: &Verdict, bucket: &Bucket, about_ns: impl Fn() -> u64) -> u32 {
+    if is_denial(verdict) {
+        if bucket.dry_until_ns != 0 && about_ns() < bucket.dry_until_ns { suppressed::RATE_DENIED } else { ASK }
+    } else if settings.allowed_sample == 0 && (verdict.log == 0 || verdict.reason != reason::RULE) {
+        suppressed::COUNT
+    } else {
+        ASK
+    }
+}
+
+/// [`hush`] cannot tell: [`report`] decides.
+pub const ASK: u32 = u32::MAX;
 
 /// What becomes of a verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

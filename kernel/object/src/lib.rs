@@ -20,6 +20,8 @@ pub mod map {
     pub const GENERATION: &str = "GENERATION";
     /// Global: number of words of the tables.
     pub const WORD_COUNT: &str = "WORD_COUNT";
+    /// Global: what the notes of flows are hashed under.
+    pub const SEED: &str = "SEED";
     /// Words of the tables: a section, which becomes a map with one element.
     pub const TABLES: &str = ".rodata.tables";
     /// Interfaces by ifindex.
@@ -34,6 +36,8 @@ pub mod map {
     pub const SETTINGS: &str = "SETTINGS";
     /// The node's addresses.
     pub const LOCAL: &str = "LOCAL";
+    /// Which addresses may be the node's.
+    pub const LOCAL_FILTER: &str = "LOCAL_FILTER";
     /// Connections that were answered, of protocols that open and close them.
     pub const ESTABLISHED: &str = "ESTABLISHED";
     /// Connections that were answered, of all other protocols.
@@ -46,8 +50,8 @@ pub mod map {
     pub const EVENTS: &str = "EVENTS";
 
     /// Maps that outlive a generation.
-    pub const STATE: [&str; 9] =
-        [ESTABLISHED, DATAGRAMS, OPENING, FRAGMENTS, SETTINGS, LOCAL, EVENTS, REASON_COUNTS, SUPPRESSED];
+    pub const STATE: [&str; 10] =
+        [ESTABLISHED, DATAGRAMS, OPENING, FRAGMENTS, SETTINGS, LOCAL, LOCAL_FILTER, EVENTS, REASON_COUNTS, SUPPRESSED];
 }
 
 /// No object was embedded.

@@ -2,12 +2,12 @@
 
 use aya_ebpf::maps::PerCpuArray;
 use gabion_abi::event::{Event, suppressed};
-use gabion_abi::verdict::{Count, NO_RULE, hook, reason};
+use gabion_abi::verdict::{Count, NO_RULE, Verdict, hook, reason};
 use gabion_kernel_core::judge::{Case, World, counted_rules};
-use gabion_kernel_core::report::{Report, bucket_of, report, take};
+use gabion_kernel_core::report::{ASK, Report, bucket_of, hush, report, rest, take};
 
 use crate::maps;
-use crate::world::Maps;
+use crate::world::{Maps, about_ns};
 
 #[inline(always)]
 fn add(counts: &PerCpuArray<Count>, index: u32, bytes: u64) {
@@ -40,10 +40,26 @@ pub extern "C" fn gabion_count(case: *const Case) -> u32 {
     1
 }
 
+/// Counts a verdict that nobody is told of. False, and nothing is counted, when somebody might be.
 #[inline(always)]
-fn count(case: &Case) {
-    let length = case.length;
-    let verdict = &case.verdict;
+pub fn count_silently(verdict: &Verdict, length: u32) -> bool {
+    let (Some(settings), Some(bucket)) = (maps::SETTINGS.get(0), maps::BUCKETS.get_ptr(bucket_of(verdict))) else {
+        return false;
+    };
+    // SAFETY: this CPU's own element, as in `add`.
+    let why = hush(settings, verdict, unsafe { &*bucket }, about_ns);
+    if why == ASK {
+        return false;
+    }
+    if why < suppressed::COUNT {
+        suppress(why);
+    }
+    tally(verdict, length);
+    true
+}
+
+#[inline(always)]
+fn tally(verdict: &Verdict, length: u32) {
     add(
         &maps::REASON_COUNTS,
         (verdict.action & 1) as u32 * reason::COUNT as u32 + verdict.reason as u32,
@@ -54,6 +70,13 @@ fn count(case: &Case) {
             add(&maps::RULE_COUNTS, rule, length as u64);
         }
     }
+}
+
+#[inline(always)]
+fn count(case: &Case) {
+    let length = case.length;
+    let verdict = &case.verdict;
+    tally(verdict, length);
     let Some(settings) = maps::SETTINGS.get(0) else { return };
     let bucket = maps::BUCKETS.get_ptr_mut(bucket_of(verdict));
     let Some(bucket) = bucket else { return };
@@ -66,6 +89,7 @@ fn count(case: &Case) {
     };
     let time_ns = Maps.now_ns();
     if !take(bucket, limit.rate, limit.burst, time_ns) {
+        rest(bucket, limit.rate, limit.burst, about_ns());
         return suppress(limit.suppressed);
     }
     let Some(mut entry) = maps::EVENTS.reserve::<Event>(0) else {

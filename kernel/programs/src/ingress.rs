@@ -6,15 +6,17 @@ use aya_ebpf::helpers::generated::bpf_xdp_get_buff_len;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use gabion_abi::facts::Facts;
-use gabion_abi::verdict::{DROP, hook, interface};
+use gabion_abi::verdict::{DROP, Verdict, hook, interface};
+use gabion_kernel_core::bytes::Bytes;
 use gabion_kernel_core::judge::{Case, Place, World, judge, may_quote, quote};
 use gabion_kernel_core::parse::ipv6::{Walk, extension};
 use gabion_kernel_core::parse::parse_into;
+use gabion_kernel_core::short::{decide, serves, usual};
 
-use crate::count::gabion_count;
+use crate::count::{count_silently, gabion_count};
 use crate::maps;
 use crate::packet::{Hook, Packet, encoded};
-use crate::world::Maps;
+use crate::world::{Maps, View, note, seed};
 
 /// The packet at the XDP hook.
 #[derive(Clone, Copy)]
@@ -84,10 +86,39 @@ impl Hook for Arrival {
     }
 }
 
+/// The short way did not decide.
+const UNDECIDED: u32 = u32::MAX;
+
+/// The short way, as a global function: its stack is its own, and not that of what the long way calls. The XDP action,
+/// or [`UNDECIDED`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn gabion_ingress_short(context: *mut xdp_md) -> u32 {
+    // SAFETY: the context is the kernel's, and its fields are plain integers to us.
+    let interface = Maps.interface(unsafe { (*context).ingress_ifindex });
+    let view = View::new();
+    if interface.flags & interface::L3 != 0 || !serves(&view) {
+        return UNDECIDED;
+    }
+    let packet = packet(context, None);
+    let (mut facts, mut verdict) = (Facts::UNKNOWN, Verdict::default());
+    if usual(&packet, &mut facts)
+        && decide(&Maps, &view, seed(), &facts, interface.class as u32, &mut verdict)
+        && count_silently(&verdict, packet.len() as u32)
+    {
+        return if verdict.action == DROP { XDP_DROP } else { XDP_PASS };
+    }
+    UNDECIDED
+}
+
 /// Judges a packet on arrival. It is able to handle multi-buffer frames: all headers that matter lie in the first
 /// buffer, and where they do not, the packet counts as truncated.
 #[xdp(frags)]
 pub fn gabion_ingress(context: XdpContext) -> u32 {
+    let decided = gabion_ingress_short(context.ctx);
+    if decided != UNDECIDED {
+        return decided;
+    }
     // An array of one element always has element 0.
     let Some(case) = maps::INGRESS_CASE.get_ptr_mut(0) else { return XDP_DROP };
     // SAFETY: the context is the kernel's; the helper only reads it.
@@ -105,6 +136,7 @@ pub fn gabion_ingress(context: XdpContext) -> u32 {
         packet.quote(case);
     }
     judge(&Maps, case);
+    note(case);
     gabion_count(case);
     if case.verdict.action == DROP { XDP_DROP } else { XDP_PASS }
 }

@@ -6,10 +6,12 @@ use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use gabion_abi::conn::{ConnKey, ConnValue, FragmentKey};
 use gabion_abi::event::{Settings, suppressed};
 use gabion_abi::facts::Address;
+use gabion_abi::local::LocalFilter;
 use gabion_abi::tables::PARAM_COUNT;
 use gabion_abi::verdict::{Count, Interface, reason};
 use gabion_kernel_core::judge::Case;
 use gabion_kernel_core::report::Bucket;
+use gabion_kernel_core::short::SLOTS;
 
 /// Parameters of the tables. The loader fills them in before the kernel freezes them.
 #[unsafe(no_mangle)]
@@ -29,6 +31,14 @@ pub static TABLES: [u64; 1] = [0];
 /// How many words there are; filled in like the parameters.
 #[unsafe(no_mangle)]
 pub static WORD_COUNT: u32 = 0;
+
+/// What the notes of flows are hashed under; random, filled in like the parameters.
+#[unsafe(no_mangle)]
+pub static SEED: u64 = 0;
+
+/// Flows that were looked at a moment ago: [`gabion_kernel_core::short`].
+#[map]
+pub static NOTES: Array<u64> = Array::with_max_entries(SLOTS, 0);
 
 /// Interfaces by ifindex. Size at load.
 #[map]
@@ -75,6 +85,10 @@ pub struct LocalKey {
 /// The node's own addresses. Pinned.
 #[map]
 pub static LOCAL: HashMap<LocalKey, u8> = HashMap::with_max_entries(4096, 0);
+
+/// Which addresses may be in [`LOCAL`]. Pinned.
+#[map]
+pub static LOCAL_FILTER: Array<LocalFilter> = Array::with_max_entries(1, 0);
 
 /// Connections that were answered, of protocols that open and close them. Pinned; size at load.
 #[map]
