@@ -7,13 +7,13 @@
 //! Small values share a word, lowest bits first: four 16-bit or two 32-bit entries.
 
 /// Number of parameters.
-pub const PARAM_COUNT: usize = 216;
+pub const PARAM_COUNT: usize = 256;
 
 /// Both ends use the same group of parameters, [`SOURCE`] and [`DESTINATION`] plus these offsets.
 pub mod end {
     /// First word of the IPv4 root node, 0 when no rule tells IPv4 addresses apart.
     pub const V4_ROOT: usize = 0;
-    /// Address class of IPv4 packets when the root is absent.
+    /// Address class of IPv4 packets when the root is absent; else 1 when the root has [`super::WIDE_FANOUT`] entries.
     pub const V4_CLASS: usize = 1;
     /// First word of the IPv6 root node.
     pub const V6_ROOT: usize = 2;
@@ -100,6 +100,32 @@ pub mod service {
     pub const COUNT: usize = 21;
 }
 
+/// Lanes: how whole TCP segments and UDP datagrams in frames without a tag find their service class, in fewer steps
+/// than by [`service`]. One lane each for TCP and UDP over IPv4, then over IPv6; their parameters begin at [`LANES`].
+///
+/// The class is that of the destination port; where the source port matters, that of a combination with the source
+/// port's; where TCP flags matter, that of a combination of these with the flags'.
+pub mod lane {
+    /// Class of a port: paged array over [`PORTS`] ports, base 0 when all ports have class 0.
+    pub const DESTINATION: usize = 0;
+    /// Class of a source port, the same form; 0 when it does not matter.
+    pub const SOURCE: usize = 1;
+    /// Combination of both: first word and columns.
+    pub const BOTH: usize = 2;
+    /// By TCP flags (16-bit entries); 0 when they do not matter.
+    pub const FLAGS: usize = 4;
+    /// Combination of that with the flags: first word and columns.
+    pub const ALL: usize = 5;
+    /// What to add: the service class where nothing else decides.
+    pub const CLASS: usize = 7;
+    /// Parameters of one lane.
+    pub const COUNT: usize = 8;
+    /// Lanes.
+    pub const LANES: usize = 4;
+    /// Ports.
+    pub const PORTS: u32 = 65_536;
+}
+
 /// Paged arrays: an index of 16-bit page numbers, then the pages.
 pub mod page {
     /// Bits of an index that count within a page.
@@ -160,6 +186,14 @@ pub const VID_NONE: u32 = 4_096;
 /// Bits of a candidate that hold its rank; see [`group`].
 pub const RANK_BITS: usize = service::ETHERTYPE + service::COUNT;
 
+/// Whether a packet that neither end of is the node itself can open a connection: some rules of both directions allow,
+/// and keep state.
+pub const OPENS: usize = RANK_BITS + 1;
+/// Whether there are lanes.
+pub const HAS_LANES: usize = RANK_BITS + 2;
+/// Parameters of the first lane; see [`lane`].
+pub const LANES: usize = RANK_BITS + 3;
+
 /// Parameters of one direction; [`EGRESS`] and [`INGRESS`] plus these offsets.
 pub mod direction {
     use super::GROUPS;
@@ -167,8 +201,13 @@ pub mod direction {
     pub const ENTRIES: usize = 0;
     /// Rank of the entry that matches everything that no other entry matches.
     pub const LAST_RANK: usize = 1;
+    /// Ranks by service class (32-bit entries): the first rule that speaks of anyone and anyone. 0 when that is
+    /// [`LAST_RANK`] for all.
+    pub const FLOOR: usize = 2;
+    /// The entry that decides all that takes a lane, when the ends do not matter; else 0.
+    pub const LANE_ENTRY: usize = 3;
     /// First parameter of group 0; see [`super::group`].
-    pub const GROUP: usize = 2;
+    pub const GROUP: usize = 4;
     /// Parameters of one direction.
     pub const COUNT: usize = GROUP + GROUPS * super::group::COUNT;
 }
@@ -244,7 +283,7 @@ pub mod group {
 }
 
 /// Parameters of the egress direction (what the source may send).
-pub const EGRESS: usize = RANK_BITS + 1;
+pub const EGRESS: usize = LANES + lane::LANES * lane::COUNT;
 /// Parameters of the ingress direction (what the destination may receive).
 pub const INGRESS: usize = EGRESS + direction::COUNT;
 
@@ -254,6 +293,9 @@ const _: () = assert!(INGRESS + direction::COUNT <= PARAM_COUNT);
 pub const TRIE_CLASS: u32 = 1 << 31;
 /// Entries of a trie node (8 address bits each), two to a word.
 pub const TRIE_FANOUT: u32 = 256;
+
+/// Entries of a wide root (16 address bits).
+pub const WIDE_FANOUT: u32 = 65_536;
 
 /// Rank that no entry has.
 pub const RANK_NONE: u32 = u32::MAX;

@@ -6,7 +6,7 @@ use crate::error::Error;
 
 /// Words of a generation's tables. The verifier lets an offset into a map's element be less than 512 MiB
 /// (`BPF_MAX_VAR_OFF`).
-const WORDS_LIMIT: u64 = (1 << 26) - 1;
+const WORDS_LIMIT: u64 = (1 << 26) - 2;
 /// Rules with counters of their own.
 const RULES_LIMIT: u64 = 1 << 20;
 /// Largest ifindex.

@@ -183,7 +183,7 @@ fn what_does_not_fit_is_refused_before_anything_changes() {
     let mut large = policy(entry::DENY, entry::DENY);
     large.words = vec![0; 1 << 26];
     let error = node.stage(&large, &[]).unwrap_err();
-    assert!(error.to_string().contains("67108864 needed, the limit is 67108863"), "{error}");
+    assert!(error.to_string().contains("67108864 needed, the limit is 67108862"), "{error}");
     assert_eq!(node.live().unwrap().number(), 1);
     let far = InterfaceEntry { ifindex: u32::MAX, interface: Interface::default() };
     assert!(node.stage(&policy(entry::DENY, entry::DENY), &[far]).is_err());

@@ -5,7 +5,7 @@
 
 use gabion_abi::facts::{self, Facts};
 use gabion_abi::tables::{
-    self as t, BUCKET_SLOTS, MAC_PRESENT, RANK_NONE, TRIE_CLASS, direction, end, group, page, service,
+    self as t, BUCKET_SLOTS, MAC_PRESENT, RANK_NONE, TRIE_CLASS, direction, end, group, lane, page, service,
 };
 
 /// The compiled policy of one generation.
@@ -14,6 +14,16 @@ pub trait Tables {
     fn param(&self, index: usize) -> u32;
     /// Word by its index; 0 beyond the end.
     fn word(&self, index: u32) -> u64;
+    /// Entry of 32 bits in the table that begins at word `base`.
+    #[inline(always)]
+    fn half(&self, base: u32, index: u32) -> u32 {
+        (self.word(base.wrapping_add(index >> 1)) >> ((index & 1) * 32)) as u32
+    }
+    /// Entry of 16 bits.
+    #[inline(always)]
+    fn quarter(&self, base: u32, index: u32) -> u32 {
+        (self.word(base.wrapping_add(index >> 2)) >> ((index & 3) * 16)) as u32 & 0xffff
+    }
     /// The same number, unknown to the compiler: a loop up to it stays a loop.
     #[inline(always)]
     fn opaque(&self, number: u32) -> u32 {
@@ -52,31 +62,23 @@ impl Tables for SliceTables<'_> {
 }
 
 #[inline(always)]
-fn half<T: Tables>(tables: &T, base: u32, index: u32) -> u32 {
-    (tables.word(base.wrapping_add(index >> 1)) >> ((index & 1) * 32)) as u32
-}
-
-#[inline(always)]
-fn quarter<T: Tables>(tables: &T, base: u32, index: u32) -> u32 {
-    (tables.word(base.wrapping_add(index >> 2)) >> ((index & 3) * 16)) as u32 & 0xffff
-}
-
-#[inline(always)]
 fn field<T: Tables>(tables: &T, param: usize, index: u32) -> u32 {
     let base = tables.param(param);
-    if base == 0 { 0 } else { quarter(tables, base, index) }
+    if base == 0 { 0 } else { tables.quarter(base, index) }
 }
 
 /// A class by an index of a space that has pages.
 #[inline(always)]
 fn paged<T: Tables>(tables: &T, param: usize, space: u32, index: u32) -> u32 {
     let base = tables.param(param);
-    if base == 0 {
-        return 0;
-    }
-    let number = quarter(tables, base, index >> page::BITS);
+    if base == 0 { 0 } else { paged_at(tables, base, space, index) }
+}
+
+#[inline(always)]
+fn paged_at<T: Tables>(tables: &T, base: u32, space: u32, index: u32) -> u32 {
+    let number = tables.quarter(base, index >> page::BITS);
     let pages = base.wrapping_add(page::index_words(space));
-    quarter(tables, pages.wrapping_add(number.wrapping_mul(page::WORDS)), index & (page::ENTRIES - 1))
+    tables.quarter(pages.wrapping_add(number.wrapping_mul(page::WORDS)), index & (page::ENTRIES - 1))
 }
 
 #[inline(always)]
@@ -85,20 +87,22 @@ fn combine<T: Tables>(tables: &T, param: usize, row: u32, column: u32) -> u32 {
     if columns == 0 {
         row
     } else {
-        quarter(tables, tables.param(param), row.wrapping_mul(columns).wrapping_add(column))
+        tables.quarter(tables.param(param), row.wrapping_mul(columns).wrapping_add(column))
     }
 }
 
 #[inline(always)]
-fn v4_class<T: Tables>(tables: &T, root: u32, address: u32) -> u32 {
-    let mut entry = half(tables, root, address >> 24);
+fn v4_class<T: Tables>(tables: &T, root: u32, wide: bool, address: u32) -> u32 {
+    let mut entry = if wide {
+        tables.half(root, address >> 16)
+    } else {
+        let entry = tables.half(root, address >> 24);
+        if entry & TRIE_CLASS == 0 { tables.half(entry, (address >> 16) & 0xff) } else { entry }
+    };
     if entry & TRIE_CLASS == 0 {
-        entry = half(tables, entry, (address >> 16) & 0xff);
+        entry = tables.half(entry, (address >> 8) & 0xff);
         if entry & TRIE_CLASS == 0 {
-            entry = half(tables, entry, (address >> 8) & 0xff);
-            if entry & TRIE_CLASS == 0 {
-                entry = half(tables, entry, address & 0xff);
-            }
+            entry = tables.half(entry, address & 0xff);
         }
     }
     entry & !TRIE_CLASS
@@ -110,7 +114,7 @@ fn v6_class<T: Tables>(tables: &T, root: u32, address: &facts::Address) -> u32 {
     let [a, b, c, d] = address.words;
     for word in [a, b, c, d] {
         for shift in [24, 16, 8, 0] {
-            let entry = half(tables, node, (word >> shift) & 0xff);
+            let entry = tables.half(node, (word >> shift) & 0xff);
             if entry & TRIE_CLASS != 0 {
                 return entry & !TRIE_CLASS;
             }
@@ -152,7 +156,7 @@ fn end_class<T: Tables>(tables: &T, at: usize, family: u8, address: &facts::Addr
     let by_address = match family {
         facts::FAMILY_V4 => match tables.param(at + end::V4_ROOT) {
             0 => tables.param(at + end::V4_CLASS),
-            root => v4_class(tables, root, address.words[0]),
+            root => v4_class(tables, root, tables.param(at + end::V4_CLASS) != 0, address.words[0]),
         },
         facts::FAMILY_V6 => match tables.param(at + end::V6_ROOT) {
             0 => tables.param(at + end::V6_CLASS),
@@ -165,7 +169,7 @@ fn end_class<T: Tables>(tables: &T, at: usize, family: u8, address: &facts::Addr
     }
     let by_link = combine(tables, at + end::LINK_BASE, mac_class(tables, at + end::MAC_BASE, mac, 0), interface);
     let columns = tables.param(at + end::CLASS_COLUMNS);
-    half(tables, tables.param(at + end::CLASS_BASE), by_address.wrapping_mul(columns).wrapping_add(by_link))
+    tables.half(tables.param(at + end::CLASS_BASE), by_address.wrapping_mul(columns).wrapping_add(by_link))
 }
 
 #[inline(always)]
@@ -291,12 +295,12 @@ fn payload<T: Tables>(tables: &T, at: usize, source: u32, destination: u32) -> u
     let base = tables.param(at + group::PAIR_BASE);
     let columns = tables.param(at + group::PAIR_COLUMNS);
     if columns != 0 {
-        return half(tables, base, source.wrapping_mul(columns).wrapping_add(destination));
+        return tables.half(base, source.wrapping_mul(columns).wrapping_add(destination));
     }
     let key = (source as u64) << (tables.param(at + group::PAIR_DESTINATION_BITS) & 63) | destination as u64;
     let scrambled = t::scramble(key ^ tables.param(at + group::PAIR_SEED) as u64);
     let bucket = t::pair_bucket(scrambled, tables.param(at + group::PAIR_BUCKET_MASK));
-    let displacement = quarter(tables, tables.param(at + group::PAIR_DISPLACEMENTS), bucket);
+    let displacement = tables.quarter(tables.param(at + group::PAIR_DISPLACEMENTS), bucket);
     let slot = t::pair_slot(scrambled, displacement, tables.param(at + group::PAIR_SLOTS));
     let word = tables.word(base.wrapping_add(slot));
     let bits = tables.param(at + group::PAIR_KEY_BITS) & 63;
@@ -351,24 +355,54 @@ fn group_rank<T: Tables>(tables: &T, at: usize, classes: &Classes) -> u32 {
             listed(tables, tables.param(at + group::LIST_BASE).wrapping_add(rest), classes)
         }
         group::ROW if tables.param(at + group::ROW_BASE) != 0 => {
-            let column = quarter(tables, tables.param(at + group::SERVICE_MAP), classes.service);
+            let column = tables.quarter(tables.param(at + group::SERVICE_MAP), classes.service);
             let columns = tables.param(at + group::ROW_COLUMNS);
-            half(tables, tables.param(at + group::ROW_BASE), rest.wrapping_mul(columns).wrapping_add(column))
+            tables.half(tables.param(at + group::ROW_BASE), rest.wrapping_mul(columns).wrapping_add(column))
         }
         _ => RANK_NONE,
     }
 }
 
 #[inline(always)]
-fn direction_entry<T: Tables>(tables: &T, at: usize, classes: &Classes) -> u64 {
-    let mut rank = tables.param(at + direction::LAST_RANK);
+fn direction_entry<T: Tables>(tables: &T, at: usize, in_lane: bool, classes: &Classes) -> u64 {
+    let of_lane = tables.param(at + direction::LANE_ENTRY);
+    if in_lane && of_lane != 0 {
+        return of_lane as u64;
+    }
+    let mut rank = match tables.param(at + direction::FLOOR) {
+        0 => tables.param(at + direction::LAST_RANK),
+        floor => tables.half(floor, classes.service),
+    };
     for number in 0..t::GROUPS {
         let found = group_rank(tables, at + direction::GROUP + number * group::COUNT, classes);
         if found < rank {
             rank = found;
         }
     }
-    half(tables, tables.param(at + direction::ENTRIES), rank) as u64
+    tables.half(tables.param(at + direction::ENTRIES), rank) as u64
+}
+
+/// Service class of a whole TCP segment or UDP datagram in a frame without a tag, by its lane.
+#[inline(always)]
+fn lane_class<T: Tables>(tables: &T, facts: &Facts) -> u32 {
+    let v6 = (facts.family == facts::FAMILY_V6) as usize;
+    let udp = (facts.protocol != facts::protocol::TCP) as usize;
+    let at = t::LANES + (v6 * 2 + udp) * lane::COUNT;
+    let port = |base, port| paged_at(tables, base, lane::PORTS, port);
+    let mut class = tables.param(at + lane::CLASS);
+    let destination = tables.param(at + lane::DESTINATION);
+    if destination != 0 {
+        class = port(destination, facts.destination_port as u32);
+    }
+    let source = tables.param(at + lane::SOURCE);
+    if source != 0 {
+        class = combine(tables, at + lane::BOTH, class, port(source, facts.source_port as u32));
+    }
+    let flags = tables.param(at + lane::FLAGS);
+    if flags != 0 {
+        class = combine(tables, at + lane::ALL, class, tables.quarter(flags, facts.tcp_flags as u32));
+    }
+    class
 }
 
 /// Finds the entries that decide a packet. `source_interface` and `destination_interface` are
@@ -376,6 +410,26 @@ fn direction_entry<T: Tables>(tables: &T, at: usize, classes: &Classes) -> u64 {
 #[must_use]
 #[inline(always)]
 pub fn classify<T: Tables>(tables: &T, facts: &Facts, source_interface: u32, destination_interface: u32) -> Entries {
+    entries(tables, facts, source_interface, destination_interface, service_class(tables, facts), false)
+}
+
+/// The same of a whole TCP segment or UDP datagram in a frame without a tag, by tables that [have
+/// lanes](gabion_abi::tables::HAS_LANES).
+#[must_use]
+#[inline(always)]
+pub fn classify_by_lane<T: Tables>(tables: &T, facts: &Facts, source_interface: u32) -> Entries {
+    entries(tables, facts, source_interface, 0, lane_class(tables, facts), true)
+}
+
+#[inline(always)]
+fn entries<T: Tables>(
+    tables: &T,
+    facts: &Facts,
+    source_interface: u32,
+    destination_interface: u32,
+    service: u32,
+    in_lane: bool,
+) -> Entries {
     let source = end_class(tables, t::SOURCE, facts.family, &facts.source, facts.source_mac, source_interface);
     let destination = end_class(
         tables,
@@ -385,14 +439,13 @@ pub fn classify<T: Tables>(tables: &T, facts: &Facts, source_interface: u32, des
         facts.destination_mac,
         destination_interface,
     );
-    let service = service_class(tables, facts);
     let matches = match tables.param(service::MATCH_WORDS) {
         1 => tables.word(tables.param(service::MATCHES).wrapping_add(service)),
         _ => 0,
     };
     let classes = Classes { source, destination, service, matches };
     Entries {
-        egress: direction_entry(tables, t::EGRESS, &classes),
-        ingress: direction_entry(tables, t::INGRESS, &classes),
+        egress: direction_entry(tables, t::EGRESS, in_lane, &classes),
+        ingress: direction_entry(tables, t::INGRESS, in_lane, &classes),
     }
 }

@@ -15,7 +15,7 @@ use gabion_abi::tables::{self as t, end, scramble};
 use gabion_abi::verdict::{PASS, Verdict, reason};
 
 use crate::bytes::Bytes;
-use crate::classify::{Tables, classify};
+use crate::classify::{Tables, classify_by_lane};
 use crate::conn;
 use crate::judge::{Case, weigh};
 use crate::parse::ipv6::address;
@@ -103,11 +103,13 @@ pub fn usual<B: Bytes>(bytes: &B, facts: &mut Facts) -> bool {
     }
 }
 
-/// Whether tables tell no MACs apart, which the short way does not read.
+/// Whether the short way serves for these tables: they have lanes, and tell no MACs apart, which it does not read.
 #[must_use]
 #[inline(always)]
 pub fn serves<T: Tables>(tables: &T) -> bool {
-    tables.param(t::SOURCE + end::MAC_BASE) == 0 && tables.param(t::DESTINATION + end::MAC_BASE) == 0
+    tables.param(t::HAS_LANES) != 0
+        && tables.param(t::SOURCE + end::MAC_BASE) == 0
+        && tables.param(t::DESTINATION + end::MAC_BASE) == 0
 }
 
 /// Decides a [`usual`] frame on arrival. False when it must take the long way; the verdict is of no use then.
@@ -123,14 +125,20 @@ pub fn decide<M: Memory, T: Tables>(
     if memory.may_be_local(facts.family, &facts.destination) {
         return false;
     }
-    let entries = classify(tables, facts, interface, 0);
+    let entries = classify_by_lane(tables, facts, interface);
     let answer = weigh(&entries, asked::BOTH);
     *verdict = answer.verdict;
     if answer.denied && memory.audit_mode() {
         return false;
     }
     let wanted = if answer.denied { task::REPLY } else { task::KEEP };
-    if answer.denied && !conn::answers(facts) || !answer.denied && answer.stateless {
+    if answer.denied {
+        // Nothing opens connections, but what the node itself sends or receives.
+        let closed = tables.param(t::OPENS) == 0 && !memory.may_be_local(facts.family, &facts.source);
+        if closed || !conn::answers(facts) {
+            return true;
+        }
+    } else if answer.stateless {
         return true;
     }
     if !is_plain(facts) {

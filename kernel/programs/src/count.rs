@@ -43,11 +43,10 @@ pub extern "C" fn gabion_count(case: *const Case) -> u32 {
 /// Counts a verdict that nobody is told of. False, and nothing is counted, when somebody might be.
 #[inline(always)]
 pub fn count_silently(verdict: &Verdict, length: u32) -> bool {
-    let (Some(settings), Some(bucket)) = (maps::SETTINGS.get(0), maps::BUCKETS.get_ptr(bucket_of(verdict))) else {
-        return false;
-    };
+    let Some(settings) = maps::SETTINGS.get(0) else { return false };
     // SAFETY: this CPU's own element, as in `add`.
-    let why = hush(settings, verdict, unsafe { &*bucket }, about_ns);
+    let dry_until_ns = || maps::BUCKETS.get_ptr(bucket_of(verdict)).map_or(0, |bucket| unsafe { (*bucket).dry_until_ns });
+    let why = hush(settings, verdict, dry_until_ns, about_ns);
     if why == ASK {
         return false;
     }

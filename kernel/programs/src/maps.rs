@@ -28,9 +28,10 @@ pub static GENERATION: u32 = 0;
 #[unsafe(link_section = ".rodata.tables")]
 pub static TABLES: [u64; 1] = [0];
 
-/// How many words there are; filled in like the parameters.
+/// How many bytes they take, less one word behind them: so the largest entry that begins before the end ends within.
+/// Filled in like the parameters.
 #[unsafe(no_mangle)]
-pub static WORD_COUNT: u32 = 0;
+pub static TABLE_BYTES: u32 = 0;
 
 /// What the notes of flows are hashed under; random, filled in like the parameters.
 #[unsafe(no_mangle)]

@@ -33,20 +33,34 @@ macro_rules! unknown {
 pub struct View {
     params: *const u32,
     words: *const u64,
-    count: u32,
+    bytes: u32,
 }
 
 impl View {
     /// The view. The compiler must not see that the statics are zero and short: the loader replaces them.
     #[inline(always)]
     pub fn new() -> Self {
-        let count: *const u32 = unknown!(ptr::addr_of!(maps::WORD_COUNT));
+        let bytes: *const u32 = unknown!(ptr::addr_of!(maps::TABLE_BYTES));
         Self {
             params: unknown!(ptr::addr_of!(maps::PARAMS).cast()),
             words: unknown!(ptr::addr_of!(maps::TABLES).cast()),
             // SAFETY: a valid, aligned static.
-            count: unsafe { *count },
+            bytes: unsafe { *bytes },
         }
+    }
+}
+
+impl View {
+    /// Entry of a table that begins at word `base`; in little-endian memory, as in words, the first is the lowest.
+    #[inline(always)]
+    fn entry<E: Copy + Default>(&self, base: u32, index: u32) -> E {
+        const _: () = assert!(cfg!(target_endian = "little"));
+        let offset = (base << 3).wrapping_add(index.wrapping_mul(size_of::<E>() as u32));
+        if offset >= self.bytes {
+            return E::default();
+        }
+        // SAFETY: as in `word`; the offset is a multiple of the entry's size.
+        unsafe { ptr::read_volatile(self.words.cast::<u8>().wrapping_add(offset as usize).cast()) }
     }
 }
 
@@ -62,13 +76,24 @@ impl Tables for View {
 
     #[inline(always)]
     fn word(&self, index: u32) -> u64 {
-        if index >= self.count {
+        let offset = index << 3;
+        if offset >= self.bytes {
             return 0;
         }
-        // SAFETY: the loader makes the map of this static as long as it says in `WORD_COUNT`, and the verifier, which
-        // knows both, holds the index against them. Volatile, one load of an aligned word: the agent patches words
-        // while programs read them.
-        unsafe { ptr::read_volatile(self.words.wrapping_add(index as usize)) }
+        // SAFETY: the loader makes the map of this static one word longer than it says in `TABLE_BYTES`, and the
+        // verifier, which knows both, holds the offset against them. Volatile, one load of an aligned word: the agent
+        // patches words while programs read them.
+        unsafe { ptr::read_volatile(self.words.cast::<u8>().wrapping_add(offset as usize).cast()) }
+    }
+
+    #[inline(always)]
+    fn half(&self, base: u32, index: u32) -> u32 {
+        self.entry::<u32>(base, index)
+    }
+
+    #[inline(always)]
+    fn quarter(&self, base: u32, index: u32) -> u32 {
+        self.entry::<u16>(base, index) as u32
     }
 
     #[inline(always)]

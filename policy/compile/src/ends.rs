@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::hash_map::Entry as Slot;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use gabion_abi::tables::{PARAM_COUNT, end};
+use gabion_abi::tables::{PARAM_COUNT, TRIE_FANOUT, WIDE_FANOUT, end};
 use gabion_policy_model::subject::Extent;
 use ipnet::IpNet;
 
@@ -22,6 +22,9 @@ pub(crate) struct Ends {
 
 /// A sorted list of unions.
 type Members = Vec<u32>;
+
+/// Breakpoints of IPv4 from which on the root of the trie is wide.
+const WIDE_FROM: usize = 64;
 
 /// Most members that the lists of all classes may have together: 64 MiB of numbers. Real rule sets
 /// nest a few dozen deep; sets of blocks made to overlap everywhere are refused.
@@ -94,7 +97,12 @@ pub(crate) fn lay(
         breaks.dedup_by_key(|&mut (_, class)| class);
         match breaks.as_slice() {
             [(_, only)] => params[at + class] = *only,
-            breaks => params[at + root] = words.trie(breaks, bits)?,
+            // A wide root saves a step, and is not worth its memory for a few blocks.
+            breaks if bits == 32 && breaks.len() > WIDE_FROM => {
+                params[at + root] = words.trie(breaks, bits, WIDE_FANOUT.trailing_zeros())?;
+                params[at + class] = 1;
+            }
+            breaks => params[at + root] = words.trie(breaks, bits, TRIE_FANOUT.trailing_zeros())?,
         }
     }
     for (pairs, base) in [(macs, end::MAC_BASE), (off_ip, end::OFF_IP_BASE)] {

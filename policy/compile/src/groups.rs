@@ -85,8 +85,23 @@ pub(crate) fn choose(
     single: usize,
     budget: usize,
 ) -> Result<Vec<Built>, Refused> {
-    // The last item matches everything: it is what remains when no group finds anything.
-    Shape::new(normal, &items[..items.len() - 1], classes).choose(single, budget)
+    Shape::new(normal, items, classes).choose(single, budget)
+}
+
+/// The first rank of each service class that speaks of anyone and anyone. The last item does, and of everything: it is
+/// what remains when nothing else is found.
+pub(crate) fn floor(normal: &Normal, items: &[Item], classes: &Classes<'_>) -> Vec<u32> {
+    let mut first: HashMap<u32, u32> = HashMap::new();
+    for (rank, item) in items.iter().enumerate().filter(|(_, item)| is_for_all(normal, item)) {
+        first.entry(item.what).or_insert(rank as u32);
+    }
+    let last = items.len() as u32 - 1;
+    let least = |met: &Vec<u32>| met.iter().filter_map(|what| first.get(what)).copied().min();
+    classes.service.iter().map(|met| least(met).unwrap_or(last)).collect()
+}
+
+fn is_for_all(normal: &Normal, item: &Item) -> bool {
+    normal.whos.value(item.from).is_empty() && normal.whos.value(item.to).is_empty()
 }
 
 /// Candidate rules that the pairs of one group may have together.
@@ -125,7 +140,7 @@ impl<'a> Shape<'a> {
     }
 
     fn choose(&self, single: usize, budget: usize) -> Result<Vec<Built>, Refused> {
-        let all: Vec<usize> = (0..self.items.len()).collect();
+        let all: Vec<usize> = (0..self.items.len()).filter(|&rank| !is_for_all(self.normal, &self.items[rank])).collect();
         if all.is_empty() {
             return Ok(Vec::new());
         }
@@ -157,7 +172,7 @@ impl<'a> Shape<'a> {
 
     fn split(&self, threshold: usize, budget: usize) -> Result<Vec<Built>, Refused> {
         let mut groups: [Vec<usize>; GROUPS] = Default::default();
-        for (rank, item) in self.items.iter().enumerate() {
+        for (rank, item) in self.items.iter().enumerate().filter(|(_, item)| !is_for_all(self.normal, item)) {
             let source = self.width(item.from, &self.source_width) > threshold;
             let destination = self.width(item.to, &self.destination_width) > threshold;
             groups[usize::from(source) * 2 + usize::from(destination)].push(rank);

@@ -1,6 +1,6 @@
 //! Groups of candidates → tables and parameters.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use gabion_abi::tables::{self, PARAM_COUNT, RANK_NONE, direction, end, entry, group, service};
 
@@ -18,6 +18,10 @@ pub(crate) struct Side<'s> {
     pub rules: Vec<u32>,
     /// Its groups.
     pub groups: Vec<Built>,
+    /// Ranks by service class of what speaks of anyone and anyone.
+    pub floor: Vec<u32>,
+    /// The service classes that lanes lead to.
+    pub in_lanes: &'s BTreeSet<u32>,
     /// Its first parameter.
     pub at: usize,
 }
@@ -71,6 +75,10 @@ pub(crate) fn lay(
     let conditions = conditions(normal, sides, classes, words, params)?;
     records(sides, end_of(tables::SOURCE), classes.source.len(), words, params)?;
     records(sides, end_of(tables::DESTINATION), classes.destination.len(), words, params)?;
+    let keeps_state = |side: &Side<'_>| {
+        side.items.iter().any(|item| item.action != entry::DENY && item.flags & entry::STATELESS == 0)
+    };
+    params[tables::OPENS] = u32::from(sides.iter().all(keeps_state));
     let mut stats = [DirectionStats::default(), DirectionStats::default()];
     for (side, stats) in sides.iter().zip(&mut stats) {
         let entries: Vec<u32> = side
@@ -81,6 +89,15 @@ pub(crate) fn lay(
             .collect();
         params[side.at + direction::ENTRIES] = words.halves(&entries, "rules")?;
         params[side.at + direction::LAST_RANK] = (side.items.len() - 1) as u32;
+        if side.floor.iter().any(|&rank| rank as usize != side.items.len() - 1) {
+            params[side.at + direction::FLOOR] = words.halves(&side.floor, "rules for anyone")?;
+        }
+        let mut in_lanes = side.in_lanes.iter().map(|&class| side.floor[class as usize]);
+        if let (true, Some(rank)) = (side.groups.is_empty(), in_lanes.next())
+            && in_lanes.all(|other| other == rank)
+        {
+            params[side.at + direction::LANE_ENTRY] = entries[rank as usize];
+        }
         stats.items = side.items.len();
         for (number, built) in side.groups.iter().enumerate() {
             let before = words.len();

@@ -10,6 +10,7 @@
 mod ends;
 mod groups;
 mod intern;
+mod lanes;
 mod lay;
 mod normal;
 mod resolve;
@@ -205,7 +206,8 @@ pub fn compile<S: Subject>(set: &PolicySet<S>, options: &Options) -> Result<Comp
         let rules: Vec<u32> = items.iter().map(|item| numbers.intern((item.reference, direction))).collect();
         let groups = groups::choose(&normal, items, &classes, options.single_group_bytes.min(budget), budget)?;
         budget = budget.saturating_sub(groups.iter().map(Built::bytes).sum());
-        Ok::<_, Refused>(Side { items, rules, groups, at })
+        let floor = groups::floor(&normal, items, &classes);
+        Ok::<_, Refused>(Side { items, rules, groups, floor, in_lanes: &service.in_lanes, at })
     };
     let sides = [
         side(Direction::Egress, |normal| &normal.egress, tables::EGRESS)?,

@@ -1,11 +1,12 @@
 //! What → classes: all packets that no service tells apart, whoever their ends are, share one.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use gabion_abi::tables::{PARAM_COUNT, service};
 use gabion_policy_model::range::RangeSet;
 
 use crate::Refused;
+use crate::lanes::{self, Combined, Parts};
 use crate::normal::Normal;
 use crate::term::{self, FIELDS, SPACES};
 use crate::words::Words;
@@ -14,6 +15,8 @@ use crate::words::Words;
 #[derive(Debug)]
 pub(crate) struct Services {
     pub classes: Vec<Vec<u32>>,
+    /// The classes that lanes lead to.
+    pub in_lanes: BTreeSet<u32>,
 }
 
 /// A set of terms, one bit each.
@@ -39,6 +42,7 @@ pub(crate) fn lay(normal: &Normal, words: &mut Words, params: &mut [u32; PARAM_C
         service::ETHERTYPE,
     ];
     let mut partials = Vec::with_capacity(FIELDS);
+    let mut parts = Parts::default();
     for field in 0..FIELDS {
         let (array, partial) = field_classes(normal, field)?;
         if partial.classes.len() > 1 {
@@ -46,19 +50,27 @@ pub(crate) fn lay(normal: &Normal, words: &mut Words, params: &mut [u32; PARAM_C
             let what = "service fields";
             let base = if paged { words.paged(&array, what)? } else { words.quarters(&array, what)? };
             params[array_params[field]] = base;
+            parts.fields.push(array);
+        } else {
+            parts.fields.push(Vec::new());
         }
         partials.push(partial);
     }
     let mut take = partials.into_iter();
     let mut next = || take.next().unwrap_or(Partial { classes: Vec::new() });
     let [kind, detail, source_port, flags, outer, inner, ethertype] = std::array::from_fn(|_| next());
-    let mut combine = |a: &Partial, b: &Partial, at: usize| combine(a, b, at, words, params);
+    let mut combine = |a: &Partial, b: &Partial, at: usize| {
+        let (partial, combined) = combine(a, b, at, words, params)?;
+        parts.combined.push(combined);
+        Ok(partial)
+    };
     let transport = combine(&kind, &detail, service::KIND_DETAIL)?;
     let transport = combine(&transport, &source_port, service::PORTS)?;
     let transport = combine(&transport, &flags, service::TRANSPORT)?;
     let vlans = combine(&outer, &inner, service::VLANS)?;
     let link = combine(&ethertype, &vlans, service::LINK)?;
     let all = combine(&transport, &link, service::SERVICE)?;
+    let in_lanes = lanes::lay(&parts, words, params)?;
 
     let mut of_term: Vec<Vec<u32>> = vec![Vec::new(); normal.terms.values().len()];
     for (what, terms) in normal.whats.values().iter().enumerate() {
@@ -72,7 +84,7 @@ pub(crate) fn lay(normal: &Normal, words: &mut Words, params: &mut [u32; PARAM_C
         met.dedup();
         met
     });
-    Ok(Services { classes: classes.collect() })
+    Ok(Services { classes: classes.collect(), in_lanes })
 }
 
 /// Most classes that 16-bit entries can number.
@@ -153,7 +165,7 @@ fn combine(
     at: usize,
     words: &mut Words,
     params: &mut [u32; PARAM_COUNT],
-) -> Result<Partial, Refused> {
+) -> Result<(Partial, Combined), Refused> {
     let width = a.classes.first().map_or(0, |bits| bits.len());
     let work = a.classes.len() * b.classes.len() * (width + 1);
     if work > WORK_LIMIT {
@@ -176,11 +188,11 @@ fn combine(
     if b.classes.len() > 1 {
         params[at] = words.quarters(&table, "service combinations")?;
         params[at + 1] = b.classes.len() as u32;
-        return Ok(Partial { classes });
+        return Ok((Partial { classes }, Combined { table, columns: b.classes.len() }));
     }
     // One column: the first class stands for the combination, whatever its number.
     let renumbered = table.iter().map(|&class| classes[class as usize].clone()).collect();
-    Ok(Partial { classes: renumbered })
+    Ok((Partial { classes: renumbered }, Combined::default()))
 }
 
 const _: () = assert!(term::KIND == 0 && term::DETAIL == 1 && term::SOURCE_PORT == 2 && term::FLAGS == 3);

@@ -37,6 +37,8 @@ pub(crate) struct Perfect {
 
 /// Seeds that are tried before a hash is made larger.
 const SEEDS: u32 = 32;
+/// Address bits of a node.
+const NODE_BITS: u32 = TRIE_FANOUT.trailing_zeros();
 /// Words of a cache line. Every table begins with one, so that what lies together is read together.
 const LINE_WORDS: usize = 8;
 
@@ -117,28 +119,32 @@ impl Words {
         Ok(base)
     }
 
-    /// Lays a trie over breakpoints: sorted starts, the first of them 0, each with the class that
-    /// begins there. `bits` is the width of the address.
-    pub fn trie(&mut self, breaks: &[(u128, u32)], bits: u32) -> Result<u32, Refused> {
-        self.node(breaks, 0, bits)
+    /// Lays a trie over breakpoints: sorted starts, the first of them 0, each with the class that begins there. `bits`
+    /// is the width of the address, `root_bits` how many of them the root takes.
+    pub fn trie(&mut self, breaks: &[(u128, u32)], bits: u32, root_bits: u32) -> Result<u32, Refused> {
+        self.node(breaks, 0, bits, root_bits)
     }
 
-    fn node(&mut self, breaks: &[(u128, u32)], low: u128, bits: u32) -> Result<u32, Refused> {
-        let width = bits - 8;
-        let mut entries = Vec::with_capacity(TRIE_FANOUT as usize);
+    fn node(&mut self, breaks: &[(u128, u32)], low: u128, bits: u32, own_bits: u32) -> Result<u32, Refused> {
+        let width = bits - own_bits;
+        let fanout = 1u32 << own_bits;
+        let mut entries = Vec::with_capacity(fanout as usize);
         // The breakpoint in force where an entry begins, and the first behind it.
         let mut before = 0;
-        for index in 0..TRIE_FANOUT {
+        for index in 0..fanout {
             let first = low + (u128::from(index) << width);
             let last = first + ((1u128 << width) - 1);
             while breaks.get(before + 1).is_some_and(|&(start, _)| start <= first) {
                 before += 1;
             }
-            let after = before + breaks[before..].partition_point(|&(start, _)| start <= last);
+            let mut after = before + 1;
+            while breaks.get(after).is_some_and(|&(start, _)| start <= last) {
+                after += 1;
+            }
             entries.push(if after - before == 1 {
                 breaks[before].1 | TRIE_CLASS
             } else {
-                self.node(&breaks[before..after], first, width)?
+                self.node(&breaks[before..after], first, width, NODE_BITS)?
             });
         }
         let entries = entries.into_boxed_slice();
