@@ -4,6 +4,7 @@
 //! there says so.
 
 mod cover;
+mod filed;
 mod kinds;
 mod meet;
 mod order;
