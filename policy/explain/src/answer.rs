@@ -9,8 +9,8 @@ use gabion_policy_model::trace::Direction;
 use serde::Serialize;
 
 use crate::directory::Directory;
-use crate::missed::Comparison;
 pub use crate::missed::Missed;
+use crate::missed::{Comparison, at_ends};
 pub use crate::near::NearMiss;
 use crate::near::{direction_name, near_misses};
 use crate::packet::{Packet, Place};
@@ -104,7 +104,8 @@ const fn action_name(action: Action) -> &'static str {
 /// Explains a verdict that was given about a packet.
 #[must_use]
 pub fn explain(set: &PolicySet, directory: &Directory<'_>, packet: &Packet<'_>, verdict: &Verdict) -> Answer {
-    let comparison = Comparison::new(set, directory.index(), packet);
+    let known = at_ends(&set.inventory, packet);
+    let comparison = Comparison::new(set, directory.index(), &known, packet);
     let end = |direction, decision: Decision| End {
         verdict: action_name(decision.action),
         rule: decision.rule.name(set, direction),

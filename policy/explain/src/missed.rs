@@ -6,6 +6,7 @@
 use gabion_abi::facts::{self, Facts};
 use gabion_policy_model::PolicySet;
 use gabion_policy_model::index::Index;
+use gabion_policy_model::inventory::Inventory;
 use gabion_policy_model::oracle::{self, service_matches};
 use gabion_policy_model::range::RangeSet;
 use gabion_policy_model::rule::Rule;
@@ -39,18 +40,24 @@ pub(crate) struct Comparison<'a, 'i, S: Subject> {
     pub packet: &'a Packet<'a>,
     pub typed: oracle::Packet<'a>,
     pub index: &'a Index<'i>,
+    /// What the inventory says of the packet's ends.
+    known: &'a Inventory,
+}
+
+/// What the inventory says of a packet's ends, to be kept beside a [`Comparison`].
+pub(crate) fn at_ends(inventory: &Inventory, packet: &Packet<'_>) -> Inventory {
+    oracle::at_ends(inventory, &packet.facts, packet.source_interface, packet.destination_interface)
 }
 
 impl<'a, 'i, S: Subject> Comparison<'a, 'i, S> {
-    pub fn new(set: &'a PolicySet<S>, index: &'a Index<'i>, packet: &'a Packet<'a>) -> Self {
-        let typed =
-            oracle::Packet::new(&set.inventory, &packet.facts, packet.source_interface, packet.destination_interface);
-        Self { set, packet, typed, index }
+    pub fn new(set: &'a PolicySet<S>, index: &'a Index<'i>, known: &'a Inventory, packet: &'a Packet<'a>) -> Self {
+        let typed = oracle::Packet::new(known, &packet.facts, packet.source_interface, packet.destination_interface);
+        Self { set, packet, typed, index, known }
     }
 
     /// Whether a policy speaks about the end that is asked in a direction.
     pub fn subject(&self, subject: &S, direction: Direction) -> Option<Missed> {
-        (!subject.carried_by(self.typed.end(direction), &self.set.inventory)).then(|| Missed {
+        (!subject.carried_by(self.typed.end(direction), self.known)).then(|| Missed {
             field: "subject",
             wants: subject.describe(),
             has: self.end_as(std::slice::from_ref(subject), direction),
@@ -74,7 +81,7 @@ impl<'a, 'i, S: Subject> Comparison<'a, 'i, S> {
     fn peers(&self, field: &'static str, peers: Option<&[S]>, end: &End<'_>, side: Direction) -> Option<Missed> {
         const SHOWN: usize = 4;
         let peers = peers?;
-        if peers.iter().any(|peer| peer.carried_by(end, &self.set.inventory)) {
+        if peers.iter().any(|peer| peer.carried_by(end, self.known)) {
             return None;
         }
         let mut wants: Vec<_> = peers.iter().take(SHOWN).map(Subject::describe).collect();
@@ -301,7 +308,8 @@ mod tests {
                     place: Place::EndToEnd,
                     assumed: Vec::new(),
                 };
-                let comparison = Comparison::new(&set, &index, &packet);
+                let known = super::at_ends(&set.inventory, &packet);
+                let comparison = Comparison::new(&set, &index, &known, &packet);
                 let of_policies = set.policies.iter().flat_map(|p| p.ingress.iter().chain(&p.egress).flatten());
                 let of_tiers = set.cluster_policies.iter().flat_map(|p| p.ingress.iter().chain(&p.egress));
                 for rule in of_policies.chain(of_tiers) {

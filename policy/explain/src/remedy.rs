@@ -274,9 +274,8 @@ impl Draft<'_, '_> {
         let index = self.comparison.index;
         let end = self.comparison.typed.end(side);
         let subject = self.subject(side);
-        let covered = subject.entries(index);
-        let others: Vec<_> =
-            index.at(&covered).filter(|entry| !entry.is(end)).map(|entry| entry.name.as_str()).collect();
+        let covered = subject.entries(index).into_iter().map(|position| index.at(position));
+        let others: Vec<_> = covered.filter(|entry| !entry.is(end)).map(|entry| entry.name.as_str()).collect();
         (!others.is_empty()).then(|| {
             let more = if others.len() > SHOWN { format!(" and {} more", others.len() - SHOWN) } else { String::new() };
             let shown = others.get(..SHOWN.min(others.len())).unwrap_or_default().join(", ");

@@ -97,7 +97,7 @@ impl Inventory {
 }
 
 /// A subject that is a property of inventory entries.
-trait EntrySubject {
+pub(crate) trait EntrySubject {
     fn holds(&self, entry: &Entry, inventory: &Inventory) -> bool;
 
     /// All whom this holds of, and perhaps others.
@@ -159,7 +159,7 @@ macro_rules! subject_of_entries {
             }
 
             fn extents(&self, index: &Index<'_>) -> Vec<Extent> {
-                index.at(&self.entries(index)).map(Entry::extent).collect()
+                self.entries(index).into_iter().map(|position| index.at(position).extent()).collect()
             }
 
             fn entries(&self, index: &Index<'_>) -> Vec<u32> {
@@ -247,7 +247,7 @@ impl Subject for Mac {
     }
 
     fn entries(&self, index: &Index<'_>) -> Vec<u32> {
-        index.with_mac(*self).into_owned()
+        index.with_mac(*self).to_vec()
     }
 
     fn describe(&self) -> String {
@@ -265,11 +265,23 @@ impl Subject for InterfaceName {
     }
 
     fn entries(&self, index: &Index<'_>) -> Vec<u32> {
-        index.behind(&self.0).into_owned()
+        index.behind(&self.0).to_vec()
     }
 
     fn describe(&self) -> String {
         format!("interface {}", self.0)
+    }
+}
+
+impl AnySubject {
+    /// The subject, if it is a property of inventory entries.
+    pub(crate) fn of_entries(&self) -> Option<&dyn EntrySubject> {
+        match self {
+            Self::Labels(subject) => Some(subject),
+            Self::ServiceAccount(subject) => Some(subject),
+            Self::Spiffe(subject) => Some(subject),
+            Self::Any(_) | Self::Cidr(_) | Self::Mac(_) | Self::Interface(_) => None,
+        }
     }
 }
 

@@ -16,7 +16,29 @@ use crate::subject::{
 };
 
 /// Positions of entries, ascending.
-pub(crate) type Positions<'x> = Cow<'x, [u32]>;
+#[derive(Debug)]
+pub(crate) enum Positions<'x> {
+    /// Of all of them, this many.
+    All(u32),
+    Listed(Cow<'x, [u32]>),
+}
+
+impl Positions<'_> {
+    pub fn count(&self) -> usize {
+        match self {
+            Self::All(count) => *count as usize,
+            Self::Listed(list) => list.len(),
+        }
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = u32> {
+        let (all, listed) = match self {
+            Self::All(count) => (*count, &[][..]),
+            Self::Listed(list) => (0, &**list),
+        };
+        (0..all).chain(listed.iter().copied())
+    }
+}
 
 /// An inventory with tables of its entries, each made when it is first needed.
 #[derive(Debug)]
@@ -55,15 +77,17 @@ impl<'i> Index<'i> {
     }
 
     /// Positions of the candidates for whom this holds.
-    pub(crate) fn filter(&self, candidates: &[u32], holds: impl Fn(&Entry) -> bool) -> Vec<u32> {
-        let holds = |position: &u32| holds(&self.inventory.entries[*position as usize]);
-        candidates.iter().copied().filter(holds).collect()
+    pub(crate) fn filter(&self, candidates: &Positions<'_>, holds: impl Fn(&Entry) -> bool) -> Vec<u32> {
+        candidates.iter().filter(|&position| holds(self.at(position))).collect()
     }
 
-    /// The entries at positions.
-    pub fn at(&self, positions: &[u32]) -> impl Iterator<Item = &'i Entry> {
-        let inventory = self.inventory;
-        positions.iter().map(|&position| &inventory.entries[position as usize])
+    /// The entry at a position.
+    ///
+    /// # Panics
+    /// If there are not that many entries.
+    #[must_use]
+    pub fn at(&self, position: u32) -> &'i Entry {
+        &self.inventory.entries[position as usize]
     }
 
     /// Those who may pass a selector in some namespaces: all who pass, and others.
@@ -82,7 +106,7 @@ impl<'i> Index<'i> {
         match (labelled, inside) {
             (Some(labelled), Some(inside)) if inside.count() < labelled.count() => inside.merge(),
             (Some(lists), _) | (None, Some(lists)) => lists.merge(),
-            (None, None) => (0..self.inventory.entries.len() as u32).collect(),
+            (None, None) => Positions::All(self.inventory.entries.len() as u32),
         }
     }
 
@@ -92,7 +116,7 @@ impl<'i> Index<'i> {
             self.accounts.get_or_init(|| posted(self.inventory, |entry| entry.service_account.as_deref().into_iter()));
         let named = list(accounts, account.name.as_str());
         let inside = account.namespace.as_ref().map(|namespace| self.namespaces().entries_of(namespace));
-        Cow::Borrowed(inside.filter(|inside| inside.len() < named.len()).unwrap_or(named))
+        Positions::Listed(Cow::Borrowed(inside.filter(|inside| inside.len() < named.len()).unwrap_or(named)))
     }
 
     /// Those who may have a SPIFFE ID that is meant.
@@ -120,7 +144,7 @@ impl<'i> Index<'i> {
         let end = rest.partition_point(|&(d, p, _)| meant(d, p));
         let mut positions: Vec<u32> = rest[..end].iter().map(|&(.., position)| position).collect();
         positions.sort_unstable();
-        Cow::Owned(positions)
+        Positions::Listed(Cow::Owned(positions))
     }
 
     /// Those who have an address in a block.
@@ -138,20 +162,20 @@ impl<'i> Index<'i> {
         let mut positions: Vec<u32> = addresses[start..end].iter().map(|&(_, position)| position).collect();
         positions.sort_unstable();
         positions.dedup();
-        Cow::Owned(positions)
+        Positions::Listed(Cow::Owned(positions))
     }
 
     /// Those who have a MAC address.
-    pub(crate) fn with_mac(&self, mac: Mac) -> Positions<'_> {
+    pub(crate) fn with_mac(&self, mac: Mac) -> &[u32] {
         let macs = self.macs.get_or_init(|| posted(self.inventory, |entry| entry.macs.iter().copied()));
-        Cow::Borrowed(list(macs, &mac))
+        list(macs, &mac)
     }
 
     /// Those who are behind an interface.
-    pub(crate) fn behind(&self, interface: &str) -> Positions<'_> {
+    pub(crate) fn behind(&self, interface: &str) -> &[u32] {
         let interfaces =
             self.interfaces.get_or_init(|| posted(self.inventory, |entry| entry.interfaces.iter().map(String::as_str)));
-        Cow::Borrowed(list(interfaces, interface))
+        list(interfaces, interface)
     }
 
     fn namespaces(&self) -> &ByNamespace<'i> {
@@ -198,12 +222,12 @@ impl<'x> Lists<'x> {
 
     fn merge(self) -> Positions<'x> {
         if let [only] = self.0[..] {
-            return Cow::Borrowed(only);
+            return Positions::Listed(Cow::Borrowed(only));
         }
         let mut merged = self.0.concat();
         merged.sort_unstable();
         merged.dedup();
-        Cow::Owned(merged)
+        Positions::Listed(Cow::Owned(merged))
     }
 }
 
@@ -288,8 +312,8 @@ impl<'i> ByNamespace<'i> {
         if candidates.as_ref().map_or(self.known.len(), Lists::count) > effort {
             return None;
         }
-        let candidates = candidates.map_or_else(|| (0..self.known.len() as u32).collect(), Lists::merge);
-        let known = candidates.iter().map(|&number| &self.known[number as usize]);
+        let candidates = candidates.map_or(Positions::All(self.known.len() as u32), Lists::merge);
+        let known = candidates.iter().map(|number| &self.known[number as usize]);
         let matching = known.filter(|(name, _)| self.inventory.namespace_passes(name, selector));
         Some(Lists(matching.map(|(_, entries)| entries.as_slice()).collect()))
     }

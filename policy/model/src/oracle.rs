@@ -101,7 +101,8 @@ pub fn decide<S: Subject>(
     destination_interface: Option<&str>,
     direction: Direction,
 ) -> Decision {
-    let packet = Packet::new(&set.inventory, facts, source_interface, destination_interface);
+    let known = at_ends(&set.inventory, facts, source_interface, destination_interface);
+    let packet = Packet::new(&known, facts, source_interface, destination_interface);
     if let Some(decision) = tiers(set, &packet, direction, Stage::Admin) {
         return decision;
     }
@@ -112,6 +113,23 @@ pub fn decide<S: Subject>(
         return decision;
     }
     defaults(set, &packet, direction)
+}
+
+/// What an inventory says of the ends of a packet: nobody else has a part in what is decided about it, and rules are
+/// many.
+#[must_use]
+pub fn at_ends(
+    inventory: &Inventory,
+    facts: &Facts,
+    source_interface: Option<&str>,
+    destination_interface: Option<&str>,
+) -> Inventory {
+    let packet = Packet::new(inventory, facts, source_interface, destination_interface);
+    let at_end = |entry: &&Entry| entry.is(&packet.source) || entry.is(&packet.destination);
+    let entries: Vec<Entry> = inventory.entries.iter().filter(at_end).cloned().collect();
+    let labels = |entry: &Entry| inventory.namespaces.get_key_value(&entry.namespace);
+    let namespaces = entries.iter().filter_map(labels).map(|(name, labels)| (name.clone(), labels.clone())).collect();
+    Inventory { entries, namespaces }
 }
 
 /// One packet with its ends, before it is asked who they are.

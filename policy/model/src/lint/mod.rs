@@ -4,14 +4,15 @@
 //! there says so.
 
 mod cover;
+mod filed;
 mod kinds;
 mod meet;
 mod order;
 mod single;
 
-use crate::finding::{Finding, excerpt};
-use crate::set::PolicySet;
-use crate::text::Source;
+use crate::finding::{Code, Finding, excerpt};
+use crate::set::{Location, PolicySet};
+use crate::text::{Source, by_name};
 
 /// Comparisons of two rules in brief, over all lints of a set: what a machine does in a good half
 /// second. One in full counts as many in brief.
@@ -26,21 +27,24 @@ pub fn lint(set: &PolicySet) -> Vec<Finding> {
     let mut findings = Vec::new();
     single::lint(set, &mut findings);
     order::lint(set, &mut findings);
-    findings.sort_by(|a, b| {
-        let key = |finding: &Finding| (finding.location.source.clone(), finding.location.offset, finding.code);
-        // Findings without a place stand at the end.
-        (a.location.line == 0).cmp(&(b.location.line == 0)).then_with(|| key(a).cmp(&key(b)))
-    });
+    findings.sort_by(|a, b| place(a).cmp(&place(b)));
     findings
+}
+
+/// What findings are sorted by: those without a place stand at the end.
+fn place(finding: &Finding) -> (bool, &str, usize, Code) {
+    let Location { source, offset, line, .. } = &finding.location;
+    (*line == 0, source, *offset, finding.code)
 }
 
 /// Looks for what a policy probably does not mean, and quotes the text it was read from.
 #[must_use]
 pub fn lint_text(set: &PolicySet, sources: &[Source]) -> Vec<Finding> {
     let mut findings = lint(set);
+    let by_name = by_name(sources);
     for finding in &mut findings {
         let place = &finding.location;
-        let source = sources.iter().find(|source| source.name == place.source);
+        let source = by_name.get(&*place.source).map(|&position| &sources[position]);
         let text = source.and_then(|source| source.text.get(place.offset..place.offset + place.length));
         finding.text = excerpt(text.unwrap_or_default());
     }

@@ -1,20 +1,19 @@
 //! Rules against each other: what an earlier one covers, and where only the order decides.
 
-use std::collections::HashMap;
-
+use super::filed::Filed;
 use super::{OVERLAP_LIMIT, WORK_LIMIT, cover, meet};
 use crate::finding::{Code, Finding, quote};
 use crate::rule::{Action, Rule};
 use crate::set::PolicySet;
-use crate::subject::{AnySubject, Labels};
+use crate::subject::AnySubject;
 use crate::trace::{Direction, RuleRef};
 
 /// A rule with what applies to it from its document.
-struct Listed<'s> {
-    rule: &'s Rule,
+pub(super) struct Listed<'s> {
+    pub rule: &'s Rule,
     reference: RuleRef,
     direction: Direction,
-    subject: &'s AnySubject,
+    pub subject: &'s AnySubject,
 }
 
 impl Listed<'_> {
@@ -99,69 +98,6 @@ fn number(address: std::net::IpAddr) -> u128 {
 
 /// What comparing two rules in full costs, in comparisons in brief.
 const FULL: usize = 64;
-
-/// What a subject can be looked up by. Whatever covers a subject is filed under one of the keys of
-/// [`keys_above`].
-#[derive(Clone, PartialEq, Eq, Hash)]
-enum Key<'s> {
-    Anyone,
-    Block(ipnet::IpNet),
-    /// The first label of a selector.
-    Label(&'s str, &'s str),
-    /// Selectors without labels.
-    Entries,
-    Other(&'s AnySubject),
-    Account(&'s str),
-    Spiffe(&'s str),
-}
-
-fn key(subject: &AnySubject) -> Key<'_> {
-    match subject {
-        AnySubject::Any(_) => Key::Anyone,
-        AnySubject::Cidr(cidr) => Key::Block(cidr.block),
-        AnySubject::Labels(Labels { selector, .. }) => {
-            selector.match_labels.iter().next().map_or(Key::Entries, |(name, value)| Key::Label(name, value))
-        }
-        AnySubject::ServiceAccount(account) => Key::Account(&account.name),
-        AnySubject::Spiffe(spiffe) => Key::Spiffe(&spiffe.trust_domain),
-        other => Key::Other(other),
-    }
-}
-
-fn keys(peers: Option<&[AnySubject]>) -> Vec<Key<'_>> {
-    peers.map_or_else(|| vec![Key::Anyone], |peers| peers.iter().map(key).collect())
-}
-
-/// Keys of all subjects that could cover these peers: those that could cover the first of them.
-fn keys_above<'s>(peers: Option<&'s [AnySubject]>, lengths: &[bool; 256]) -> Vec<Key<'s>> {
-    let mut above = vec![Key::Anyone];
-    match peers.and_then(<[_]>::first) {
-        Some(AnySubject::Cidr(cidr)) => {
-            let mut next = Some(cidr.block);
-            while let Some(block) = next {
-                if lengths[length_index(&block)] {
-                    above.push(Key::Block(block));
-                }
-                next = block.supernet();
-            }
-        }
-        Some(subject @ AnySubject::Labels(labels)) => {
-            above.extend(labels.selector.match_labels.iter().map(|(name, value)| Key::Label(name, value)));
-            above.extend([Key::Entries, key(subject)]);
-        }
-        Some(subject @ (AnySubject::ServiceAccount(_) | AnySubject::Spiffe(_))) => {
-            above.extend([Key::Entries, key(subject)]);
-        }
-        Some(AnySubject::Any(_)) | None => {}
-        Some(other) => above.push(key(other)),
-    }
-    above
-}
-
-fn length_index(block: &ipnet::IpNet) -> usize {
-    // IPv4 has 33 lengths, IPv6 129: both fit side by side.
-    usize::from(block.prefix_len()) + if block.addr().is_ipv4() { 0 } else { 64 }
-}
 
 /// Both lints of all lists.
 pub(super) fn lint(set: &PolicySet, findings: &mut Vec<Finding>) {
@@ -254,34 +190,22 @@ impl<'s> Order<'s, '_> {
     }
 
     fn shadowed(&mut self, rules: &[Listed<'_>], counts: impl Fn(&Listed<'_>, &Listed<'_>) -> bool) {
-        let mut lengths = [false; 256];
-        for subject in rules.iter().flat_map(|l| l.rule.from.iter().chain(&l.rule.to)).flatten() {
-            if let AnySubject::Cidr(cidr) = subject {
-                lengths[length_index(&cidr.block)] = true;
-            }
-        }
-        let mut filed: HashMap<(Key<'_>, Key<'_>), Vec<usize>> = HashMap::new();
+        let mut filed = Filed::default();
         for (index, later) in rules.iter().enumerate() {
             let nobody = |peers: &Option<Vec<AnySubject>>| peers.as_ref().is_some_and(Vec::is_empty);
             if nobody(&later.rule.from) || nobody(&later.rule.to) {
                 continue;
             }
-            let (from, to) = (later.rule.from.as_deref(), later.rule.to.as_deref());
-            let to_above = keys_above(to, &lengths);
             let mut found: Option<usize> = None;
-            'search: for from_key in keys_above(from, &lengths) {
-                for to_key in &to_above {
-                    for &earlier in filed.get(&(from_key.clone(), to_key.clone())).into_iter().flatten() {
-                        self.work += FULL / 4;
-                        if self.work >= WORK_LIMIT {
-                            return;
-                        }
-                        if counts(&rules[earlier], later) && rules[earlier].covers(later) {
-                            found = Some(earlier);
-                            break 'search;
-                        }
-                    }
+            filed.above(later, |earlier| {
+                self.work += FULL / 4;
+                if counts(&rules[earlier], later) && rules[earlier].covers(later) {
+                    found = Some(earlier);
                 }
+                found.is_none() && self.work < WORK_LIMIT
+            });
+            if found.is_none() && self.work >= WORK_LIMIT {
+                return;
             }
             if let Some(earlier) = found {
                 let earlier = &rules[earlier];
@@ -297,11 +221,7 @@ impl<'s> Order<'s, '_> {
                 // What this rule covers, the earlier one covers too.
                 continue;
             }
-            for from_key in keys(from) {
-                for to_key in keys(to) {
-                    filed.entry((from_key.clone(), to_key)).or_default().push(index);
-                }
-            }
+            filed.add(later, index);
         }
     }
 

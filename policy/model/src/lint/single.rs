@@ -6,7 +6,9 @@ use gabion_abi::facts::protocol;
 use ipnet::IpNet;
 
 use super::kinds;
+use crate::carry::EntrySubject;
 use crate::finding::{Code, Finding, quote};
+use crate::index::Index;
 use crate::inventory::{Entry, Inventory, NamedPort};
 use crate::rule::{Action, Rule};
 use crate::service::{PortMatch, Service};
@@ -160,24 +162,29 @@ impl<'s> Single<'s, '_> {
         }
         match subject {
             AnySubject::Interface(name) => self.interface(&name.0, location),
-            AnySubject::Labels(_) | AnySubject::ServiceAccount(_) | AnySubject::Spiffe(_) => {
-                if self.set.inventory.entries.is_empty() {
-                    if !self.said_empty {
-                        self.said_empty = true;
-                        let message =
-                            "labels, service accounts and SPIFFE IDs name nobody: there is no inventory entry";
-                        let finding = Finding::new(Code::NobodyCarries, location.clone(), message);
-                        self.findings.push(finding.help("add an Inventory document, or check its files too"));
-                    }
-                } else if self.carriers.nobody(subject) {
-                    let message = format!("no inventory entry carries {}", subject.describe());
-                    let help = "add or mend the entry in the Inventory, or the subject here";
-                    self.findings.push(Finding::new(Code::NobodyCarries, location.clone(), message).help(help));
+            AnySubject::Cidr(cidr) => self.block(cidr, location),
+            _ => {
+                if let Some(of_entries) = subject.of_entries() {
+                    self.identity(subject, of_entries, location);
                 }
             }
-            AnySubject::Cidr(cidr) => self.block(cidr, location),
-            AnySubject::Any(_) | AnySubject::Mac(_) => {}
         }
+    }
+
+    fn identity(&mut self, subject: &AnySubject, of_entries: &dyn EntrySubject, location: &Location) {
+        let (message, help) = if self.set.inventory.entries.is_empty() {
+            if std::mem::replace(&mut self.said_empty, true) {
+                return;
+            }
+            let message = "labels, service accounts and SPIFFE IDs name nobody: there is no inventory entry";
+            (message.to_owned(), "add an Inventory document, or check its files too")
+        } else if self.carriers.nobody(of_entries) {
+            let message = format!("no inventory entry carries {}", subject.describe());
+            (message, "add or mend the entry in the Inventory, or the subject here")
+        } else {
+            return;
+        };
+        self.findings.push(Finding::new(Code::NobodyCarries, location.clone(), message).help(help));
     }
 
     fn block(&mut self, cidr: &Cidr, location: &Location) {
@@ -251,35 +258,23 @@ fn without_ports(service: &Service) -> Option<u8> {
     numbers.into_iter().find(|number| !has_ports(number))
 }
 
-/// Who carries what, looked up rather than searched where that is possible.
+/// Who carries what, as far as finding out takes no more than [`ENTRY_LIMIT`].
 struct Carriers<'s> {
-    inventory: &'s Inventory,
-    labels: HashMap<(&'s str, &'s str), Vec<usize>>,
-    accounts: HashMap<&'s str, Vec<usize>>,
+    index: Index<'s>,
     ports: HashMap<&'s str, Vec<&'s NamedPort>>,
     work: usize,
 }
 
 impl<'s> Carriers<'s> {
     fn new(inventory: &'s Inventory) -> Self {
-        let mut labels: HashMap<(&str, &str), Vec<usize>> = HashMap::new();
-        let mut accounts: HashMap<&str, Vec<usize>> = HashMap::new();
         let mut ports: HashMap<&str, Vec<&NamedPort>> = HashMap::new();
-        for (index, entry) in inventory.entries.iter().enumerate() {
-            for (key, value) in &entry.labels {
-                labels.entry((key, value)).or_default().push(index);
-            }
-            if let Some(account) = &entry.service_account {
-                accounts.entry(account).or_default().push(index);
-            }
-            for port in &entry.ports {
-                let named = ports.entry(&port.name).or_default();
-                if !named.iter().any(|known| known.protocol == port.protocol) {
-                    named.push(port);
-                }
+        for port in inventory.entries.iter().flat_map(|entry| &entry.ports) {
+            let named = ports.entry(&port.name).or_default();
+            if !named.iter().any(|known| known.protocol == port.protocol) {
+                named.push(port);
             }
         }
-        Self { inventory, labels, accounts, ports, work: 0 }
+        Self { index: Index::new(inventory), ports, work: 0 }
     }
 
     fn has_port(&self, name: &str, service: &Service) -> bool {
@@ -288,39 +283,13 @@ impl<'s> Carriers<'s> {
     }
 
     /// Whether it is certain that no entry carries a subject.
-    fn nobody(&mut self, subject: &AnySubject) -> bool {
-        let entries = &self.inventory.entries;
-        let candidates: Option<&[usize]> = match subject {
-            AnySubject::Labels(labels) => {
-                let lists = labels.selector.match_labels.iter().map(|(key, value)| {
-                    self.labels.get(&(key.as_str(), value.as_str())).map_or(&[][..], Vec::as_slice)
-                });
-                lists.min_by_key(|list| list.len())
-            }
-            AnySubject::ServiceAccount(account) => {
-                Some(self.accounts.get(account.name.as_str()).map_or(&[][..], Vec::as_slice))
-            }
-            _ => None,
-        };
-        let count = candidates.map_or(entries.len(), <[_]>::len);
-        if self.work + count > ENTRY_LIMIT {
+    fn nobody(&mut self, subject: &dyn EntrySubject) -> bool {
+        let index = &self.index;
+        let candidates = subject.candidates(index);
+        if self.work + candidates.count() > ENTRY_LIMIT {
             return false;
         }
-        self.work += count;
-        let carries = |index: usize| match subject {
-            AnySubject::Labels(labels) => {
-                labels.selector.matches(&entries[index].labels)
-                    && labels.namespaces.cover(&entries[index].namespace, self.inventory)
-            }
-            AnySubject::ServiceAccount(account) => {
-                account.namespace.as_ref().is_none_or(|namespace| *namespace == entries[index].namespace)
-            }
-            AnySubject::Spiffe(spiffe) => entries[index].spiffe_id.as_deref().is_some_and(|id| spiffe.matches(id)),
-            _ => true,
-        };
-        match candidates {
-            Some(list) => !list.iter().copied().any(carries),
-            None => !(0..entries.len()).any(carries),
-        }
+        self.work += candidates.count();
+        !candidates.iter().any(|position| subject.holds(index.at(position), index.inventory()))
     }
 }

@@ -18,6 +18,7 @@ mod site;
 mod subject;
 mod tree;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use decode::Decoder;
@@ -104,13 +105,11 @@ pub fn parse_counting(sources: &[Source]) -> Result<(PolicySet, usize), Vec<Find
     let mut gathered = Gathered::default();
     for source in sources {
         let place = Place::new(Arc::clone(&source.name), &source.text);
-        let trees = tree::read(&place, &mut findings);
-        let mut decoder = Decoder { place: &place, findings: &mut findings };
-        for tree in &trees {
-            if let Some(document) = decoder.document(tree) {
+        tree::read(&place, &mut findings, |tree, findings| {
+            if let Some(document) = (Decoder { place: &place, findings }).document(tree) {
                 gathered.add(document);
             }
-        }
+        });
     }
     let documents = gathered.documents();
     if documents == 0 && findings.is_empty() {
@@ -120,11 +119,14 @@ pub fn parse_counting(sources: &[Source]) -> Result<(PolicySet, usize), Vec<Find
     if findings.is_empty() {
         return Ok((set, documents));
     }
-    let order = |source: &Arc<str>| sources.iter().position(|known| known.name == *source);
+    let by_name = by_name(sources);
+    let order = |finding: &Finding| by_name.get(&*finding.location.source).copied();
     for finding in findings.iter_mut().filter(|finding| finding.text.is_empty()) {
-        excerpt(finding, sources);
+        if let Some(source) = order(finding) {
+            excerpt(finding, &sources[source]);
+        }
     }
-    findings.sort_by_cached_key(|finding| (order(&finding.location.source), finding.location.offset));
+    findings.sort_by_cached_key(|finding| (order(finding), finding.location.offset));
     if findings.len() > FINDING_LIMIT {
         let more = findings.len() - FINDING_LIMIT;
         findings.truncate(FINDING_LIMIT);
@@ -134,10 +136,14 @@ pub fn parse_counting(sources: &[Source]) -> Result<(PolicySet, usize), Vec<Find
     Err(findings)
 }
 
+/// Positions of sources by their names; of two with one name the first.
+pub(crate) fn by_name(sources: &[Source]) -> HashMap<&str, usize> {
+    sources.iter().enumerate().rev().map(|(position, source)| (&*source.name, position)).collect()
+}
+
 /// Findings between documents know only their places.
-fn excerpt(finding: &mut Finding, sources: &[Source]) {
-    let Location { source, offset, length, .. } = &finding.location;
-    let Some(source) = sources.iter().find(|known| known.name == *source) else { return };
+fn excerpt(finding: &mut Finding, source: &Source) {
+    let Location { offset, length, .. } = &finding.location;
     let text = source.text.get(*offset..offset + length).unwrap_or_default();
     finding.text = crate::finding::excerpt(text);
 }

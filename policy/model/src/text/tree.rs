@@ -17,6 +17,9 @@ pub const DEPTH_LIMIT: usize = 32;
 /// Keys, values, maps and lists of one source.
 pub const NODE_LIMIT: usize = 4 << 20;
 
+/// Keys of a map that are compared with each other more quickly than they are hashed. Nearly all maps have no more.
+const FEW: usize = 16;
+
 #[derive(Debug)]
 pub(crate) struct Node {
     pub span: Span,
@@ -80,15 +83,14 @@ enum Open {
     Map { pairs: Vec<(Key, Node)>, key: Option<Option<Key>> },
 }
 
-/// Reads all documents of a source. What is wrong is reported; documents before a syntax error
-/// are still given back.
-pub(crate) fn read(place: &Place<'_>, findings: &mut Vec<Finding>) -> Vec<Node> {
-    let mut documents = Vec::new();
+/// Reads all documents of a source, one after the other. What is wrong is reported; documents
+/// before a syntax error are still handed on.
+pub(crate) fn read(place: &Place<'_>, findings: &mut Vec<Finding>, mut each: impl FnMut(&Node, &mut Vec<Finding>)) {
     if place.text.len() > SOURCE_LIMIT {
         let message = format!("{} bytes are more than the {SOURCE_LIMIT} that one source may have", place.text.len());
         let finding = Finding::new(Code::TooLarge, place.locate(Span { start: 0, end: 0 }), message);
         findings.push(finding.help("split it into several files"));
-        return documents;
+        return;
     }
     let mut builder = Builder { place, findings, open: Vec::new(), nodes: 0, refused: false };
     let mut parser = Parser::new_from_str(place.text);
@@ -98,21 +100,20 @@ pub(crate) fn read(place: &Place<'_>, findings: &mut Vec<Finding>) -> Vec<Node> 
             Err(error) => {
                 let offset = place.byte(error.marker().index());
                 builder.syntax(error.info(), offset);
-                return documents;
+                return;
             }
         };
         let span = Span { start: place.byte(at.start.index()), end: place.byte(at.end.index()) };
         match builder.event(event, span) {
             Step::Document(node) => {
                 if !std::mem::take(&mut builder.refused) {
-                    documents.push(node);
+                    each(&node, builder.findings);
                 }
             }
             Step::More => {}
-            Step::Stop => return documents,
+            Step::Stop => return,
         }
     }
-    documents
 }
 
 enum Step {
@@ -243,13 +244,20 @@ impl Builder<'_, '_> {
     }
 
     fn unique(&mut self, pairs: Vec<(Key, Node)>) -> Vec<(Key, Node)> {
-        let mut first: HashMap<&str, Span> = HashMap::with_capacity(pairs.len());
         let mut repeated = Vec::new();
-        for (index, (key, _)) in pairs.iter().enumerate() {
-            if let Some(&earlier) = first.get(&*key.text) {
-                repeated.push((index, earlier));
-            } else {
-                first.insert(&key.text, key.span);
+        if pairs.len() <= FEW {
+            for (index, (key, _)) in pairs.iter().enumerate() {
+                let earlier = pairs[..index].iter().find(|(earlier, _)| earlier.text == key.text);
+                repeated.extend(earlier.map(|(earlier, _)| (index, earlier.span)));
+            }
+        } else {
+            let mut first: HashMap<&str, Span> = HashMap::with_capacity(pairs.len());
+            for (index, (key, _)) in pairs.iter().enumerate() {
+                if let Some(&earlier) = first.get(&*key.text) {
+                    repeated.push((index, earlier));
+                } else {
+                    first.insert(&key.text, key.span);
+                }
             }
         }
         if repeated.is_empty() {
