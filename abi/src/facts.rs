@@ -1,7 +1,8 @@
 //! What the parser found out about one packet.
 
-/// An IP address as four words in host order, most significant first. IPv4 uses `words[0]` only.
-#[repr(C)]
+/// An IP address as four words in host order, most significant first. IPv4 uses `words[0]` only. Aligned for copies by
+/// eight bytes, which the verifier wants aligned on the stack.
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Address {
     /// Words in host order; `words[0]` holds the first four octets on the wire.

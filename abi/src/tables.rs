@@ -100,8 +100,9 @@ pub mod service {
     pub const COUNT: usize = 21;
 }
 
-/// Lanes: how whole TCP segments and UDP datagrams in frames without a tag find their service class, in fewer steps
-/// than by [`service`]. One lane each for TCP and UDP over IPv4, then over IPv6; their parameters begin at [`LANES`].
+/// Lanes: how whole packets in frames without a tag find their service class, in fewer steps than by [`service`]. One
+/// lane each for TCP and UDP over IPv4, then over IPv6; their parameters begin at [`LANES`]. ICMP has its class by type
+/// and code, in [`ICMP`]; what has neither these nor ports by protocol, in [`OTHERS`].
 ///
 /// The class is that of the destination port; where the source port matters, that of a combination with the source
 /// port's; where TCP flags matter, that of a combination of these with the flags'.
@@ -191,8 +192,12 @@ pub const RANK_BITS: usize = service::ETHERTYPE + service::COUNT;
 pub const OPENS: usize = RANK_BITS + 1;
 /// Whether there are lanes.
 pub const HAS_LANES: usize = RANK_BITS + 2;
+/// Classes of the other protocols by number, of IPv4 and then of IPv6 (16-bit entries): first word.
+pub const OTHERS: usize = RANK_BITS + 3;
+/// Classes of ICMP over IPv4 by type × 256 + code, and of ICMPv6: two paged arrays like those of ports.
+pub const ICMP: usize = RANK_BITS + 4;
 /// Parameters of the first lane; see [`lane`].
-pub const LANES: usize = RANK_BITS + 3;
+pub const LANES: usize = RANK_BITS + 6;
 
 /// Parameters of one direction; [`EGRESS`] and [`INGRESS`] plus these offsets.
 pub mod direction {
@@ -225,9 +230,9 @@ pub const GROUPS: usize = 4;
 ///   two to a word, the lower half first;
 /// - [`ROW`](group::ROW): a row of ranks by service, because there are too many candidates for a list.
 ///
-/// A candidate is a condition (the number of its bit in [`service::MATCHES`]) above [`RANK_BITS`] bits of rank. The first
-/// whose condition the service meets is the group's. The last of a list always meets its condition, and may have a rank
-/// of all ones: none.
+/// A candidate is a condition (the number of its bit in [`service::MATCHES`]) above [`RANK_BITS`] bits of rank. The
+/// first whose condition the service meets is the group's. The last of a list always meets its condition, and may have
+/// a rank of all ones: none.
 pub mod group {
     /// Where a source's record holds the class that the group knows it by: the word of the record.
     pub const SOURCE_WORD: usize = 0;
@@ -306,7 +311,8 @@ pub const BUCKET_SLOTS: u32 = 4;
 /// Set in the key of a slot that is taken.
 pub const MAC_PRESENT: u64 = 1 << 63;
 
-/// Scrambles a key (a multiply, a fold and a multiply, odd constants from the golden ratio and SplitMix64); the same on both sides.
+/// Scrambles a key (a multiply, a fold and a multiply, odd constants from the golden ratio and SplitMix64); the same
+/// on both sides.
 #[must_use]
 #[inline(always)]
 pub const fn scramble(key: u64) -> u64 {

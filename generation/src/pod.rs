@@ -17,6 +17,7 @@ pub(crate) struct Record<T>(pub(crate) T);
 pub(crate) struct LocalKey {
     pub(crate) address: Address,
     pub(crate) family: u32,
+    pub(crate) padding: u32,
 }
 
 // SAFETY: integers only, explicit padding, no uninitialised byte, every bit pattern valid (asserted by size in
@@ -32,5 +33,5 @@ unsafe impl aya::Pod for Record<ConnKey> {}
 unsafe impl aya::Pod for Record<ConnValue> {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Record<LocalFilter> {}
-// SAFETY: five 32-bit integers, no padding.
+// SAFETY: six 32-bit integers, no other padding.
 unsafe impl aya::Pod for LocalKey {}

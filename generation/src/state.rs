@@ -82,10 +82,12 @@ impl State {
         // end. Until then the filter holds both lists.
         let known: Vec<(u8, Address)> =
             map.keys().filter_map(Result::ok).map(|key| (key.family as u8, key.address)).collect();
-        filter.set(0, Record(LocalFilter::of(addresses.iter().chain(&known))), 0).doing("filter the node's addresses")?;
+        filter
+            .set(0, Record(LocalFilter::of(addresses.iter().chain(&known))), 0)
+            .doing("filter the node's addresses")?;
         let wanted: Vec<LocalKey> = addresses
             .iter()
-            .map(|(family, address)| LocalKey { address: *address, family: u32::from(*family) })
+            .map(|(family, address)| LocalKey { address: *address, family: u32::from(*family), padding: 0 })
             .collect();
         for key in &wanted {
             map.insert(key, 1, 0).doing("add an address of the node")?;

@@ -24,6 +24,16 @@ pub trait Tables {
     fn quarter(&self, base: u32, index: u32) -> u32 {
         (self.word(base.wrapping_add(index >> 2)) >> ((index & 3) * 16)) as u32 & 0xffff
     }
+    /// The first candidate of the list that begins at word `first` whose condition a service class meets: [`listed`].
+    /// The kernel programs put it into a function of its own, which the verifier looks at once instead of once for
+    /// each group.
+    #[inline(always)]
+    fn listed(&self, first: u32, service: u32) -> u32
+    where
+        Self: Sized,
+    {
+        listed(self, first, service)
+    }
     /// The same number, unknown to the compiler: a loop up to it stays a loop.
     #[inline(always)]
     fn opaque(&self, number: u32) -> u32 {
@@ -84,11 +94,7 @@ fn paged_at<T: Tables>(tables: &T, base: u32, space: u32, index: u32) -> u32 {
 #[inline(always)]
 fn combine<T: Tables>(tables: &T, param: usize, row: u32, column: u32) -> u32 {
     let columns = tables.param(param + 1);
-    if columns == 0 {
-        row
-    } else {
-        tables.quarter(tables.param(param), row.wrapping_mul(columns).wrapping_add(column))
-    }
+    if columns == 0 { row } else { tables.quarter(tables.param(param), row.wrapping_mul(columns).wrapping_add(column)) }
 }
 
 #[inline(always)]
@@ -260,6 +266,15 @@ struct Classes {
 }
 
 impl Classes {
+    #[inline(always)]
+    fn of<T: Tables>(tables: &T, source: u32, destination: u32, service: u32) -> Self {
+        let matches = match tables.param(service::MATCH_WORDS) {
+            1 => tables.word(tables.param(service::MATCHES).wrapping_add(service)),
+            _ => 0,
+        };
+        Self { source, destination, service, matches }
+    }
+
     /// Whether the service meets the condition of a candidate.
     #[inline(always)]
     fn meets<T: Tables>(&self, tables: &T, condition: u32) -> bool {
@@ -305,7 +320,7 @@ fn payload<T: Tables>(tables: &T, at: usize, source: u32, destination: u32) -> u
     let word = tables.word(base.wrapping_add(slot));
     let bits = tables.param(at + group::PAIR_KEY_BITS) & 63;
     // The key stands in the lowest bits.
-    if (word ^ key) << (64 - bits & 63) != 0 { 0 } else { (word >> bits) as u32 }
+    if (word ^ key) << ((64 - bits) & 63) != 0 { 0 } else { (word >> bits) as u32 }
 }
 
 /// Rank of a candidate whose condition is met.
@@ -316,9 +331,10 @@ fn ranked(candidate: u32, rank_bits: u32) -> u32 {
     if rank == none { RANK_NONE } else { rank }
 }
 
-/// The first candidate of a list whose condition is met.
+/// Rank of the first candidate of a list whose condition is met: [`Tables::listed`].
 #[inline(always)]
-fn listed<T: Tables>(tables: &T, first: u32, classes: &Classes) -> u32 {
+pub fn listed<T: Tables>(tables: &T, first: u32, service: u32) -> u32 {
+    let classes = Classes::of(tables, 0, 0, service);
     let rank_bits = tables.param(t::RANK_BITS);
     let mut at = first;
     for _ in 0..tables.opaque(group::LIST_WORDS).min(group::LIST_WORDS) {
@@ -352,7 +368,7 @@ fn group_rank<T: Tables>(tables: &T, at: usize, classes: &Classes) -> u32 {
             if met { ranked(rest, rank_bits) } else { RANK_NONE }
         }
         group::LIST if tables.param(at + group::LIST_BASE) != 0 => {
-            listed(tables, tables.param(at + group::LIST_BASE).wrapping_add(rest), classes)
+            tables.listed(tables.param(at + group::LIST_BASE).wrapping_add(rest), classes.service)
         }
         group::ROW if tables.param(at + group::ROW_BASE) != 0 => {
             let column = tables.quarter(tables.param(at + group::SERVICE_MAP), classes.service);
@@ -382,10 +398,17 @@ fn direction_entry<T: Tables>(tables: &T, at: usize, in_lane: bool, classes: &Cl
     tables.half(tables.param(at + direction::ENTRIES), rank) as u64
 }
 
-/// Service class of a whole TCP segment or UDP datagram in a frame without a tag, by its lane.
+/// Service class of a whole packet in a frame without a tag, by its lane.
 #[inline(always)]
 fn lane_class<T: Tables>(tables: &T, facts: &Facts) -> u32 {
     let v6 = (facts.family == facts::FAMILY_V6) as usize;
+    if facts.transport == facts::TRANSPORT_ICMP {
+        let index = (facts.icmp_type as u32) << 8 | facts.icmp_code as u32;
+        return paged_at(tables, tables.param(t::ICMP + v6), lane::PORTS, index);
+    }
+    if facts.transport != facts::TRANSPORT_PORTS {
+        return tables.quarter(tables.param(t::OTHERS), (v6 as u32) << 8 | facts.protocol as u32);
+    }
     let udp = (facts.protocol != facts::protocol::TCP) as usize;
     let at = t::LANES + (v6 * 2 + udp) * lane::COUNT;
     let port = |base, port| paged_at(tables, base, lane::PORTS, port);
@@ -413,7 +436,7 @@ pub fn classify<T: Tables>(tables: &T, facts: &Facts, source_interface: u32, des
     entries(tables, facts, source_interface, destination_interface, service_class(tables, facts), false)
 }
 
-/// The same of a whole TCP segment or UDP datagram in a frame without a tag, by tables that [have
+/// The same of a whole packet in a frame without a tag, by tables that [have
 /// lanes](gabion_abi::tables::HAS_LANES).
 #[must_use]
 #[inline(always)]
@@ -439,11 +462,7 @@ fn entries<T: Tables>(
         facts.destination_mac,
         destination_interface,
     );
-    let matches = match tables.param(service::MATCH_WORDS) {
-        1 => tables.word(tables.param(service::MATCHES).wrapping_add(service)),
-        _ => 0,
-    };
-    let classes = Classes { source, destination, service, matches };
+    let classes = Classes::of(tables, source, destination, service);
     Entries {
         egress: direction_entry(tables, t::EGRESS, in_lane, &classes),
         ingress: direction_entry(tables, t::INGRESS, in_lane, &classes),

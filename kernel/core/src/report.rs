@@ -37,12 +37,7 @@ pub fn rest(bucket: &mut Bucket, rate: u32, burst: u32, about_ns: u64) {
 /// Whether nothing is to be reported of a verdict, so that it can be left to counters. What is suppressed then, one of
 /// [`suppressed`], or [`suppressed::COUNT`] when nothing is; or [`ASK`].
 #[inline(always)]
-pub fn hush(
-    settings: &Settings,
-    verdict: &Verdict,
-    dry_until_ns: impl Fn() -> u64,
-    about_ns: impl Fn() -> u64,
-) -> u32 {
+pub fn hush(settings: &Settings, verdict: &Verdict, dry_until_ns: impl Fn() -> u64, about_ns: impl Fn() -> u64) -> u32 {
     if is_denial(verdict) {
         let until_ns = dry_until_ns();
         if until_ns != 0 && about_ns() < until_ns { suppressed::RATE_DENIED } else { ASK }

@@ -1,34 +1,44 @@
 //! The short way: frames of the usual form, whose fate the tables decide, or a connection that was looked at a moment
 //! ago.
 //!
-//! Most packets are whole TCP segments or UDP datagrams without tag, options or extension headers, between two others
-//! than the node. For these everything stays in registers, no table of connections is asked, and nothing is reported.
-//! Whatever is not so, or is to be reported, takes the long way ([`crate::judge`]), which decides alike: a frame may
-//! always be sent there.
+//! Most packets are whole, without tag, options or extension headers, hold TCP, UDP, an ICMP message that is no error,
+//! or what has no ports, and go between two others than the node. For these everything stays in registers, no table of
+//! connections is asked, and nothing is reported. Whatever is not so, or is to be reported, takes the long way
+//! ([`crate::judge`]), which decides alike: a frame may always be sent there.
 
-use gabion_abi::conn::{asked, state};
+use gabion_abi::conn::{ConnKey, asked, state};
 use gabion_abi::facts::{
-    Address, ETHERTYPE_IPV4, ETHERTYPE_IPV6, FAMILY_V4, FAMILY_V6, FRAGMENT_NONE, Facts, TRANSPORT_PORTS, protocol,
-    tcp, unparsed,
+    Address, ETHERTYPE_IPV4, ETHERTYPE_IPV6, FAMILY_NONE, FAMILY_V4, FAMILY_V6, FRAGMENT_NONE, Facts, TRANSPORT_ICMP,
+    TRANSPORT_PORTS, VLAN_NONE, protocol, tcp, unparsed,
 };
 use gabion_abi::tables::{self as t, end, scramble};
 use gabion_abi::verdict::{PASS, Verdict, reason};
 
-use crate::bytes::Bytes;
-use crate::classify::{Tables, classify_by_lane};
+use crate::bytes::{Bytes, Fields};
+use crate::classify::{Entries, Tables};
 use crate::conn;
-use crate::judge::{Case, weigh};
-use crate::parse::ipv6::address;
+use crate::judge::{Case, Table, weigh};
+use crate::key::{is_icmp_error, is_icmp_query};
+use crate::parse::ipv6::is_extension;
+use crate::parse::{has_ports, is_icmp};
 use crate::track::task;
 
 /// What the short way asks.
 pub trait Memory {
+    /// Finds the entries that decide a packet that arrived on an interface of this class: [`classify_by_lane`].
+    ///
+    /// [`classify_by_lane`]: crate::classify::classify_by_lane
+    fn entries(&self, facts: &Facts, interface: u32) -> Entries;
+    /// Whether anything that neither end of is the node itself opens a connection.
+    fn opens(&self) -> bool;
     /// False when the address is surely not one of the node's own.
     fn may_be_local(&self, family: u8, address: &Address) -> bool;
     /// Whether audit mode is on.
     fn audit_mode(&self) -> bool;
     /// What was noted last at a slot of [`Mark`]s.
     fn noted(&self, slot: u32) -> u64;
+    /// Whether there is a connection, however old.
+    fn connects(&self, table: Table, key: &ConnKey) -> bool;
     /// A clock that may be some milliseconds late, nanoseconds.
     fn about_ns(&self) -> u64;
 }
@@ -40,66 +50,78 @@ const TRANSPORT_V6: usize = NETWORK + 40;
 /// TCP and UDP headers.
 const TCP_HEADER: usize = 20;
 const UDP_HEADER: usize = 8;
+const ICMP_HEADER: usize = 8;
 
-/// The facts of a frame of the usual form, as [`crate::parse::parse_into`] finds them, but for the MACs. False when the
-/// frame is not of that form; the facts are of no use then.
+/// The facts of a frame of the usual form, as [`crate::parse::parse_into`] finds them, but for the MACs: over IPv6, or
+/// over IPv4. False when the frame is not of that form; the facts are of no use then.
 #[inline(always)]
-pub fn usual<B: Bytes>(bytes: &B, facts: &mut Facts) -> bool {
-    let Some(ethertype) = bytes.u16(12) else { return false };
-    facts.ethertype = ethertype;
+pub fn usual<const V6: bool, B: Bytes>(bytes: &B, facts: &mut Facts) -> bool {
+    let Some(link) = bytes.fields::<NETWORK>(0) else { return false };
+    // Not `Facts::UNKNOWN`, which is copied from memory.
+    *facts = Facts::default();
+    (facts.vlan_outer, facts.vlan_inner) = (VLAN_NONE, VLAN_NONE);
+    facts.ethertype = if V6 { ETHERTYPE_IPV6 } else { ETHERTYPE_IPV4 };
+    facts.family = if V6 { FAMILY_V6 } else { FAMILY_V4 };
+    if link.u16::<12>() != facts.ethertype {
+        return false;
+    }
     let held = bytes.len() - NETWORK;
-    let (at, length) = match ethertype {
-        ETHERTYPE_IPV4 => {
-            let Some(h) = bytes.read::<20>(NETWORK) else { return false };
-            let source = u32::from_be_bytes([h[12], h[13], h[14], h[15]]);
-            let total = u16::from_be_bytes([h[2], h[3]]) as usize;
-            // Options, or a fragment, or a sender that nobody can be.
-            let odd = h[0] != 0x45 || h[6] & 0x3f | h[7] != 0 || source >> 28 == 0xe || source == u32::MAX;
-            if odd || total < 20 || total > held {
-                return false;
-            }
-            facts.family = FAMILY_V4;
-            facts.protocol = h[9];
-            facts.source.words[0] = source;
-            facts.destination.words[0] = u32::from_be_bytes([h[16], h[17], h[18], h[19]]);
-            (TRANSPORT_V4, total - 20)
+    let (at, length) = if V6 {
+        let Some(h) = bytes.fields::<40>(NETWORK) else { return false };
+        let length = h.u16::<4>() as usize;
+        if h.u8::<0>() >> 4 != 6 || h.u8::<8>() == 0xff || length + 40 > held {
+            return false;
         }
-        ETHERTYPE_IPV6 => {
-            let Some(h) = bytes.read::<40>(NETWORK) else { return false };
-            let length = u16::from_be_bytes([h[4], h[5]]) as usize;
-            if h[0] >> 4 != 6 || h[8] == 0xff || length + 40 > held {
-                return false;
-            }
-            facts.family = FAMILY_V6;
-            facts.protocol = h[6];
-            facts.hop_limit = h[7];
-            let mut one = [0; 16];
-            one.copy_from_slice(&h[8..24]);
-            facts.source = address(one);
-            one.copy_from_slice(&h[24..40]);
-            facts.destination = address(one);
-            (TRANSPORT_V6, length)
+        facts.protocol = h.u8::<6>();
+        facts.hop_limit = h.u8::<7>();
+        facts.source = Address { words: [h.u32::<8>(), h.u32::<12>(), h.u32::<16>(), h.u32::<20>()] };
+        facts.destination = Address { words: [h.u32::<24>(), h.u32::<28>(), h.u32::<32>(), h.u32::<36>()] };
+        (TRANSPORT_V6, length)
+    } else {
+        let Some(h) = bytes.fields::<20>(NETWORK) else { return false };
+        let source = h.u32::<12>();
+        let total = h.u16::<2>() as usize;
+        // Options, or a fragment, or a sender that nobody can be.
+        let odd = h.u8::<0>() != 0x45 || h.u16::<6>() & 0x3fff != 0 || source >> 28 == 0xe || source == u32::MAX;
+        if odd || total < 20 || total > held {
+            return false;
         }
-        _ => return false,
+        facts.protocol = h.u8::<9>();
+        facts.source.words[0] = source;
+        facts.destination.words[0] = h.u32::<16>();
+        (TRANSPORT_V4, total - 20)
     };
-    facts.transport = TRANSPORT_PORTS;
     match facts.protocol {
         protocol::TCP => {
-            let Some(h) = bytes.read::<TCP_HEADER>(at) else { return false };
-            let header = (h[12] >> 4) as usize * 4;
-            facts.source_port = u16::from_be_bytes([h[0], h[1]]);
-            facts.destination_port = u16::from_be_bytes([h[2], h[3]]);
-            facts.tcp_flags = h[13];
+            facts.transport = TRANSPORT_PORTS;
+            let Some(h) = bytes.fields::<TCP_HEADER>(at) else { return false };
+            let header = (h.u8::<12>() >> 4) as usize * 4;
+            facts.source_port = h.u16::<0>();
+            facts.destination_port = h.u16::<2>();
+            facts.tcp_flags = h.u8::<13>();
             header >= TCP_HEADER && header <= length
         }
         protocol::UDP => {
-            let Some(h) = bytes.read::<UDP_HEADER>(at) else { return false };
-            let datagram = u16::from_be_bytes([h[4], h[5]]) as usize;
-            facts.source_port = u16::from_be_bytes([h[0], h[1]]);
-            facts.destination_port = u16::from_be_bytes([h[2], h[3]]);
+            facts.transport = TRANSPORT_PORTS;
+            let Some(h) = bytes.fields::<UDP_HEADER>(at) else { return false };
+            let datagram = h.u16::<4>() as usize;
+            facts.source_port = h.u16::<0>();
+            facts.destination_port = h.u16::<2>();
             datagram >= UDP_HEADER && datagram <= length
         }
-        _ => false,
+        icmp if is_icmp(facts.family, icmp) => {
+            facts.transport = TRANSPORT_ICMP;
+            let Some(h) = bytes.fields::<ICMP_HEADER>(at) else { return false };
+            facts.icmp_type = h.u8::<0>();
+            facts.icmp_code = h.u8::<1>();
+            facts.icmp_id = if is_icmp_query(facts.family, facts.icmp_type) { h.u16::<4>() } else { 0 };
+            // An error is about another packet, and discovery has to be genuine.
+            length >= ICMP_HEADER && !is_icmp_error(facts.family, facts.icmp_type) && !facts.has_discovery_type()
+        }
+        // What has no header that anybody looks at.
+        other => {
+            !has_ports(other) && !is_icmp(facts.family, other) && (facts.family == FAMILY_V4 || !is_extension(other))
+        }
     }
 }
 
@@ -114,19 +136,11 @@ pub fn serves<T: Tables>(tables: &T) -> bool {
 
 /// Decides a [`usual`] frame on arrival. False when it must take the long way; the verdict is of no use then.
 #[inline(always)]
-pub fn decide<M: Memory, T: Tables>(
-    memory: &M,
-    tables: &T,
-    seed: u64,
-    facts: &Facts,
-    interface: u32,
-    verdict: &mut Verdict,
-) -> bool {
+pub fn decide<M: Memory>(memory: &M, seed: u64, facts: &Facts, interface: u32, verdict: &mut Verdict) -> bool {
     if memory.may_be_local(facts.family, &facts.destination) {
         return false;
     }
-    let entries = classify_by_lane(tables, facts, interface);
-    let answer = weigh(&entries, asked::BOTH);
+    let answer = weigh(&memory.entries(facts, interface), asked::BOTH);
     *verdict = answer.verdict;
     if answer.denied && memory.audit_mode() {
         return false;
@@ -134,25 +148,45 @@ pub fn decide<M: Memory, T: Tables>(
     let wanted = if answer.denied { task::REPLY } else { task::KEEP };
     if answer.denied {
         // Nothing opens connections, but what the node itself sends or receives.
-        let closed = tables.param(t::OPENS) == 0 && !memory.may_be_local(facts.family, &facts.source);
+        let closed = !memory.opens() && !memory.may_be_local(facts.family, &facts.source);
         if closed || !conn::answers(facts) {
             return true;
         }
-    } else if answer.stateless {
+    } else if answer.stateless || facts.transport == TRANSPORT_ICMP && !is_icmp_query(facts.family, facts.icmp_type) {
+        // It opens nothing.
         return true;
     }
     if !is_plain(facts) {
-        return false;
+        return answer.denied && !may_reply(memory, facts);
     }
     let mark = Mark::of(facts, seed);
     if !mark.is(memory.noted(mark.slot), wanted, memory.about_ns()) {
-        return false;
+        return answer.denied && !may_reply(memory, facts);
     }
     if answer.denied {
         verdict.action = PASS;
         verdict.reason = reason::REPLY;
     }
     true
+}
+
+/// Whether there is a connection that the packet may be return traffic of.
+#[inline(always)]
+fn may_reply<M: Memory>(memory: &M, facts: &Facts) -> bool {
+    if facts.family == FAMILY_V6 {
+        // Its key would not find room on the stack of a kernel program beside what is there already.
+        return true;
+    }
+    let key = ConnKey {
+        source: facts.destination,
+        destination: facts.source,
+        source_port: facts.destination_port | facts.icmp_id,
+        destination_port: facts.source_port | facts.icmp_id,
+        protocol: facts.protocol,
+        family: facts.family,
+        padding: 0,
+    };
+    memory.connects(Table::answered(facts.protocol), &key) || memory.connects(Table::Opening, &key)
 }
 
 /// Whether the packet changes nothing about a connection that goes on.
@@ -195,7 +229,9 @@ impl Mark {
             let second = (facts.source.words[1] as u64) << 32 | facts.destination.words[1] as u64;
             sum = scramble(sum.rotate_left(23) ^ second);
         }
-        let ports = (facts.source_port as u64) << 32 | (facts.destination_port as u64) << 16 | facts.protocol as u64;
+        let source = facts.source_port | facts.icmp_id;
+        let kind = (facts.icmp_type as u64) << 8 | facts.protocol as u64;
+        let ports = (source as u64) << 32 | (facts.destination_port as u64) << 16 | kind;
         let sum = scramble(sum.rotate_left(23) ^ ports);
         Self { slot: (sum >> 48) as u32 & (SLOTS - 1), mark: sum << (AGE_BITS + TASK_BITS) }
     }
@@ -221,12 +257,14 @@ impl Mark {
 #[inline(always)]
 pub fn lasts(case: &Case) -> bool {
     let facts = &case.facts;
-    let goes_on = case.value.state == state::ESTABLISHED || case.task == task::KEEP && case.value.state == state::OPENING;
+    let goes_on =
+        case.value.state == state::ESTABLISHED || case.task == task::KEEP && case.value.state == state::OPENING;
     case.known != 0
         && case.task <= task::REPLY
         && goes_on
+        && facts.family != FAMILY_NONE
         && facts.unparsed == unparsed::NONE
         && facts.fragment == FRAGMENT_NONE
-        && (facts.protocol == protocol::TCP || facts.protocol == protocol::UDP)
+        && (facts.transport != TRANSPORT_PORTS || facts.protocol == protocol::TCP || facts.protocol == protocol::UDP)
         && is_plain(facts)
 }

@@ -45,7 +45,8 @@ pub extern "C" fn gabion_count(case: *const Case) -> u32 {
 pub fn count_silently(verdict: &Verdict, length: u32) -> bool {
     let Some(settings) = maps::SETTINGS.get(0) else { return false };
     // SAFETY: this CPU's own element, as in `add`.
-    let dry_until_ns = || maps::BUCKETS.get_ptr(bucket_of(verdict)).map_or(0, |bucket| unsafe { (*bucket).dry_until_ns });
+    let dry_until_ns =
+        || maps::BUCKETS.get_ptr(bucket_of(verdict)).map_or(0, |bucket| unsafe { (*bucket).dry_until_ns });
     let why = hush(settings, verdict, dry_until_ns, about_ns);
     if why == ASK {
         return false;

@@ -89,21 +89,41 @@ impl Hook for Arrival {
 /// The short way did not decide.
 const UNDECIDED: u32 = u32::MAX;
 
-/// The short way, as a global function: its stack is its own, and not that of what the long way calls. The XDP action,
-/// or [`UNDECIDED`].
+/// The short way over IPv4, as a global function: its stack is its own, and not that of what the long way calls. The
+/// XDP action, or [`UNDECIDED`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn gabion_ingress_short(context: *mut xdp_md) -> u32 {
+pub extern "C" fn gabion_ingress_v4(context: *mut xdp_md) -> u32 {
+    short::<false>(context)
+}
+
+/// The short way over IPv6.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn gabion_ingress_v6(context: *mut xdp_md) -> u32 {
+    short::<true>(context)
+}
+
+#[inline(always)]
+fn short<const V6: bool>(context: *mut xdp_md) -> u32 {
     // SAFETY: the context is the kernel's, and its fields are plain integers to us.
     let interface = Maps.interface(unsafe { (*context).ingress_ifindex });
-    let view = View::new();
-    if interface.flags & interface::L3 != 0 || !serves(&view) {
+    if interface.flags & interface::L3 != 0 || !serves(&View::new()) {
         return UNDECIDED;
     }
     let packet = packet(context, None);
-    let (mut facts, mut verdict) = (Facts::UNKNOWN, Verdict::default());
-    if usual(&packet, &mut facts)
-        && decide(&Maps, &view, seed(), &facts, interface.class as u32, &mut verdict)
+    let mut here = Facts::default();
+    // IPv6 addresses do not find room in registers, nor on the stack.
+    let facts = if V6 {
+        let Some(case) = maps::INGRESS_CASE.get_ptr_mut(0) else { return UNDECIDED };
+        // SAFETY: this CPU's own element, as in `gabion_ingress`.
+        unsafe { &mut (*case).facts }
+    } else {
+        &mut here
+    };
+    let mut verdict = Verdict::default();
+    if usual::<V6, _>(&packet, facts)
+        && decide(&Maps, seed(), facts, interface.class as u32, &mut verdict)
         && count_silently(&verdict, packet.len() as u32)
     {
         return if verdict.action == DROP { XDP_DROP } else { XDP_PASS };
@@ -115,7 +135,11 @@ pub extern "C" fn gabion_ingress_short(context: *mut xdp_md) -> u32 {
 /// buffer, and where they do not, the packet counts as truncated.
 #[xdp(frags)]
 pub fn gabion_ingress(context: XdpContext) -> u32 {
-    let decided = gabion_ingress_short(context.ctx);
+    let decided = gabion_ingress_v4(context.ctx);
+    if decided != UNDECIDED {
+        return decided;
+    }
+    let decided = gabion_ingress_v6(context.ctx);
     if decided != UNDECIDED {
         return decided;
     }

@@ -81,6 +81,8 @@ pub struct LocalKey {
     pub address: Address,
     /// Its family.
     pub family: u32,
+    /// Explicit padding.
+    pub padding: u32,
 }
 
 /// The node's own addresses. Pinned.

@@ -1,7 +1,9 @@
 //! Packet memory behind the bounds check of [`Bytes`].
 
+use core::arch::asm;
+
 use gabion_abi::facts::Facts;
-use gabion_kernel_core::bytes::Bytes;
+use gabion_kernel_core::bytes::{Bytes, Fields};
 use gabion_kernel_core::judge::Case;
 use gabion_kernel_core::parse::ipv6::{Step, Walk};
 
@@ -50,6 +52,64 @@ pub fn encoded(step: Result<Step, u8>) -> u32 {
     }
 }
 
+/// Packet memory that the verifier knows to be there.
+#[derive(Clone, Copy)]
+struct Checked(*const u8);
+
+/// Loads as many bytes at once as the instruction is wide. The compiler would load each by itself, because nothing says
+/// that the address is aligned; packet memory, unlike the stack, may be read at any (on machines that we run on).
+macro_rules! load {
+    ($from:expr, $at:expr, $width:literal) => {{
+        let value: u64;
+        // SAFETY: reads memory that the bounds check of `fields` covers, as the constant assertions there say.
+        unsafe {
+            asm!(
+                concat!("{value} = *(", $width, " *)({from} + {at})"),
+                value = out(reg) value,
+                from = in(reg) $from,
+                at = const $at,
+                options(pure, readonly, nostack, preserves_flags)
+            )
+        };
+        value
+    }};
+}
+
+impl<const N: usize> Fields<N> for Checked {
+    #[inline(always)]
+    fn u8<const AT: usize>(self) -> u8 {
+        const { assert!(AT < N) };
+        load!(self.0, AT, "u8") as u8
+    }
+
+    #[inline(always)]
+    fn u16<const AT: usize>(self) -> u16 {
+        const { assert!(AT + 2 <= N) };
+        (load!(self.0, AT, "u16") as u16).swap_bytes()
+    }
+
+    #[inline(always)]
+    fn u32<const AT: usize>(self) -> u32 {
+        const { assert!(AT + 4 <= N) };
+        (load!(self.0, AT, "u32") as u32).swap_bytes()
+    }
+}
+
+impl<H: Hook> Packet<H> {
+    /// Where `N` bytes begin at `offset`, if all are there.
+    #[inline(always)]
+    fn start_of<const N: usize>(&self, offset: usize) -> Option<usize> {
+        if offset > OFFSET_LIMIT {
+            return None;
+        }
+        let start = self.data + offset;
+        // LLVM turns `start + 1 > end` into `start >= end`, from which the verifier learns nothing (it knows only
+        // compares with an offset); a value that LLVM does not look through stays as it is written.
+        let end = if N == 1 { core::hint::black_box(start + N) } else { start + N };
+        (end <= self.data_end).then_some(start)
+    }
+}
+
 impl<H: Hook> Bytes for Packet<H> {
     #[inline(always)]
     fn len(&self) -> usize {
@@ -58,19 +118,15 @@ impl<H: Hook> Bytes for Packet<H> {
 
     #[inline(always)]
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
-        if offset > OFFSET_LIMIT {
-            return None;
-        }
-        let start = self.data + offset;
-        // LLVM turns `start + 1 > end` into `start >= end`, from which the verifier learns nothing (it knows only
-        // compares with an offset); a value that LLVM does not look through stays as it is written.
-        let end = if N == 1 { core::hint::black_box(start + N) } else { start + N };
-        if end > self.data_end {
-            return None;
-        }
+        let start = self.start_of::<N>(offset)?;
         // SAFETY: `data..data_end` is packet memory that stays in place while the program runs, and
         // `start..start + N` lies within; the verifier checks the same. Bytes need no alignment.
         Some(unsafe { core::ptr::read_unaligned(start as *const [u8; N]) })
+    }
+
+    #[inline(always)]
+    fn fields<const N: usize>(&self, offset: usize) -> Option<impl Fields<N>> {
+        self.start_of::<N>(offset).map(|start| Checked(start as *const u8))
     }
 
     #[inline(always)]

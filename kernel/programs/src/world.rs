@@ -5,11 +5,11 @@ use core::ptr;
 
 use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns, bpf_ktime_get_coarse_ns};
 use gabion_abi::conn::{ConnKey, ConnValue, FragmentKey};
-use gabion_abi::facts::{Address, Facts};
+use gabion_abi::facts::{Address, ETHERTYPE_IPV4, ETHERTYPE_IPV6, FAMILY_V4, FAMILY_V6, Facts, TRANSPORT_ICMP};
 use gabion_abi::local::LocalFilter;
-use gabion_abi::tables::PARAM_COUNT;
+use gabion_abi::tables::{OPENS, PARAM_COUNT};
 use gabion_abi::verdict::Interface;
-use gabion_kernel_core::classify::{Entries, Tables, classify};
+use gabion_kernel_core::classify::{Entries, Tables, classify, classify_by_lane, listed};
 use gabion_kernel_core::judge::{Case, Table, World, lists};
 use gabion_kernel_core::short::{Mark, Memory, lasts};
 use gabion_kernel_core::track::{find, track};
@@ -97,6 +97,11 @@ impl Tables for View {
     }
 
     #[inline(always)]
+    fn listed(&self, first: u32, service: u32) -> u32 {
+        gabion_list(first, service)
+    }
+
+    #[inline(always)]
     fn opaque(&self, number: u32) -> u32 {
         unknown!(number)
     }
@@ -112,6 +117,74 @@ pub extern "C" fn gabion_entries(facts: *const Facts, source: u32, destination: 
     // SAFETY: the only callers pass references; the verifier checks the sizes against the types.
     unsafe { *into = classify(&View::new(), &*facts, source, destination) };
     1
+}
+
+/// [`listed`] as a global function.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn gabion_list(first: u32, service: u32) -> u32 {
+    listed(&View::new(), first, service)
+}
+
+/// [`classify_by_lane`] of an IPv4 packet as a global function: egress in the lower half, ingress in the upper. By
+/// itself the verifier looks at it once, and not once for each form of a frame; and what it is about stays in
+/// registers. `ports` are source and destination, or ICMP's type and code; `kind` is transport, TCP flags and
+/// protocol.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn gabion_lane_v4(source: u32, destination: u32, ports: u32, kind: u32, interface: u32) -> u64 {
+    let facts = Facts {
+        source: Address::v4(source),
+        destination: Address::v4(destination),
+        source_port: (ports >> 16) as u16,
+        destination_port: ports as u16,
+        ethertype: ETHERTYPE_IPV4,
+        family: FAMILY_V4,
+        protocol: kind as u8,
+        tcp_flags: (kind >> 8) as u8,
+        transport: (kind >> 16) as u8,
+        icmp_type: (ports >> 8) as u8,
+        icmp_code: ports as u8,
+        ..Facts::UNKNOWN
+    };
+    both(classify_by_lane(&View::new(), &facts, interface))
+}
+
+/// [`classify_by_lane`] of an IPv6 packet likewise, but its addresses are too long for registers.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn gabion_lane_v6(
+    source: *const Address,
+    destination: *const Address,
+    ports: u32,
+    kind: u32,
+    interface: u32,
+) -> u64 {
+    if source.is_null() || destination.is_null() {
+        return 0;
+    }
+    let facts = Facts {
+        // SAFETY: as in `gabion_entries`.
+        source: unsafe { *source },
+        // SAFETY: likewise.
+        destination: unsafe { *destination },
+        source_port: (ports >> 16) as u16,
+        destination_port: ports as u16,
+        ethertype: ETHERTYPE_IPV6,
+        family: FAMILY_V6,
+        protocol: kind as u8,
+        tcp_flags: (kind >> 8) as u8,
+        transport: (kind >> 16) as u8,
+        icmp_type: (ports >> 8) as u8,
+        icmp_code: ports as u8,
+        ..Facts::UNKNOWN
+    };
+    both(classify_by_lane(&View::new(), &facts, interface))
+}
+
+#[inline(always)]
+fn both(entries: Entries) -> u64 {
+    entries.ingress << 32 | entries.egress & 0xffff_ffff
 }
 
 /// [`find`] as a global function.
@@ -174,6 +247,27 @@ pub fn note(case: &Case) {
 
 impl Memory for Maps {
     #[inline(always)]
+    fn entries(&self, facts: &Facts, interface: u32) -> Entries {
+        let ports = if facts.transport == TRANSPORT_ICMP {
+            (facts.icmp_type as u32) << 8 | facts.icmp_code as u32
+        } else {
+            (facts.source_port as u32) << 16 | facts.destination_port as u32
+        };
+        let kind = (facts.transport as u32) << 16 | (facts.tcp_flags as u32) << 8 | facts.protocol as u32;
+        let both = if facts.family == FAMILY_V6 {
+            gabion_lane_v6(&facts.source, &facts.destination, ports, kind, interface)
+        } else {
+            gabion_lane_v4(facts.source.words[0], facts.destination.words[0], ports, kind, interface)
+        };
+        Entries { egress: both & 0xffff_ffff, ingress: both >> 32 }
+    }
+
+    #[inline(always)]
+    fn opens(&self) -> bool {
+        View::new().param(OPENS) != 0
+    }
+
+    #[inline(always)]
     fn may_be_local(&self, family: u8, address: &Address) -> bool {
         let (word, bit) = LocalFilter::place(family, address);
         let Some(filter) = maps::LOCAL_FILTER.get(0) else { return true };
@@ -183,6 +277,11 @@ impl Memory for Maps {
     #[inline(always)]
     fn audit_mode(&self) -> bool {
         World::audit_mode(self)
+    }
+
+    #[inline(always)]
+    fn connects(&self, table: Table, key: &ConnKey) -> bool {
+        entry(table, key).is_some()
     }
 
     #[inline(always)]
@@ -212,7 +311,7 @@ impl World for Maps {
 
     #[inline(always)]
     fn is_local(&self, family: u8, address: &Address) -> bool {
-        maps::LOCAL.get_ptr(maps::LocalKey { address: *address, family: family as u32 }).is_some()
+        maps::LOCAL.get_ptr(maps::LocalKey { address: *address, family: family as u32, padding: 0 }).is_some()
     }
 
     #[inline(always)]

@@ -100,7 +100,8 @@ pub(crate) fn floor(normal: &Normal, items: &[Item], classes: &Classes<'_>) -> V
     classes.service.iter().map(|met| least(met).unwrap_or(last)).collect()
 }
 
-fn is_for_all(normal: &Normal, item: &Item) -> bool {
+/// Whether an item speaks of anyone and anyone.
+pub(crate) fn is_for_all(normal: &Normal, item: &Item) -> bool {
     normal.whos.value(item.from).is_empty() && normal.whos.value(item.to).is_empty()
 }
 
@@ -140,7 +141,8 @@ impl<'a> Shape<'a> {
     }
 
     fn choose(&self, single: usize, budget: usize) -> Result<Vec<Built>, Refused> {
-        let all: Vec<usize> = (0..self.items.len()).filter(|&rank| !is_for_all(self.normal, &self.items[rank])).collect();
+        let all: Vec<usize> =
+            (0..self.items.len()).filter(|&rank| !is_for_all(self.normal, &self.items[rank])).collect();
         if all.is_empty() {
             return Ok(Vec::new());
         }

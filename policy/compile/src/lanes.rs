@@ -4,11 +4,12 @@ use std::collections::{BTreeSet, HashMap};
 
 use gabion_abi::facts::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, protocol};
 use gabion_abi::tables::{
-    FLAGS_NONE, HAS_LANES, LANES, PARAM_COUNT, VID_NONE, detail, kind, lane,
+    FLAGS_NONE, HAS_LANES, ICMP, LANES, OTHERS, PARAM_COUNT, PORT_NONE, VID_NONE, detail, kind, lane,
 };
 
 use crate::Refused;
 use crate::intern::Interner;
+use crate::term;
 use crate::words::Words;
 
 /// Classes by index of one field, or of a combination by row and column.
@@ -49,6 +50,27 @@ impl Parts {
     }
 }
 
+/// The service classes that TCP and UDP over IP can have, with whatever tags and fragmented or not.
+pub(crate) fn of_ports(parts: &Parts) -> BTreeSet<u32> {
+    let [kind_detail, ports, transport, vlans, link, service] = parts.combined.as_slice() else {
+        return BTreeSet::new();
+    };
+    let all = |field: usize| parts.classes(field, u32::MAX);
+    let kinds = [protocol::TCP, protocol::UDP]
+        .into_iter()
+        .flat_map(|protocol| [0, 1, 2].map(|fragment| kind::IP + fragment * 256 + u32::from(protocol)));
+    let product = |combined: &Combined, rows: Vec<u32>, columns: &[u32]| -> Vec<u32> {
+        let cells = rows.iter().flat_map(|&row| columns.iter().map(move |&column| combined.of(row, column)));
+        cells.collect::<BTreeSet<u32>>().into_iter().collect()
+    };
+    let kinds = kinds.map(|index| parts.class(term::KIND, index)).collect();
+    let details = product(kind_detail, kinds, &all(term::DETAIL));
+    let flags = product(transport, product(ports, details, &all(term::SOURCE_PORT)), &all(term::FLAGS));
+    let tags = product(vlans, all(term::VLAN_OUTER), &all(term::VLAN_INNER));
+    let ethertypes = [ETHERTYPE_IPV4, ETHERTYPE_IPV6].map(|ip| parts.class(term::ETHERTYPE, u32::from(ip)));
+    product(service, flags, &product(link, ethertypes.to_vec(), &tags)).into_iter().collect()
+}
+
 /// Combinations of ports and flags that a lane is made for.
 const WORK_LIMIT: usize = 4 << 20;
 
@@ -84,8 +106,61 @@ pub(crate) fn lay(parts: &Parts, words: &mut Words, params: &mut [u32; PARAM_COU
             number += 1;
         }
     }
+    for (number, (ethertype, protocol)) in
+        [(ETHERTYPE_IPV4, protocol::ICMP), (ETHERTYPE_IPV6, protocol::ICMPV6)].into_iter().enumerate()
+    {
+        let Some(lane) = Lane::new(parts, ethertype, protocol) else { return Ok(laid.classes) };
+        let [source, flags] =
+            [(term::SOURCE_PORT, PORT_NONE), (term::FLAGS, FLAGS_NONE)].map(|(field, index)| parts.class(field, index));
+        let by_detail: Vec<u32> = (0..lane::PORTS)
+            .map(|index| lane.class(parts.class(term::DETAIL, detail::ICMP + index), source, flags))
+            .collect();
+        laid.classes.extend(&by_detail);
+        params[ICMP + number] = laid.table(by_detail, true, words)?;
+    }
+    let others: Option<Vec<u32>> = [ETHERTYPE_IPV4, ETHERTYPE_IPV6]
+        .into_iter()
+        .flat_map(|ethertype| (0..=255).map(move |protocol| (ethertype, protocol)))
+        .map(|(ethertype, protocol)| {
+            let bare = [detail::NONE, PORT_NONE, FLAGS_NONE];
+            let [detail, source, flags] = [term::DETAIL, term::SOURCE_PORT, term::FLAGS];
+            let [detail, source, flags] = [(detail, bare[0]), (source, bare[1]), (flags, bare[2])]
+                .map(|(field, index)| parts.class(field, index));
+            let lane = Lane::new(parts, ethertype, protocol)?;
+            Some(lane.class(detail, source, flags))
+        })
+        .collect();
+    let Some(others) = others else { return Ok(laid.classes) };
+    laid.classes.extend(&others);
+    params[OTHERS] = words.quarters(&others, "service lanes")?;
     params[HAS_LANES] = 1;
     Ok(laid.classes)
+}
+
+/// All packets of one protocol over one EtherType, whole and without a tag.
+struct Lane<'p> {
+    combined: [&'p Combined; 4],
+    kind: u32,
+    link: u32,
+}
+
+impl<'p> Lane<'p> {
+    fn new(parts: &'p Parts, ethertype: u16, protocol: u8) -> Option<Self> {
+        let [kind_detail, ports, transport, vlans, link, service] = parts.combined.as_slice() else { return None };
+        let [outer, inner] = [term::VLAN_OUTER, term::VLAN_INNER].map(|field| parts.class(field, VID_NONE));
+        Some(Self {
+            combined: [kind_detail, ports, transport, service],
+            kind: parts.class(term::KIND, kind::IP + u32::from(protocol)),
+            link: link.of(parts.class(term::ETHERTYPE, u32::from(ethertype)), vlans.of(outer, inner)),
+        })
+    }
+
+    /// The service class of these classes of fields.
+    fn class(&self, detail: u32, source: u32, flags: u32) -> u32 {
+        let [kind_detail, ports, transport, service] = self.combined;
+        let both = ports.of(kind_detail.of(self.kind, detail), source);
+        service.of(transport.of(both, flags), self.link)
+    }
 }
 
 /// What the lanes share: tables by their contents, and where they lead.
@@ -93,6 +168,18 @@ pub(crate) fn lay(parts: &Parts, words: &mut Words, params: &mut [u32; PARAM_COU
 struct Laid {
     tables: HashMap<Vec<u32>, u32>,
     classes: BTreeSet<u32>,
+}
+
+impl Laid {
+    fn table(&mut self, values: Vec<u32>, paged: bool, words: &mut Words) -> Result<u32, Refused> {
+        if let Some(&base) = self.tables.get(&values) {
+            return Ok(base);
+        }
+        let what = "service lanes";
+        let base = if paged { words.paged(&values, what)? } else { words.quarters(&values, what)? };
+        self.tables.insert(values, base);
+        Ok(base)
+    }
 }
 
 fn one(
@@ -104,19 +191,12 @@ fn one(
     words: &mut Words,
     params: &mut [u32; PARAM_COUNT],
 ) -> Result<bool, Refused> {
-    let Laid { tables, classes } = laid;
-    let [kind_detail, ports, transport, vlans, link, service] = parts.combined.as_slice() else { return Ok(false) };
-    let of_kind = parts.class(crate::term::KIND, kind::IP + u32::from(protocol));
-    let of_vlans = vlans.of(parts.class(crate::term::VLAN_OUTER, VID_NONE), parts.class(crate::term::VLAN_INNER, VID_NONE));
-    let of_link = link.of(parts.class(crate::term::ETHERTYPE, u32::from(ethertype)), of_vlans);
-    let destinations = parts.classes(crate::term::DETAIL, detail::PORT + lane::PORTS);
-    let sources = parts.classes(crate::term::SOURCE_PORT, lane::PORTS);
+    let Some(lane_of) = Lane::new(parts, ethertype, protocol) else { return Ok(false) };
+    let destinations = parts.classes(term::DETAIL, detail::PORT + lane::PORTS);
+    let sources = parts.classes(term::SOURCE_PORT, lane::PORTS);
     let has_flags = protocol == protocol::TCP;
-    let flags = if has_flags {
-        parts.classes(crate::term::FLAGS, FLAGS_NONE)
-    } else {
-        vec![parts.class(crate::term::FLAGS, FLAGS_NONE)]
-    };
+    let flags =
+        if has_flags { parts.classes(term::FLAGS, FLAGS_NONE) } else { vec![parts.class(term::FLAGS, FLAGS_NONE)] };
     if destinations.len().saturating_mul(sources.len()).saturating_mul(flags.len()) > WORK_LIMIT {
         return Ok(false);
     }
@@ -124,10 +204,8 @@ fn one(
     let rows: Vec<Vec<Vec<u32>>> = destinations
         .iter()
         .map(|&destination| {
-            let by_destination = kind_detail.of(of_kind, destination);
-            let by_source = |&source: &u32| {
-                let both = ports.of(by_destination, source);
-                flags.iter().map(|&flags| service.of(transport.of(both, flags), of_link)).collect::<Vec<u32>>()
+            let by_source = |&source: &u32| -> Vec<u32> {
+                flags.iter().map(|&flags| lane_of.class(destination, source, flags)).collect()
             };
             sources.iter().map(by_source).collect()
         })
@@ -139,7 +217,7 @@ fn one(
         columns.extend(by_source.first.iter().map(|&source| &rows[row][source]));
     }
     for &class in columns.iter().copied().flatten() {
-        classes.insert(class);
+        laid.classes.insert(class);
     }
     let by_flags = merged((0..flags.len()).map(|flag| columns.iter().map(|cell| cell[flag]).collect::<Vec<_>>()));
     // What the ports say together: a number of its own where flags are still to come, else the service class.
@@ -150,41 +228,29 @@ fn one(
         let number: HashMap<u32, u32> = classes.iter().copied().zip(of.iter().copied()).collect();
         (0..lane::PORTS).map(|port| number[&parts.class(field, port)]).collect()
     };
-    let mut table = |values: Vec<u32>, paged: bool, words: &mut Words| -> Result<u32, Refused> {
-        if let Some(&base) = tables.get(&values) {
-            return Ok(base);
-        }
-        let what = "service lanes";
-        let base = if paged { words.paged(&values, what)? } else { words.quarters(&values, what)? };
-        tables.insert(values, base);
-        Ok(base)
-    };
     params[at + lane::CLASS] = said(0);
     let width = by_source.first.len();
-    let of_destination: Vec<u32> = rows_by_destination
-        .of
-        .iter()
-        .map(|&row| if width > 1 { row } else { said(row as usize) })
-        .collect();
+    let of_destination: Vec<u32> =
+        rows_by_destination.of.iter().map(|&row| if width > 1 { row } else { said(row as usize) }).collect();
     if rows_by_destination.first.len() > 1 {
-        let values = by_port(&destinations, &of_destination, crate::term::DETAIL);
-        params[at + lane::DESTINATION] = table(values, true, words)?;
+        let values = by_port(&destinations, &of_destination, term::DETAIL);
+        params[at + lane::DESTINATION] = laid.table(values, true, words)?;
     } else if width > 1 {
         params[at + lane::CLASS] = 0;
     }
     if width > 1 {
-        params[at + lane::SOURCE] = table(by_port(&sources, &by_source.of, crate::term::SOURCE_PORT), true, words)?;
+        params[at + lane::SOURCE] = laid.table(by_port(&sources, &by_source.of, term::SOURCE_PORT), true, words)?;
         let both = (0..columns.len()).map(said).collect();
-        params[at + lane::BOTH] = table(both, false, words)?;
+        params[at + lane::BOTH] = laid.table(both, false, words)?;
         params[at + lane::BOTH + 1] = width as u32;
     }
     if flags_matter {
         let number: HashMap<u32, u32> = flags.iter().copied().zip(by_flags.of.iter().copied()).collect();
-        let by_byte = (0..FLAGS_NONE).map(|byte| number[&parts.class(crate::term::FLAGS, byte)]).collect();
-        params[at + lane::FLAGS] = table(by_byte, false, words)?;
+        let by_byte = (0..FLAGS_NONE).map(|byte| number[&parts.class(term::FLAGS, byte)]).collect();
+        params[at + lane::FLAGS] = laid.table(by_byte, false, words)?;
         let all = cells.first.iter().flat_map(|&cell| by_flags.first.iter().map(move |&flag| (cell, flag)));
         let all = all.map(|(cell, flag)| columns[cell][flag]).collect();
-        params[at + lane::ALL] = table(all, false, words)?;
+        params[at + lane::ALL] = laid.table(all, false, words)?;
         params[at + lane::ALL + 1] = by_flags.first.len() as u32;
     }
     Ok(true)

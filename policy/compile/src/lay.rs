@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use gabion_abi::tables::{self, PARAM_COUNT, RANK_NONE, direction, end, entry, group, service};
 
-use crate::groups::{Built, Candidates, Classes, dense_bytes, hash_bytes};
+use crate::groups::{Built, Candidates, Classes, dense_bytes, hash_bytes, is_for_all};
 use crate::intern::Interner;
 use crate::normal::{Item, Normal};
 use crate::words::Words;
@@ -69,14 +69,26 @@ pub(crate) fn lay(
     normal: &Normal,
     sides: &[Side<'_>; 2],
     classes: &Classes<'_>,
+    of_ports: &BTreeSet<u32>,
     words: &mut Words,
     params: &mut [u32; PARAM_COUNT],
 ) -> Result<[DirectionStats; 2], Refused> {
     let conditions = conditions(normal, sides, classes, words, params)?;
     records(sides, end_of(tables::SOURCE), classes.source.len(), words, params)?;
     records(sides, end_of(tables::DESTINATION), classes.destination.len(), words, params)?;
+    // Other protocols' connections are not what lanes ask for.
+    let mut ports_meet: BTreeSet<u32> = BTreeSet::new();
+    for &class in of_ports {
+        ports_meet.extend(&classes.service[class as usize]);
+    }
     let keeps_state = |side: &Side<'_>| {
-        side.items.iter().any(|item| item.action != entry::DENY && item.flags & entry::STATELESS == 0)
+        let floor: BTreeSet<u32> = of_ports.iter().map(|&class| side.floor[class as usize]).collect();
+        side.items.iter().enumerate().any(|(rank, item)| {
+            let keeps = item.action != entry::DENY && item.flags & entry::STATELESS == 0;
+            let reached =
+                if is_for_all(normal, item) { floor.contains(&(rank as u32)) } else { ports_meet.contains(&item.what) };
+            keeps && reached
+        })
     };
     params[tables::OPENS] = u32::from(sides.iter().all(keeps_state));
     let mut stats = [DirectionStats::default(), DirectionStats::default()];

@@ -213,7 +213,7 @@ pub fn compile<S: Subject>(set: &PolicySet<S>, options: &Options) -> Result<Comp
         side(Direction::Egress, |normal| &normal.egress, tables::EGRESS)?,
         side(Direction::Ingress, |normal| &normal.ingress, tables::INGRESS)?,
     ];
-    let [egress, ingress] = lay::lay(&normal, &sides, &classes, &mut words, &mut params)?;
+    let [egress, ingress] = lay::lay(&normal, &sides, &classes, &service.of_ports, &mut words, &mut params)?;
     let mut stats = Stats {
         source_classes: source.classes.len(),
         destination_classes: destination.classes.len(),

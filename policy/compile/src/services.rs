@@ -17,6 +17,8 @@ pub(crate) struct Services {
     pub classes: Vec<Vec<u32>>,
     /// The classes that lanes lead to.
     pub in_lanes: BTreeSet<u32>,
+    /// The classes of TCP and UDP.
+    pub of_ports: BTreeSet<u32>,
 }
 
 /// A set of terms, one bit each.
@@ -84,7 +86,7 @@ pub(crate) fn lay(normal: &Normal, words: &mut Words, params: &mut [u32; PARAM_C
         met.dedup();
         met
     });
-    Ok(Services { classes: classes.collect(), in_lanes })
+    Ok(Services { classes: classes.collect(), in_lanes, of_ports: lanes::of_ports(&parts) })
 }
 
 /// Most classes that 16-bit entries can number.

@@ -76,7 +76,8 @@ pub(super) fn header<B: Bytes>(bytes: &B, packet: Payload, facts: &mut Facts) ->
     extensions(bytes, h[6], Payload { start, end: start + length }, facts)
 }
 
-/// How far the walk along the extension headers has come.
+/// How far the walk along the extension headers has come. Words only: of smaller fields the compiler makes stores that
+/// are not aligned, which the verifier does not take on the stack.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Walk {
@@ -87,13 +88,11 @@ pub struct Walk {
     /// Offset of the first header behind the fixed one.
     first: u32,
     /// Type of the next header.
-    next: u8,
+    next: u32,
     /// 1 behind a fragment header.
-    fragmented: u8,
+    fragmented: u32,
     /// 1 behind any extension header.
-    later: u8,
-    /// Explicit padding.
-    padding: u8,
+    later: u32,
 }
 
 /// What the next step of a walk found, when no fault.
@@ -113,7 +112,7 @@ fn extensions<B: Bytes>(bytes: &B, next: u8, whole: Payload, facts: &mut Facts) 
         return Ok(whole);
     }
     let (start, end) = (whole.start as u32, whole.end as u32);
-    let mut walk = Walk { start, end, first: start, next, fragmented: 0, later: 0, padding: 0 };
+    let mut walk = Walk { start, end, first: start, next: next as u32, fragmented: 0, later: 0 };
     for _ in 0..EXTENSION_LIMIT {
         if bytes.extension(&mut walk, facts)? == Step::Last {
             return Ok(Payload { start: bounded(walk.start as usize), end: whole.end });
@@ -125,7 +124,7 @@ fn extensions<B: Bytes>(bytes: &B, next: u8, whole: Payload, facts: &mut Facts) 
 /// One extension header: [`Bytes::extension`].
 #[inline(always)]
 pub fn extension<B: Bytes>(bytes: &B, walk: &mut Walk, facts: &mut Facts) -> Result<Step, Reason> {
-    let next = walk.next;
+    let next = walk.next as u8;
     let rest = Payload { start: bounded(walk.start as usize), end: walk.end as usize };
     let h = rest.head::<EXTENSION_MINIMUM, B>(bytes).ok_or(unparsed::EXTENSION_MALFORMED)?;
     let length = extension_length(next, h[1])?;
@@ -133,7 +132,7 @@ pub fn extension<B: Bytes>(bytes: &B, walk: &mut Walk, facts: &mut Facts) -> Res
         return Err(unparsed::EXTENSION_MALFORMED);
     }
     walk.later = 1;
-    walk.next = h[0];
+    walk.next = h[0] as u32;
     walk.start = (rest.start + length) as u32;
     if next == protocol::FRAGMENT {
         // A second one would need two rounds of reassembly; no sender makes that.

@@ -78,6 +78,15 @@ impl RuleSet {
         for policy in &mut set.cluster_policies {
             policy.ingress.iter_mut().chain(&mut policy.egress).for_each(change);
         }
+        if variant == Variant::Stateless && self.default_pass {
+            // What no rule speaks of passes, and a default keeps state: a last rule that does not.
+            if let Some(policy) = set.cluster_policies.last_mut()
+                && let Some(last) = policy.ingress.last().cloned()
+            {
+                let (name, services) = ("anything-else".to_owned(), Vec::new());
+                policy.ingress.push(Rule { name, action: Action::Allow, from: None, to: None, services, ..last });
+            }
+        }
         if variant == Variant::Deny {
             set.site.get_or_insert_default().defaults.ingress = DefaultAction::Deny;
         }
