@@ -7,7 +7,7 @@
 //! Small values share a word, lowest bits first: four 16-bit or two 32-bit entries.
 
 /// Number of parameters.
-pub const PARAM_COUNT: usize = 256;
+pub const PARAM_COUNT: usize = 240;
 
 /// Both ends use the same group of parameters, [`SOURCE`] and [`DESTINATION`] plus these offsets.
 pub mod end {
@@ -100,9 +100,9 @@ pub mod service {
     pub const COUNT: usize = 21;
 }
 
-/// Lanes: how whole packets in frames without a tag find their service class, in fewer steps than by [`service`]. One
-/// lane each for TCP and UDP over IPv4, then over IPv6; their parameters begin at [`LANES`]. ICMP has its class by type
-/// and code, in [`ICMP`]; what has neither these nor ports by protocol, in [`OTHERS`].
+/// Lanes: how whole IPv4 packets in frames without a tag find their service class, in fewer steps than by [`service`].
+/// One lane each for TCP and UDP; their parameters begin at [`LANES`]. ICMP has its class by type and code, in [`ICMP`];
+/// what has neither these nor ports by protocol, in [`OTHERS`].
 ///
 /// The class is that of the destination port; where the source port matters, that of a combination with the source
 /// port's; where TCP flags matter, that of a combination of these with the flags'.
@@ -122,7 +122,7 @@ pub mod lane {
     /// Parameters of one lane.
     pub const COUNT: usize = 8;
     /// Lanes.
-    pub const LANES: usize = 4;
+    pub const LANES: usize = 2;
     /// Ports.
     pub const PORTS: u32 = 65_536;
 }
@@ -192,12 +192,12 @@ pub const RANK_BITS: usize = service::ETHERTYPE + service::COUNT;
 pub const OPENS: usize = RANK_BITS + 1;
 /// Whether there are lanes.
 pub const HAS_LANES: usize = RANK_BITS + 2;
-/// Classes of the other protocols by number, of IPv4 and then of IPv6 (16-bit entries): first word.
+/// Classes of the other protocols by number (16-bit entries): first word.
 pub const OTHERS: usize = RANK_BITS + 3;
-/// Classes of ICMP over IPv4 by type × 256 + code, and of ICMPv6: two paged arrays like those of ports.
+/// Classes of ICMP by type × 256 + code: a paged array like those of ports.
 pub const ICMP: usize = RANK_BITS + 4;
 /// Parameters of the first lane; see [`lane`].
-pub const LANES: usize = RANK_BITS + 6;
+pub const LANES: usize = RANK_BITS + 5;
 
 /// Parameters of one direction; [`EGRESS`] and [`INGRESS`] plus these offsets.
 pub mod direction {

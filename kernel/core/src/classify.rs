@@ -398,19 +398,17 @@ fn direction_entry<T: Tables>(tables: &T, at: usize, in_lane: bool, classes: &Cl
     tables.half(tables.param(at + direction::ENTRIES), rank) as u64
 }
 
-/// Service class of a whole packet in a frame without a tag, by its lane.
+/// Service class of a whole IPv4 packet in a frame without a tag, by its lane.
 #[inline(always)]
 fn lane_class<T: Tables>(tables: &T, facts: &Facts) -> u32 {
-    let v6 = (facts.family == facts::FAMILY_V6) as usize;
     if facts.transport == facts::TRANSPORT_ICMP {
         let index = (facts.icmp_type as u32) << 8 | facts.icmp_code as u32;
-        return paged_at(tables, tables.param(t::ICMP + v6), lane::PORTS, index);
+        return paged_at(tables, tables.param(t::ICMP), lane::PORTS, index);
     }
     if facts.transport != facts::TRANSPORT_PORTS {
-        return tables.quarter(tables.param(t::OTHERS), (v6 as u32) << 8 | facts.protocol as u32);
+        return tables.quarter(tables.param(t::OTHERS), facts.protocol as u32);
     }
-    let udp = (facts.protocol != facts::protocol::TCP) as usize;
-    let at = t::LANES + (v6 * 2 + udp) * lane::COUNT;
+    let at = t::LANES + (facts.protocol != facts::protocol::TCP) as usize * lane::COUNT;
     let port = |base, port| paged_at(tables, base, lane::PORTS, port);
     let mut class = tables.param(at + lane::CLASS);
     let destination = tables.param(at + lane::DESTINATION);
@@ -436,7 +434,7 @@ pub fn classify<T: Tables>(tables: &T, facts: &Facts, source_interface: u32, des
     entries(tables, facts, source_interface, destination_interface, service_class(tables, facts), false)
 }
 
-/// The same of a whole packet in a frame without a tag, by tables that [have
+/// The same of a whole IPv4 packet in a frame without a tag, by tables that [have
 /// lanes](gabion_abi::tables::HAS_LANES).
 #[must_use]
 #[inline(always)]

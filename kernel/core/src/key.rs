@@ -6,7 +6,7 @@ use gabion_abi::facts::{
     unparsed,
 };
 
-use crate::bytes::Bytes;
+use crate::bytes::{Bytes, Fields};
 use crate::parse::{has_ports, ipv4, ipv6, is_icmp, joined};
 
 /// Packets quoted further in than this are not looked at: with the longest chain of extension headers
@@ -96,15 +96,15 @@ pub fn quoted<B: Bytes>(bytes: &B, facts: &Facts) -> Option<ConnKey> {
         return None;
     }
     if has_ports(key.protocol) {
-        let [a, b, c, d] = bytes.read::<4>(at)?;
-        key.source_port = u16::from_be_bytes([a, b]);
-        key.destination_port = u16::from_be_bytes([c, d]);
+        let h = bytes.fields::<4>(at)?;
+        key.source_port = h.u16::<0>();
+        key.destination_port = h.u16::<2>();
     } else if is_icmp(key.family, key.protocol) {
-        let h = bytes.read::<6>(at)?;
-        if !is_icmp_query(key.family, h[0]) {
+        let h = bytes.fields::<6>(at)?;
+        if !is_icmp_query(key.family, h.u8::<0>()) {
             return None;
         }
-        key.source_port = u16::from_be_bytes([h[4], h[5]]);
+        key.source_port = h.u16::<4>();
         key.destination_port = key.source_port;
     }
     Some(key)
@@ -114,37 +114,37 @@ pub fn quoted<B: Bytes>(bytes: &B, facts: &Facts) -> Option<ConnKey> {
 /// the packet that was sent, not of the quote.
 #[inline(always)]
 fn quoted_v4<B: Bytes>(bytes: &B, at: usize, key: &mut ConnKey) -> Option<usize> {
-    let h = bytes.read::<{ ipv4::HEADER }>(at)?;
-    let length = (h[0] & 0xf) as usize * 4;
-    if h[0] >> 4 != 4 || length < ipv4::HEADER || u16::from_be_bytes([h[6], h[7]]) & ipv4::OFFSET != 0 {
+    let h = bytes.fields::<{ ipv4::HEADER }>(at)?;
+    let length = (h.u8::<0>() & 0xf) as usize * 4;
+    if h.u8::<0>() >> 4 != 4 || length < ipv4::HEADER || h.u16::<6>() & ipv4::OFFSET != 0 {
         return None;
     }
-    key.protocol = h[9];
-    key.source = Address::v4(u32::from_be_bytes([h[12], h[13], h[14], h[15]]));
-    key.destination = Address::v4(u32::from_be_bytes([h[16], h[17], h[18], h[19]]));
+    key.protocol = h.u8::<9>();
+    key.source = Address::v4(h.u32::<12>());
+    key.destination = Address::v4(h.u32::<16>());
     Some(at + length)
 }
 
 #[inline(always)]
 fn quoted_v6<B: Bytes>(bytes: &B, at: usize, key: &mut ConnKey) -> Option<usize> {
-    let h = bytes.read::<8>(at)?;
-    if h[0] >> 4 != 6 {
+    let h = bytes.fields::<8>(at)?;
+    if h.u8::<0>() >> 4 != 6 {
         return None;
     }
-    key.source = ipv6::address(bytes.read::<16>(at + 8)?);
-    key.destination = ipv6::address(bytes.read::<16>(at + 24)?);
+    key.source = ipv6::address(bytes.fields::<16>(at + 8)?);
+    key.destination = ipv6::address(bytes.fields::<16>(at + 24)?);
     let mut at = at + ipv6::HEADER;
-    let mut next = h[6];
+    let mut next = h.u8::<6>();
     for _ in 0..EXTENSION_LIMIT {
         if !ipv6::is_extension(next) {
             break;
         }
-        let h = bytes.read::<8>(at)?;
-        if next == protocol::FRAGMENT && u16::from_be_bytes([h[2], h[3]]) & 0xfff8 != 0 {
+        let h = bytes.fields::<8>(at)?;
+        if next == protocol::FRAGMENT && h.u16::<2>() & 0xfff8 != 0 {
             return None;
         }
-        at = joined(bytes, at + ipv6::extension_length(next, h[1]).ok()?);
-        next = h[0];
+        at = joined(bytes, at + ipv6::extension_length(next, h.u8::<1>()).ok()?);
+        next = h.u8::<0>();
     }
     if ipv6::is_extension(next) {
         return None;

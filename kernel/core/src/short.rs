@@ -25,9 +25,11 @@ use crate::track::task;
 
 /// What the short way asks.
 pub trait Memory {
-    /// Finds the entries that decide a packet that arrived on an interface of this class: [`classify_by_lane`].
+    /// Finds the entries that decide a packet that arrived on an interface of this class: [`classify_by_lane`] of IPv4,
+    /// [`classify`] of IPv6.
     ///
     /// [`classify_by_lane`]: crate::classify::classify_by_lane
+    /// [`classify`]: crate::classify::classify
     fn entries(&self, facts: &Facts, interface: u32) -> Entries;
     /// Whether anything that neither end of is the node itself opens a connection.
     fn opens(&self) -> bool;

@@ -5,7 +5,7 @@ use core::ptr;
 
 use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns, bpf_ktime_get_coarse_ns};
 use gabion_abi::conn::{ConnKey, ConnValue, FragmentKey};
-use gabion_abi::facts::{Address, ETHERTYPE_IPV4, ETHERTYPE_IPV6, FAMILY_V4, FAMILY_V6, Facts, TRANSPORT_ICMP};
+use gabion_abi::facts::{Address, ETHERTYPE_IPV4, FAMILY_V4, FAMILY_V6, Facts, TRANSPORT_ICMP};
 use gabion_abi::local::LocalFilter;
 use gabion_abi::tables::{OPENS, PARAM_COUNT};
 use gabion_abi::verdict::Interface;
@@ -132,7 +132,7 @@ pub extern "C" fn gabion_list(first: u32, service: u32) -> u32 {
 /// protocol.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn gabion_lane_v4(source: u32, destination: u32, ports: u32, kind: u32, interface: u32) -> u64 {
+pub extern "C" fn gabion_lane(source: u32, destination: u32, ports: u32, kind: u32, interface: u32) -> u64 {
     let facts = Facts {
         source: Address::v4(source),
         destination: Address::v4(destination),
@@ -147,44 +147,8 @@ pub extern "C" fn gabion_lane_v4(source: u32, destination: u32, ports: u32, kind
         icmp_code: ports as u8,
         ..Facts::UNKNOWN
     };
-    both(classify_by_lane(&View::new(), &facts, interface))
-}
-
-/// [`classify_by_lane`] of an IPv6 packet likewise, but its addresses are too long for registers.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn gabion_lane_v6(
-    source: *const Address,
-    destination: *const Address,
-    ports: u32,
-    kind: u32,
-    interface: u32,
-) -> u64 {
-    if source.is_null() || destination.is_null() {
-        return 0;
-    }
-    let facts = Facts {
-        // SAFETY: as in `gabion_entries`.
-        source: unsafe { *source },
-        // SAFETY: likewise.
-        destination: unsafe { *destination },
-        source_port: (ports >> 16) as u16,
-        destination_port: ports as u16,
-        ethertype: ETHERTYPE_IPV6,
-        family: FAMILY_V6,
-        protocol: kind as u8,
-        tcp_flags: (kind >> 8) as u8,
-        transport: (kind >> 16) as u8,
-        icmp_type: (ports >> 8) as u8,
-        icmp_code: ports as u8,
-        ..Facts::UNKNOWN
-    };
-    both(classify_by_lane(&View::new(), &facts, interface))
-}
-
-#[inline(always)]
-fn both(entries: Entries) -> u64 {
-    entries.ingress << 32 | entries.egress & 0xffff_ffff
+    let Entries { egress, ingress } = classify_by_lane(&View::new(), &facts, interface);
+    ingress << 32 | egress & 0xffff_ffff
 }
 
 /// [`find`] as a global function.
@@ -248,17 +212,19 @@ pub fn note(case: &Case) {
 impl Memory for Maps {
     #[inline(always)]
     fn entries(&self, facts: &Facts, interface: u32) -> Entries {
+        if facts.family == FAMILY_V6 {
+            // Its addresses are too long for registers: as the long way does it.
+            let mut entries = Entries { egress: 0, ingress: 0 };
+            gabion_entries(facts, interface, 0, &mut entries);
+            return entries;
+        }
         let ports = if facts.transport == TRANSPORT_ICMP {
             (facts.icmp_type as u32) << 8 | facts.icmp_code as u32
         } else {
             (facts.source_port as u32) << 16 | facts.destination_port as u32
         };
         let kind = (facts.transport as u32) << 16 | (facts.tcp_flags as u32) << 8 | facts.protocol as u32;
-        let both = if facts.family == FAMILY_V6 {
-            gabion_lane_v6(&facts.source, &facts.destination, ports, kind, interface)
-        } else {
-            gabion_lane_v4(facts.source.words[0], facts.destination.words[0], ports, kind, interface)
-        };
+        let both = gabion_lane(facts.source.words[0], facts.destination.words[0], ports, kind, interface);
         Entries { egress: both & 0xffff_ffff, ingress: both >> 32 }
     }
 

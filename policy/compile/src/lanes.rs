@@ -96,48 +96,28 @@ fn merged<K: std::hash::Hash + Eq>(keys: impl Iterator<Item = K>) -> Merged {
 /// Lays the lanes, unless that would be more than they are worth, and says which service classes they lead to.
 pub(crate) fn lay(parts: &Parts, words: &mut Words, params: &mut [u32; PARAM_COUNT]) -> Result<BTreeSet<u32>, Refused> {
     let mut laid = Laid::default();
-    let mut number = 0;
-    for ethertype in [ETHERTYPE_IPV4, ETHERTYPE_IPV6] {
-        for protocol in [protocol::TCP, protocol::UDP] {
-            let at = LANES + number * lane::COUNT;
-            if !one(parts, ethertype, protocol, at, &mut laid, words, params)? {
-                return Ok(laid.classes);
-            }
-            number += 1;
+    for (number, protocol) in [protocol::TCP, protocol::UDP].into_iter().enumerate() {
+        if !one(parts, protocol, LANES + number * lane::COUNT, &mut laid, words, params)? {
+            return Ok(laid.classes);
         }
     }
-    for (number, (ethertype, protocol)) in
-        [(ETHERTYPE_IPV4, protocol::ICMP), (ETHERTYPE_IPV6, protocol::ICMPV6)].into_iter().enumerate()
-    {
-        let Some(lane) = Lane::new(parts, ethertype, protocol) else { return Ok(laid.classes) };
-        let [source, flags] =
-            [(term::SOURCE_PORT, PORT_NONE), (term::FLAGS, FLAGS_NONE)].map(|(field, index)| parts.class(field, index));
-        let by_detail: Vec<u32> = (0..lane::PORTS)
-            .map(|index| lane.class(parts.class(term::DETAIL, detail::ICMP + index), source, flags))
-            .collect();
-        laid.classes.extend(&by_detail);
-        params[ICMP + number] = laid.table(by_detail, true, words)?;
-    }
-    let others: Option<Vec<u32>> = [ETHERTYPE_IPV4, ETHERTYPE_IPV6]
-        .into_iter()
-        .flat_map(|ethertype| (0..=255).map(move |protocol| (ethertype, protocol)))
-        .map(|(ethertype, protocol)| {
-            let bare = [detail::NONE, PORT_NONE, FLAGS_NONE];
-            let [detail, source, flags] = [term::DETAIL, term::SOURCE_PORT, term::FLAGS];
-            let [detail, source, flags] = [(detail, bare[0]), (source, bare[1]), (flags, bare[2])]
-                .map(|(field, index)| parts.class(field, index));
-            let lane = Lane::new(parts, ethertype, protocol)?;
-            Some(lane.class(detail, source, flags))
-        })
-        .collect();
-    let Some(others) = others else { return Ok(laid.classes) };
+    let [detail, source, flags] =
+        [(term::DETAIL, detail::NONE), (term::SOURCE_PORT, PORT_NONE), (term::FLAGS, FLAGS_NONE)]
+            .map(|(field, index)| parts.class(field, index));
+    let Some(icmp) = Lane::new(parts, protocol::ICMP) else { return Ok(laid.classes) };
+    let icmp = (0..lane::PORTS).map(|index| icmp.class(parts.class(term::DETAIL, detail::ICMP + index), source, flags));
+    let icmp: Vec<u32> = icmp.collect();
+    laid.classes.extend(&icmp);
+    params[ICMP] = laid.table(icmp, true, words)?;
+    let others = (0..=255).filter_map(|protocol| Some(Lane::new(parts, protocol)?.class(detail, source, flags)));
+    let others: Vec<u32> = others.collect();
     laid.classes.extend(&others);
     params[OTHERS] = words.quarters(&others, "service lanes")?;
     params[HAS_LANES] = 1;
     Ok(laid.classes)
 }
 
-/// All packets of one protocol over one EtherType, whole and without a tag.
+/// All packets of one protocol over IPv4, whole and without a tag.
 struct Lane<'p> {
     combined: [&'p Combined; 4],
     kind: u32,
@@ -145,13 +125,13 @@ struct Lane<'p> {
 }
 
 impl<'p> Lane<'p> {
-    fn new(parts: &'p Parts, ethertype: u16, protocol: u8) -> Option<Self> {
+    fn new(parts: &'p Parts, protocol: u8) -> Option<Self> {
         let [kind_detail, ports, transport, vlans, link, service] = parts.combined.as_slice() else { return None };
         let [outer, inner] = [term::VLAN_OUTER, term::VLAN_INNER].map(|field| parts.class(field, VID_NONE));
         Some(Self {
             combined: [kind_detail, ports, transport, service],
             kind: parts.class(term::KIND, kind::IP + u32::from(protocol)),
-            link: link.of(parts.class(term::ETHERTYPE, u32::from(ethertype)), vlans.of(outer, inner)),
+            link: link.of(parts.class(term::ETHERTYPE, u32::from(ETHERTYPE_IPV4)), vlans.of(outer, inner)),
         })
     }
 
@@ -184,14 +164,13 @@ impl Laid {
 
 fn one(
     parts: &Parts,
-    ethertype: u16,
     protocol: u8,
     at: usize,
     laid: &mut Laid,
     words: &mut Words,
     params: &mut [u32; PARAM_COUNT],
 ) -> Result<bool, Refused> {
-    let Some(lane_of) = Lane::new(parts, ethertype, protocol) else { return Ok(false) };
+    let Some(lane_of) = Lane::new(parts, protocol) else { return Ok(false) };
     let destinations = parts.classes(term::DETAIL, detail::PORT + lane::PORTS);
     let sources = parts.classes(term::SOURCE_PORT, lane::PORTS);
     let has_flags = protocol == protocol::TCP;

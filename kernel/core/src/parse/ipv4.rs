@@ -3,7 +3,7 @@
 use gabion_abi::facts::{Address, FAMILY_V4, FRAGMENT_FIRST, FRAGMENT_LATER, Facts, unparsed};
 
 use super::{Payload, Reason, later_fragment};
-use crate::bytes::Bytes;
+use crate::bytes::{Bytes, Fields};
 
 /// The header without options.
 pub(crate) const HEADER: usize = 20;
@@ -15,17 +15,17 @@ pub(crate) const OFFSET: u16 = 0x1fff;
 #[inline(always)]
 pub(super) fn header<B: Bytes>(bytes: &B, packet: Payload, facts: &mut Facts) -> Result<Payload, Reason> {
     let h = packet.head::<HEADER, B>(bytes).ok_or(unparsed::NETWORK_TRUNCATED)?;
-    if h[0] >> 4 != 4 {
+    if h.u8::<0>() >> 4 != 4 {
         return Err(unparsed::NETWORK_MALFORMED);
     }
-    let source = u32::from_be_bytes([h[12], h[13], h[14], h[15]]);
+    let source = h.u32::<12>();
     facts.family = FAMILY_V4;
-    facts.protocol = h[9];
+    facts.protocol = h.u8::<9>();
     facts.source = Address::v4(source);
-    facts.destination = Address::v4(u32::from_be_bytes([h[16], h[17], h[18], h[19]]));
+    facts.destination = Address::v4(h.u32::<16>());
 
-    let header_length = (h[0] & 0xf) as usize * 4;
-    let total = match u16::from_be_bytes([h[2], h[3]]) as usize {
+    let header_length = (h.u8::<0>() & 0xf) as usize * 4;
+    let total = match h.u16::<2>() as usize {
         // BIG TCP, see the module's description.
         0 if packet.len() > 0xffff => packet.len(),
         total => total,
@@ -41,9 +41,9 @@ pub(super) fn header<B: Bytes>(bytes: &B, packet: Payload, facts: &mut Facts) ->
     }
     let segment = Payload { start: packet.start + header_length, end: packet.start + total };
 
-    let fragment = u16::from_be_bytes([h[6], h[7]]);
+    let fragment = h.u16::<6>();
     if fragment & (MORE_FRAGMENTS | OFFSET) != 0 {
-        facts.fragment_id = u16::from_be_bytes([h[4], h[5]]) as u32;
+        facts.fragment_id = h.u16::<4>() as u32;
         if fragment & OFFSET == 0 {
             facts.fragment = FRAGMENT_FIRST;
         } else {

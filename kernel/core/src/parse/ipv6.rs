@@ -5,7 +5,7 @@ use gabion_abi::facts::{
 };
 
 use super::{Payload, Reason, bounded, later_fragment};
-use crate::bytes::Bytes;
+use crate::bytes::{Bytes, Fields};
 
 /// The fixed header.
 pub(crate) const HEADER: usize = 40;
@@ -31,15 +31,8 @@ pub(crate) fn is_extension(next: u8) -> bool {
 
 /// An address as it stands on the wire.
 #[inline(always)]
-pub(crate) fn address(h: [u8; 16]) -> Address {
-    Address {
-        words: [
-            u32::from_be_bytes([h[0], h[1], h[2], h[3]]),
-            u32::from_be_bytes([h[4], h[5], h[6], h[7]]),
-            u32::from_be_bytes([h[8], h[9], h[10], h[11]]),
-            u32::from_be_bytes([h[12], h[13], h[14], h[15]]),
-        ],
-    }
+pub(crate) fn address(h: impl Fields<16>) -> Address {
+    Address { words: [h.u32::<0>(), h.u32::<4>(), h.u32::<8>(), h.u32::<12>()] }
 }
 
 /// The network header with its extensions; what remains is the transport segment or the fragment's data.
@@ -47,21 +40,21 @@ pub(crate) fn address(h: [u8; 16]) -> Address {
 pub(super) fn header<B: Bytes>(bytes: &B, packet: Payload, facts: &mut Facts) -> Result<Payload, Reason> {
     // The fixed header in pieces, so that no more than one piece lives on the stack.
     let h = packet.head::<8, B>(bytes).ok_or(unparsed::NETWORK_TRUNCATED)?;
-    if h[0] >> 4 != 6 {
+    if h.u8::<0>() >> 4 != 6 {
         return Err(unparsed::NETWORK_MALFORMED);
     }
     if packet.len() < HEADER {
         return Err(unparsed::NETWORK_TRUNCATED);
     }
-    let source = bytes.read::<16>(packet.start + 8).ok_or(unparsed::NETWORK_TRUNCATED)?;
-    let destination = bytes.read::<16>(packet.start + 24).ok_or(unparsed::NETWORK_TRUNCATED)?;
+    let source = bytes.fields::<16>(packet.start + 8).ok_or(unparsed::NETWORK_TRUNCATED)?;
+    let destination = bytes.fields::<16>(packet.start + 24).ok_or(unparsed::NETWORK_TRUNCATED)?;
     facts.family = FAMILY_V6;
-    facts.hop_limit = h[7];
+    facts.hop_limit = h.u8::<7>();
     facts.source = address(source);
     facts.destination = address(destination);
 
     let available = packet.len() - HEADER;
-    let length = match u16::from_be_bytes([h[4], h[5]]) as usize {
+    let length = match h.u16::<4>() as usize {
         // BIG TCP, see the module's description.
         0 if available > 0xffff => available,
         length => length,
@@ -69,11 +62,11 @@ pub(super) fn header<B: Bytes>(bytes: &B, packet: Payload, facts: &mut Facts) ->
     if length > available {
         return Err(unparsed::NETWORK_TRUNCATED);
     }
-    if source[0] == 0xff {
+    if source.u8::<0>() == 0xff {
         return Err(unparsed::ADDRESS_MALFORMED);
     }
     let start = packet.start + HEADER;
-    extensions(bytes, h[6], Payload { start, end: start + length }, facts)
+    extensions(bytes, h.u8::<6>(), Payload { start, end: start + length }, facts)
 }
 
 /// How far the walk along the extension headers has come. Words only: of smaller fields the compiler makes stores that
@@ -127,12 +120,12 @@ pub fn extension<B: Bytes>(bytes: &B, walk: &mut Walk, facts: &mut Facts) -> Res
     let next = walk.next as u8;
     let rest = Payload { start: bounded(walk.start as usize), end: walk.end as usize };
     let h = rest.head::<EXTENSION_MINIMUM, B>(bytes).ok_or(unparsed::EXTENSION_MALFORMED)?;
-    let length = extension_length(next, h[1])?;
+    let length = extension_length(next, h.u8::<1>())?;
     if length > rest.len() || (next == protocol::HOP_BY_HOP && walk.later != 0) {
         return Err(unparsed::EXTENSION_MALFORMED);
     }
     walk.later = 1;
-    walk.next = h[0] as u32;
+    walk.next = h.u8::<0>() as u32;
     walk.start = (rest.start + length) as u32;
     if next == protocol::FRAGMENT {
         // A second one would need two rounds of reassembly; no sender makes that.
@@ -145,10 +138,10 @@ pub fn extension<B: Bytes>(bytes: &B, walk: &mut Walk, facts: &mut Facts) -> Res
             return Ok(Step::Last);
         }
     }
-    if is_extension(h[0]) {
+    if is_extension(h.u8::<0>()) {
         return Ok(Step::More);
     }
-    facts.protocol = h[0];
+    facts.protocol = h.u8::<0>();
     Ok(Step::Last)
 }
 
@@ -166,8 +159,8 @@ pub(crate) fn extension_length(kind: u8, length: u8) -> Result<usize, Reason> {
 }
 
 #[inline(always)]
-fn fragment(h: [u8; 8], walk: &Walk, facts: &mut Facts) -> Result<(), Reason> {
-    let field = u16::from_be_bytes([h[2], h[3]]);
+fn fragment(h: impl Fields<EXTENSION_MINIMUM>, walk: &Walk, facts: &mut Facts) -> Result<(), Reason> {
+    let field = h.u16::<2>();
     let offset = (field & 0xfff8) as usize;
     let more = field & 1 != 0;
     if offset == 0 && !more {
@@ -175,18 +168,18 @@ fn fragment(h: [u8; 8], walk: &Walk, facts: &mut Facts) -> Result<(), Reason> {
         facts.fragment = FRAGMENT_NONE;
         return Ok(());
     }
-    facts.fragment_id = u32::from_be_bytes([h[4], h[5], h[6], h[7]]);
+    facts.fragment_id = h.u32::<4>();
     if offset == 0 {
         facts.fragment = FRAGMENT_FIRST;
         return Ok(());
     }
     facts.fragment = FRAGMENT_LATER;
     // The first fragment of such a datagram is out of order, so this one is as well.
-    if matches!(h[0], protocol::HOP_BY_HOP | protocol::FRAGMENT) {
+    if matches!(h.u8::<0>(), protocol::HOP_BY_HOP | protocol::FRAGMENT) {
         return Err(unparsed::EXTENSION_MALFORMED);
     }
-    facts.protocol = h[0];
+    facts.protocol = h.u8::<0>();
     // The reassembled payload length counts the headers before the fragment header, not that one.
     let before = (walk.start.saturating_sub(walk.first) as usize).saturating_sub(EXTENSION_MINIMUM);
-    later_fragment(FAMILY_V6, h[0], offset, walk.end.saturating_sub(walk.start) as usize, before)
+    later_fragment(FAMILY_V6, h.u8::<0>(), offset, walk.end.saturating_sub(walk.start) as usize, before)
 }

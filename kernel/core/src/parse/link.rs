@@ -3,7 +3,7 @@
 use gabion_abi::facts::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_LLC, Facts, unparsed};
 
 use super::{Payload, Reason};
-use crate::bytes::Bytes;
+use crate::bytes::{Bytes, Fields};
 
 /// Customer tag (802.1Q), service tag (802.1ad) and the number that QinQ used before it had one.
 const TPID_CUSTOMER: u16 = 0x8100;
@@ -26,8 +26,8 @@ fn is_tag(ethertype: u16) -> bool {
 }
 
 #[inline(always)]
-fn mac(high: [u8; 2], low: [u8; 4]) -> u64 {
-    (u16::from_be_bytes(high) as u64) << 32 | u32::from_be_bytes(low) as u64
+fn mac(high: u16, low: u32) -> u64 {
+    (high as u64) << 32 | low as u64
 }
 
 /// A packet that starts with its IP header: the version stands for the EtherType.
@@ -45,20 +45,20 @@ pub(super) fn none<B: Bytes>(bytes: &B, facts: &mut Facts) -> Result<Payload, Re
 /// The Ethernet header and up to two tags.
 #[inline(always)]
 pub(super) fn ethernet<B: Bytes>(bytes: &B, facts: &mut Facts) -> Result<Payload, Reason> {
-    let h = bytes.read::<ETHERNET_HEADER>(0).ok_or(unparsed::LINK_TRUNCATED)?;
-    facts.destination_mac = mac([h[0], h[1]], [h[2], h[3], h[4], h[5]]);
-    facts.source_mac = mac([h[6], h[7]], [h[8], h[9], h[10], h[11]]);
-    let mut ethertype = u16::from_be_bytes([h[12], h[13]]);
+    let h = bytes.fields::<ETHERNET_HEADER>(0).ok_or(unparsed::LINK_TRUNCATED)?;
+    facts.destination_mac = mac(h.u16::<0>(), h.u32::<2>());
+    facts.source_mac = mac(h.u16::<6>(), h.u32::<8>());
+    let mut ethertype = h.u16::<12>();
     let mut start = ETHERNET_HEADER;
     if is_tag(ethertype) {
-        let tag = bytes.read::<TAG>(start).ok_or(unparsed::LINK_TRUNCATED)?;
-        facts.vlan_outer = u16::from_be_bytes([tag[0], tag[1]]) & 0xfff;
-        ethertype = u16::from_be_bytes([tag[2], tag[3]]);
+        let tag = bytes.fields::<TAG>(start).ok_or(unparsed::LINK_TRUNCATED)?;
+        facts.vlan_outer = tag.u16::<0>() & 0xfff;
+        ethertype = tag.u16::<2>();
         start += TAG;
         if is_tag(ethertype) {
-            let tag = bytes.read::<TAG>(start).ok_or(unparsed::LINK_TRUNCATED)?;
-            facts.vlan_inner = u16::from_be_bytes([tag[0], tag[1]]) & 0xfff;
-            ethertype = u16::from_be_bytes([tag[2], tag[3]]);
+            let tag = bytes.fields::<TAG>(start).ok_or(unparsed::LINK_TRUNCATED)?;
+            facts.vlan_inner = tag.u16::<0>() & 0xfff;
+            ethertype = tag.u16::<2>();
             start += TAG;
             if is_tag(ethertype) {
                 return Err(unparsed::VLAN_DEPTH);
@@ -79,16 +79,17 @@ fn llc<B: Bytes>(bytes: &B, start: usize, length: usize, facts: &mut Facts) -> R
     if payload.end > bytes.len() {
         return Err(unparsed::LLC_TRUNCATED);
     }
-    let [dsap, ssap, control] = payload.head::<LLC_HEADER, B>(bytes).ok_or(unparsed::LLC_TRUNCATED)?;
-    if [dsap, ssap, control] == [0xaa, 0xaa, 0x03] {
+    let h = payload.head::<LLC_HEADER, B>(bytes).ok_or(unparsed::LLC_TRUNCATED)?;
+    let points = h.u16::<0>();
+    if points == 0xaaaa && h.u8::<2>() == 0x03 {
         let h = payload.head::<SNAP_HEADER, B>(bytes).ok_or(unparsed::LLC_TRUNCATED)?;
-        let number = u16::from_be_bytes([h[6], h[7]]);
+        let number = h.u16::<6>();
         // Only under this OUI is the number an EtherType (RFC 1042).
-        if [h[3], h[4], h[5]] == [0, 0, 0] && number >= ETHERTYPE_FIRST {
+        if h.u8::<3>() == 0 && h.u16::<4>() == 0 && number >= ETHERTYPE_FIRST {
             facts.ethertype = number;
             return Ok(Payload { start: start + SNAP_HEADER, end: payload.end });
         }
     }
-    facts.llc = u16::from_be_bytes([dsap, ssap]);
+    facts.llc = points;
     Ok(payload)
 }

@@ -23,7 +23,7 @@ use gabion_abi::facts::{
     ETHERTYPE_IPV4, ETHERTYPE_IPV6, FAMILY_V4, FAMILY_V6, FRAGMENT_LATER, Facts, protocol, unparsed,
 };
 
-use crate::bytes::Bytes;
+use crate::bytes::{Bytes, Fields};
 
 pub(crate) mod ipv4;
 pub mod ipv6;
@@ -43,11 +43,11 @@ struct Payload {
 impl Payload {
     /// `N` bytes from the start, or nothing when the carrier's data or the packet ends before.
     #[inline(always)]
-    fn head<const N: usize, B: Bytes>(self, bytes: &B) -> Option<[u8; N]> {
+    fn head<const N: usize, B: Bytes>(self, bytes: &B) -> Option<impl Fields<N>> {
         if self.start + N > self.end {
             return None;
         }
-        bytes.read::<N>(self.start)
+        bytes.fields::<N>(self.start)
     }
 
     /// Bytes from the start to the end.

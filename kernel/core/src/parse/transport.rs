@@ -3,7 +3,7 @@
 use gabion_abi::facts::{FRAGMENT_NONE, Facts, TRANSPORT_ICMP, TRANSPORT_PORTS, protocol, unparsed};
 
 use super::{Payload, Reason, is_icmp};
-use crate::bytes::Bytes;
+use crate::bytes::{Bytes, Fields};
 use crate::key::is_icmp_query;
 
 /// TCP header without options (RFC 9293).
@@ -29,19 +29,19 @@ pub(super) fn header<B: Bytes>(bytes: &B, segment: Payload, facts: &mut Facts) -
 }
 
 #[inline(always)]
-fn ports(facts: &mut Facts, segment: Payload, [a, b, c, d]: [u8; 4]) {
+fn ports(facts: &mut Facts, segment: Payload, source: u16, destination: u16) {
     facts.transport = TRANSPORT_PORTS;
     facts.transport_offset = segment.start as u16;
-    facts.source_port = u16::from_be_bytes([a, b]);
-    facts.destination_port = u16::from_be_bytes([c, d]);
+    facts.source_port = source;
+    facts.destination_port = destination;
 }
 
 #[inline(always)]
 fn tcp<B: Bytes>(bytes: &B, segment: Payload, facts: &mut Facts) -> Result<(), Reason> {
     let h = segment.head::<TCP_MINIMUM, B>(bytes).ok_or(unparsed::TRANSPORT_TRUNCATED)?;
-    ports(facts, segment, [h[0], h[1], h[2], h[3]]);
-    facts.tcp_flags = h[13];
-    let length = (h[12] >> 4) as usize * 4;
+    ports(facts, segment, h.u16::<0>(), h.u16::<2>());
+    facts.tcp_flags = h.u8::<13>();
+    let length = (h.u8::<12>() >> 4) as usize * 4;
     if length < TCP_MINIMUM {
         return Err(unparsed::TRANSPORT_MALFORMED);
     }
@@ -55,8 +55,8 @@ fn tcp<B: Bytes>(bytes: &B, segment: Payload, facts: &mut Facts) -> Result<(), R
 #[inline(always)]
 fn udp<B: Bytes>(bytes: &B, segment: Payload, facts: &mut Facts) -> Result<(), Reason> {
     let h = segment.head::<SHORT_HEADER, B>(bytes).ok_or(unparsed::TRANSPORT_TRUNCATED)?;
-    ports(facts, segment, [h[0], h[1], h[2], h[3]]);
-    let length = u16::from_be_bytes([h[4], h[5]]) as usize;
+    ports(facts, segment, h.u16::<0>(), h.u16::<2>());
+    let length = h.u16::<4>() as usize;
     let whole = if facts.protocol == protocol::UDPLITE {
         // The checksum coverage: 0 means everything (RFC 3828 §3.1).
         length == 0
@@ -76,13 +76,13 @@ fn udp<B: Bytes>(bytes: &B, segment: Payload, facts: &mut Facts) -> Result<(), R
 #[inline(always)]
 fn sctp_or_dccp<B: Bytes>(bytes: &B, segment: Payload, facts: &mut Facts) -> Result<(), Reason> {
     let h = segment.head::<COMMON_HEADER, B>(bytes).ok_or(unparsed::TRANSPORT_TRUNCATED)?;
-    ports(facts, segment, [h[0], h[1], h[2], h[3]]);
+    ports(facts, segment, h.u16::<0>(), h.u16::<2>());
     if facts.protocol == protocol::SCTP {
         return Ok(());
     }
-    let extended = h[8] & 1 != 0;
+    let extended = h.u8::<8>() & 1 != 0;
     let minimum = if extended { DCCP_EXTENDED } else { COMMON_HEADER };
-    let length = h[4] as usize * 4;
+    let length = h.u8::<4>() as usize * 4;
     if length < minimum {
         return Err(unparsed::TRANSPORT_MALFORMED);
     }
@@ -97,10 +97,10 @@ fn icmp<B: Bytes>(bytes: &B, segment: Payload, facts: &mut Facts) -> Result<(), 
     let h = segment.head::<SHORT_HEADER, B>(bytes).ok_or(unparsed::TRANSPORT_TRUNCATED)?;
     facts.transport = TRANSPORT_ICMP;
     facts.transport_offset = segment.start as u16;
-    facts.icmp_type = h[0];
-    facts.icmp_code = h[1];
-    if is_icmp_query(facts.family, h[0]) {
-        facts.icmp_id = u16::from_be_bytes([h[4], h[5]]);
+    facts.icmp_type = h.u8::<0>();
+    facts.icmp_code = h.u8::<1>();
+    if is_icmp_query(facts.family, h.u8::<0>()) {
+        facts.icmp_id = h.u16::<4>();
     }
     Ok(())
 }
