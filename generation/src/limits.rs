@@ -4,9 +4,9 @@ use gabion_policy_compile::Compiled;
 
 use crate::error::Error;
 
-/// Words of a generation's tables. The verifier lets an offset into a map's element be less than 512 MiB
-/// (`BPF_MAX_VAR_OFF`).
-const WORDS_LIMIT: u64 = (1 << 26) - 2;
+/// Words of a generation's tables: 256 MiB, rounded up to a power of two as they are. The verifier lets an offset into a
+/// map's element be less than 512 MiB (`BPF_MAX_VAR_OFF`).
+const WORDS_LIMIT: u64 = 1 << 25;
 /// Rules with counters of their own.
 const RULES_LIMIT: u64 = 1 << 20;
 /// Largest ifindex.
@@ -39,7 +39,8 @@ impl Default for Sizes {
 /// Sizes of a generation's own maps.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Needs {
-    pub(crate) words: u32,
+    /// Bytes of the tables, a power of two.
+    pub(crate) table_bytes: u32,
     pub(crate) rules: u32,
     pub(crate) interfaces: u32,
 }
@@ -68,11 +69,12 @@ pub(crate) fn check(compiled: &Compiled, largest_ifindex: u32) -> Result<Needs, 
     )?;
     let cpus = aya::util::nr_cpus().unwrap_or(1) as u64;
     let interfaces = largest_ifindex.saturating_add(1).next_power_of_two().max(INTERFACES_LEAST);
-    let bytes = words * 8 + rules * 16 * cpus + u64::from(interfaces) * 8;
+    let table_bytes = (words * 8).next_power_of_two().max(8);
+    let bytes = table_bytes + rules * 16 * cpus + u64::from(interfaces) * 8;
     if let Some(available) = available_bytes() {
         // The old generation is there until the new one took over, and the rest of the node must live too.
         fit("bytes of kernel memory", bytes, available / 2, "free memory, or split the policy")?;
     }
-    // Both are below 2^27 by the checks above; no map may be empty.
-    Ok(Needs { words: words.max(1) as u32, rules: rules.max(1) as u32, interfaces })
+    // Both are below 2^29 by the checks above; no map may be empty.
+    Ok(Needs { table_bytes: table_bytes as u32, rules: rules.max(1) as u32, interfaces })
 }

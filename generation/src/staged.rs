@@ -56,14 +56,14 @@ impl Staged {
         let params: Vec<u8> = compiled.params.iter().flat_map(|param| param.to_ne_bytes()).collect();
         let pins: Vec<PathBuf> = map::STATE.iter().map(|name| folder.state().join(name)).collect();
         let mut wanted = vec![
-            (map::TABLES, Wanted::Memory((needs.words + 1) * 8)),
+            (map::TABLES, Wanted::Memory(needs.table_bytes + 8)),
             (map::INTERFACES, Wanted::Entries(needs.interfaces)),
             (map::RULE_COUNTS, Wanted::Entries(needs.rules)),
         ];
         wanted.extend(map::STATE.into_iter().zip(pins.iter().map(|pin| Wanted::Pinned(pin))));
         let globals = [
             (map::PARAMS, &params[..]),
-            (map::TABLE_BYTES, &(needs.words * 8).to_ne_bytes()[..]),
+            (map::TABLE_MASK, &(needs.table_bytes - 1).to_ne_bytes()[..]),
             (map::GENERATION, &number.to_ne_bytes()[..]),
             (map::SEED, &random()?[..]),
         ];

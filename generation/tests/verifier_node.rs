@@ -181,9 +181,9 @@ fn what_does_not_fit_is_refused_before_anything_changes() {
     let staged = node.stage(&policy(entry::ALLOW, entry::ALLOW), &[]).unwrap();
     node.commit(staged).unwrap();
     let mut large = policy(entry::DENY, entry::DENY);
-    large.words = vec![0; 1 << 26];
+    large.words = vec![0; (1 << 25) + 1];
     let error = node.stage(&large, &[]).unwrap_err();
-    assert!(error.to_string().contains("67108864 needed, the limit is 67108862"), "{error}");
+    assert!(error.to_string().contains("33554433 needed, the limit is 33554432"), "{error}");
     assert_eq!(node.live().unwrap().number(), 1);
     let far = InterfaceEntry { ifindex: u32::MAX, interface: Interface::default() };
     assert!(node.stage(&policy(entry::DENY, entry::DENY), &[far]).is_err());

@@ -18,8 +18,8 @@ pub mod map {
     pub const PARAMS: &str = "PARAMS";
     /// Global: number of the generation.
     pub const GENERATION: &str = "GENERATION";
-    /// Global: bytes of the tables.
-    pub const TABLE_BYTES: &str = "TABLE_BYTES";
+    /// Global: mask of offsets into the tables.
+    pub const TABLE_MASK: &str = "TABLE_MASK";
     /// Global: what the notes of flows are hashed under.
     pub const SEED: &str = "SEED";
     /// Words of the tables: a section, which becomes a map with one element.

@@ -28,10 +28,10 @@ pub static GENERATION: u32 = 0;
 #[unsafe(link_section = ".rodata.tables")]
 pub static TABLES: [u64; 1] = [0];
 
-/// How many bytes they take, less one word behind them: so the largest entry that begins before the end ends within.
-/// Filled in like the parameters.
+/// Mask of offsets into them: a power of two above their length, less one. The map is one word longer, so that the
+/// largest entry that begins within ends within. Filled in like the parameters.
 #[unsafe(no_mangle)]
-pub static TABLE_BYTES: u32 = 0;
+pub static TABLE_MASK: u32 = 0;
 
 /// What the notes of flows are hashed under; random, filled in like the parameters.
 #[unsafe(no_mangle)]

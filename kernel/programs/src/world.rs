@@ -33,19 +33,19 @@ macro_rules! unknown {
 pub struct View {
     params: *const u32,
     words: *const u64,
-    bytes: u32,
+    mask: u32,
 }
 
 impl View {
     /// The view. The compiler must not see that the statics are zero and short: the loader replaces them.
     #[inline(always)]
     pub fn new() -> Self {
-        let bytes: *const u32 = unknown!(ptr::addr_of!(maps::TABLE_BYTES));
+        let mask: *const u32 = unknown!(ptr::addr_of!(maps::TABLE_MASK));
         Self {
             params: unknown!(ptr::addr_of!(maps::PARAMS).cast()),
             words: unknown!(ptr::addr_of!(maps::TABLES).cast()),
             // SAFETY: a valid, aligned static.
-            bytes: unsafe { *bytes },
+            mask: unsafe { *mask },
         }
     }
 }
@@ -53,12 +53,9 @@ impl View {
 impl View {
     /// Entry of a table that begins at word `base`; in little-endian memory, as in words, the first is the lowest.
     #[inline(always)]
-    fn entry<E: Copy + Default>(&self, base: u32, index: u32) -> E {
+    fn entry<E: Copy>(&self, base: u32, index: u32) -> E {
         const _: () = assert!(cfg!(target_endian = "little"));
-        let offset = (base << 3).wrapping_add(index.wrapping_mul(size_of::<E>() as u32));
-        if offset >= self.bytes {
-            return E::default();
-        }
+        let offset = (base << 3).wrapping_add(index.wrapping_mul(size_of::<E>() as u32)) & self.mask;
         // SAFETY: as in `word`; the offset is a multiple of the entry's size.
         unsafe { ptr::read_volatile(self.words.cast::<u8>().wrapping_add(offset as usize).cast()) }
     }
@@ -76,13 +73,11 @@ impl Tables for View {
 
     #[inline(always)]
     fn word(&self, index: u32) -> u64 {
-        let offset = index << 3;
-        if offset >= self.bytes {
-            return 0;
-        }
-        // SAFETY: the loader makes the map of this static one word longer than it says in `TABLE_BYTES`, and the
-        // verifier, which knows both, holds the offset against them. Volatile, one load of an aligned word: the agent
-        // patches words while programs read them.
+        let offset = (index << 3) & self.mask;
+        // SAFETY: the loader makes the map of this static one word longer than `TABLE_MASK` reaches, and the verifier,
+        // which knows both, holds the offset against them. A mask and not a compare: each compare is a second way for
+        // the verifier to follow, and a branch for every packet. Volatile, one load of an aligned word: the agent patches
+        // words while programs read them.
         unsafe { ptr::read_volatile(self.words.cast::<u8>().wrapping_add(offset as usize).cast()) }
     }
 
