@@ -146,7 +146,9 @@ impl<'a> Shape<'a> {
         if all.is_empty() {
             return Ok(Vec::new());
         }
-        if let Ok(group) = self.build(&all, single) {
+        if self.bytes_at_most(&all) / 2 <= single
+            && let Ok(group) = self.build(&all, single)
+        {
             return Ok(vec![group]);
         }
         let mut best: Option<(usize, Vec<Built>)> = None;
@@ -170,6 +172,18 @@ impl<'a> Shape<'a> {
             (None, Some(error)) => Err(error),
             (None, None) => Ok(Vec::new()),
         }
+    }
+
+    /// Bytes that the pairs of one group cannot exceed, without working it out: as if no two rules shared one.
+    fn bytes_at_most(&self, ranks: &[usize]) -> usize {
+        let (sources, destinations) = (self.classes.source.len(), self.classes.destination.len());
+        let mut pairs = 0usize;
+        for item in ranks.iter().map(|&rank| &self.items[rank]) {
+            let from = self.width(item.from, &self.source_width).min(sources);
+            let to = self.width(item.to, &self.destination_width).min(destinations);
+            pairs = pairs.saturating_add(from.saturating_mul(to));
+        }
+        dense_bytes(sources, destinations).min(hash_bytes(pairs))
     }
 
     fn split(&self, threshold: usize, budget: usize) -> Result<Vec<Built>, Refused> {
