@@ -7,48 +7,56 @@
 //! Small values share a word, lowest bits first: four 16-bit or two 32-bit entries.
 
 /// Number of parameters.
-pub const PARAM_COUNT: usize = 240;
+pub const PARAM_COUNT: usize = 256;
 
 /// Both ends use the same group of parameters, [`SOURCE`] and [`DESTINATION`] plus these offsets.
 pub mod end {
-    /// First word of the IPv4 root node, 0 when no rule tells IPv4 addresses apart.
+    /// Trie over IPv4 addresses: first word of the root, 0 when no rule tells IPv4 addresses apart; see [`super::trie`].
     pub const V4_ROOT: usize = 0;
-    /// Address class of IPv4 packets when the root is absent; else 1 when the root has [`super::WIDE_FANOUT`] entries.
-    pub const V4_CLASS: usize = 1;
-    /// First word of the IPv6 root node.
-    pub const V6_ROOT: usize = 2;
-    /// Address class of IPv6 packets when the root is absent.
-    pub const V6_CLASS: usize = 3;
+    /// First word of its nodes.
+    pub const V4_NODES: usize = 1;
+    /// Bits of [`super::trie`].
+    pub const V4_FORM: usize = 2;
+    /// Address class of IPv4 packets when there is no root.
+    pub const V4_CLASS: usize = 3;
+    /// The same of IPv6.
+    pub const V6_ROOT: usize = 4;
+    /// Nodes.
+    pub const V6_NODES: usize = 5;
+    /// Form.
+    pub const V6_FORM: usize = 6;
+    /// Class without a root.
+    pub const V6_CLASS: usize = 7;
     /// Address class of packets without IP addresses whose MAC is not in the off-IP hash.
-    pub const NONE_CLASS: usize = 4;
+    pub const NONE_CLASS: usize = 8;
     /// First word of the MAC hash, 0 when no rule tells MACs apart.
-    pub const MAC_BASE: usize = 5;
+    pub const MAC_BASE: usize = 9;
     /// Number of buckets of the MAC hash minus one.
-    pub const MAC_MASK: usize = 6;
+    pub const MAC_MASK: usize = 10;
     /// Seed of the MAC hash.
-    pub const MAC_SEED: usize = 7;
+    pub const MAC_SEED: usize = 11;
     /// Combination of MAC class (row) and interface class (column), 16-bit entries: first word.
-    pub const LINK_BASE: usize = 8;
+    pub const LINK_BASE: usize = 12;
     /// Columns of that combination; 0 when the interface does not matter.
-    pub const LINK_COLUMNS: usize = 9;
+    pub const LINK_COLUMNS: usize = 13;
     /// Combination of address class (row) and link class (column), 32-bit entries: first word.
-    pub const CLASS_BASE: usize = 10;
+    pub const CLASS_BASE: usize = 14;
     /// Columns of that combination; 0 when the link does not matter.
-    pub const CLASS_COLUMNS: usize = 11;
+    pub const CLASS_COLUMNS: usize = 15;
     /// First word of the hash of MACs whose owners are known by address too: packets without an IP
     /// header take their address class from it. 0 when there is none.
-    pub const OFF_IP_BASE: usize = 12;
+    pub const OFF_IP_BASE: usize = 16;
     /// Number of its buckets minus one.
-    pub const OFF_IP_MASK: usize = 13;
+    pub const OFF_IP_MASK: usize = 17;
     /// Its seed.
-    pub const OFF_IP_SEED: usize = 14;
+    pub const OFF_IP_SEED: usize = 18;
     /// Records by class: what each group makes of it, see [`super::group`]. First word; 0 when the class itself is the
     /// record, which does for one group alone.
-    pub const RECORD_BASE: usize = 15;
+    pub const RECORD_BASE: usize = 19;
     /// Words of a record.
-    pub const RECORD_WORDS: usize = 16;
+    pub const RECORD_WORDS: usize = 20;
     /// Parameters of one end.
-    pub const COUNT: usize = 17;
+    pub const COUNT: usize = 21;
 }
 
 /// Parameters of the source end.
@@ -294,13 +302,23 @@ pub const INGRESS: usize = EGRESS + direction::COUNT;
 
 const _: () = assert!(INGRESS + direction::COUNT <= PARAM_COUNT);
 
-/// Set in a trie entry that holds a class; without it the entry is the first word of a child node.
-pub const TRIE_CLASS: u32 = 1 << 31;
-/// Entries of a trie node (8 address bits each), two to a word.
-pub const TRIE_FANOUT: u32 = 256;
-
-/// Entries of a wide root (16 address bits).
-pub const WIDE_FANOUT: u32 = 65_536;
+/// Tries from addresses to classes: a root, and nodes of [`FANOUT`](trie::FANOUT) entries for eight address bits each, one
+/// behind the other. An entry is a class, or the number of the node that tells further; its highest bit says which.
+/// Entries have 16 bits where that is enough, because what a decision touches stays nearer then, else 32.
+pub mod trie {
+    /// Entries of a node.
+    pub const FANOUT: u32 = 256;
+    /// Entries of a wide root, for 16 address bits.
+    pub const WIDE_FANOUT: u32 = 65_536;
+    /// Bit of the form: the root is wide (IPv4 only).
+    pub const WIDE: u32 = 1;
+    /// Bit of the form: entries have 32 bits.
+    pub const LONG: u32 = 2;
+    /// Set in a short entry that holds a class.
+    pub const SHORT_CLASS: u32 = 1 << 15;
+    /// Set in a long entry that holds a class.
+    pub const LONG_CLASS: u32 = 1 << 31;
+}
 
 /// Rank that no entry has.
 pub const RANK_NONE: u32 = u32::MAX;

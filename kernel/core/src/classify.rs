@@ -5,7 +5,7 @@
 
 use gabion_abi::facts::{self, Facts};
 use gabion_abi::tables::{
-    self as t, BUCKET_SLOTS, MAC_PRESENT, RANK_NONE, TRIE_CLASS, direction, end, group, lane, page, service,
+    self as t, BUCKET_SLOTS, MAC_PRESENT, RANK_NONE, direction, end, group, lane, page, service, trie,
 };
 
 /// The compiled policy of one generation.
@@ -97,37 +97,77 @@ fn combine<T: Tables>(tables: &T, param: usize, row: u32, column: u32) -> u32 {
     if columns == 0 { row } else { tables.quarter(tables.param(param), row.wrapping_mul(columns).wrapping_add(column)) }
 }
 
-#[inline(always)]
-fn v4_class<T: Tables>(tables: &T, root: u32, wide: bool, address: u32) -> u32 {
-    let mut entry = if wide {
-        tables.half(root, address >> 16)
-    } else {
-        let entry = tables.half(root, address >> 24);
-        if entry & TRIE_CLASS == 0 { tables.half(entry, (address >> 16) & 0xff) } else { entry }
-    };
-    if entry & TRIE_CLASS == 0 {
-        entry = tables.half(entry, (address >> 8) & 0xff);
-        if entry & TRIE_CLASS == 0 {
-            entry = tables.half(entry, address & 0xff);
-        }
+/// Where a trie is, and of what form.
+#[derive(Clone, Copy)]
+struct Trie {
+    root: u32,
+    nodes: u32,
+    form: u32,
+}
+
+impl Trie {
+    /// The trie whose parameters start at `at`.
+    #[inline(always)]
+    fn at<T: Tables>(tables: &T, at: usize) -> Self {
+        const _: () = assert!(end::V4_NODES == end::V4_ROOT + 1 && end::V4_FORM == end::V4_ROOT + 2);
+        const _: () = assert!(end::V6_NODES == end::V6_ROOT + 1 && end::V6_FORM == end::V6_ROOT + 2);
+        Self { root: tables.param(at), nodes: tables.param(at + 1), form: tables.param(at + 2) }
     }
-    entry & !TRIE_CLASS
+
+    #[inline(always)]
+    fn entry<T: Tables>(&self, tables: &T, base: u32, index: u32) -> u32 {
+        if self.form & trie::LONG != 0 { tables.half(base, index) } else { tables.quarter(base, index) }
+    }
+
+    /// Whether an entry of the root or of a node is a class.
+    #[inline(always)]
+    fn is_class(&self, entry: u32) -> bool {
+        entry & if self.form & trie::LONG != 0 { trie::LONG_CLASS } else { trie::SHORT_CLASS } != 0
+    }
+
+    /// The entry of the node that an entry names.
+    #[inline(always)]
+    fn next<T: Tables>(&self, tables: &T, entry: u32, index: u32) -> u32 {
+        self.entry(tables, self.nodes, entry.wrapping_mul(trie::FANOUT).wrapping_add(index & 0xff))
+    }
+
+    #[inline(always)]
+    fn class(&self, entry: u32) -> u32 {
+        entry & if self.form & trie::LONG != 0 { !trie::LONG_CLASS } else { !trie::SHORT_CLASS }
+    }
 }
 
 #[inline(always)]
-fn v6_class<T: Tables>(tables: &T, root: u32, address: &facts::Address) -> u32 {
-    let mut node = root;
-    let [a, b, c, d] = address.words;
-    for word in [a, b, c, d] {
-        for shift in [24, 16, 8, 0] {
-            let entry = tables.half(node, (word >> shift) & 0xff);
-            if entry & TRIE_CLASS != 0 {
-                return entry & !TRIE_CLASS;
-            }
-            node = entry;
+fn v4_class<T: Tables>(tables: &T, trie: Trie, address: u32) -> u32 {
+    let mut entry = if trie.form & trie::WIDE != 0 {
+        trie.entry(tables, trie.root, address >> 16)
+    } else {
+        let entry = trie.entry(tables, trie.root, address >> 24);
+        if trie.is_class(entry) { entry } else { trie.next(tables, entry, address >> 16) }
+    };
+    if !trie.is_class(entry) {
+        entry = trie.next(tables, entry, address >> 8);
+        if !trie.is_class(entry) {
+            entry = trie.next(tables, entry, address);
         }
     }
-    0
+    trie.class(entry)
+}
+
+#[inline(always)]
+fn v6_class<T: Tables>(tables: &T, trie: Trie, address: &facts::Address) -> u32 {
+    let [a, b, c, d] = address.words;
+    let mut entry = trie.entry(tables, trie.root, a >> 24);
+    for (word, shifts) in [(a, [16, 8, 0].as_slice()), (b, &[24, 16, 8, 0]), (c, &[24, 16, 8, 0]), (d, &[24, 16, 8, 0])]
+    {
+        for &shift in shifts {
+            if trie.is_class(entry) {
+                return trie.class(entry);
+            }
+            entry = trie.next(tables, entry, word >> shift);
+        }
+    }
+    trie.class(entry)
 }
 
 /// Value of a MAC in a static hash; 0 when it is not there.
@@ -162,11 +202,11 @@ fn end_class<T: Tables>(tables: &T, at: usize, family: u8, address: &facts::Addr
     let by_address = match family {
         facts::FAMILY_V4 => match tables.param(at + end::V4_ROOT) {
             0 => tables.param(at + end::V4_CLASS),
-            root => v4_class(tables, root, tables.param(at + end::V4_CLASS) != 0, address.words[0]),
+            _ => v4_class(tables, Trie::at(tables, at + end::V4_ROOT), address.words[0]),
         },
         facts::FAMILY_V6 => match tables.param(at + end::V6_ROOT) {
             0 => tables.param(at + end::V6_CLASS),
-            root => v6_class(tables, root, address),
+            _ => v6_class(tables, Trie::at(tables, at + end::V6_ROOT), address),
         },
         _ => mac_class(tables, at + end::OFF_IP_BASE, mac, tables.param(at + end::NONE_CLASS)),
     };

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::hash_map::Entry as Slot;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use gabion_abi::tables::{PARAM_COUNT, TRIE_FANOUT, WIDE_FANOUT, end};
+use gabion_abi::tables::{PARAM_COUNT, end, trie};
 use gabion_policy_model::subject::Extent;
 use ipnet::IpNet;
 
@@ -95,15 +95,14 @@ pub(crate) fn lay(
         [(v4, 32, end::V4_ROOT, end::V4_CLASS), (v6, 128, end::V6_ROOT, end::V6_CLASS)]
     {
         breaks.dedup_by_key(|&mut (_, class)| class);
-        match breaks.as_slice() {
-            [(_, only)] => params[at + class] = *only,
-            // A wide root saves a step, and is not worth its memory for a few blocks.
-            breaks if bits == 32 && breaks.len() > WIDE_FROM => {
-                params[at + root] = words.trie(breaks, bits, WIDE_FANOUT.trailing_zeros())?;
-                params[at + class] = 1;
-            }
-            breaks => params[at + root] = words.trie(breaks, bits, TRIE_FANOUT.trailing_zeros())?,
+        if let [(_, only)] = breaks.as_slice() {
+            params[at + class] = *only;
+            continue;
         }
+        // A wide root saves a step, and is not worth its memory for a few blocks.
+        let fanout = if bits == 32 && breaks.len() > WIDE_FROM { trie::WIDE_FANOUT } else { trie::FANOUT };
+        let laid = words.trie(&breaks, bits, fanout.trailing_zeros())?;
+        params[at + root..][..3].copy_from_slice(&[laid.root, laid.nodes, laid.form]);
     }
     for (pairs, base) in [(macs, end::MAC_BASE), (off_ip, end::OFF_IP_BASE)] {
         if pairs.is_empty() {

@@ -2,19 +2,24 @@
 
 use std::collections::HashMap;
 
-use gabion_abi::tables::{
-    BUCKET_SLOTS, MAC_PRESENT, TRIE_CLASS, TRIE_FANOUT, page, pair_bucket, pair_slot, scramble, spread,
-};
+use gabion_abi::tables::{BUCKET_SLOTS, MAC_PRESENT, page, pair_bucket, pair_slot, scramble, spread, trie};
 
 use crate::Refused;
+use crate::intern::Interner;
 
 /// Words under construction. Word 0 stays unused: base 0 means absent.
 #[derive(Debug)]
 pub(crate) struct Words {
     words: Vec<u64>,
     budget: usize,
-    /// Trie nodes by what they hold: equal ones are laid once.
-    nodes: HashMap<Box<[u32]>, u32>,
+}
+
+/// Where a trie ended up; see [`trie`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Trie {
+    pub root: u32,
+    pub nodes: u32,
+    pub form: u32,
 }
 
 /// Where a static hash ended up.
@@ -38,14 +43,14 @@ pub(crate) struct Perfect {
 /// Seeds that are tried before a hash is made larger.
 const SEEDS: u32 = 32;
 /// Address bits of a node.
-const NODE_BITS: u32 = TRIE_FANOUT.trailing_zeros();
+const NODE_BITS: u32 = trie::FANOUT.trailing_zeros();
 /// Words of a cache line. Every table begins with one, so that what lies together is read together.
 const LINE_WORDS: usize = 8;
 
 impl Words {
     /// Room for `budget` words.
     pub fn new(budget: usize) -> Self {
-        Self { words: vec![0], budget, nodes: HashMap::new() }
+        Self { words: vec![0], budget }
     }
 
     pub fn len(&self) -> usize {
@@ -121,39 +126,28 @@ impl Words {
 
     /// Lays a trie over breakpoints: sorted starts, the first of them 0, each with the class that begins there. `bits`
     /// is the width of the address, `root_bits` how many of them the root takes.
-    pub fn trie(&mut self, breaks: &[(u128, u32)], bits: u32, root_bits: u32) -> Result<u32, Refused> {
-        self.node(breaks, 0, bits, root_bits)
-    }
-
-    fn node(&mut self, breaks: &[(u128, u32)], low: u128, bits: u32, own_bits: u32) -> Result<u32, Refused> {
-        let width = bits - own_bits;
-        let fanout = 1u32 << own_bits;
-        let mut entries = Vec::with_capacity(fanout as usize);
-        // The breakpoint in force where an entry begins, and the first behind it.
-        let mut before = 0;
-        for index in 0..fanout {
-            let first = low + (u128::from(index) << width);
-            let last = first + ((1u128 << width) - 1);
-            while breaks.get(before + 1).is_some_and(|&(start, _)| start <= first) {
-                before += 1;
-            }
-            let mut after = before + 1;
-            while breaks.get(after).is_some_and(|&(start, _)| start <= last) {
-                after += 1;
-            }
-            entries.push(if after - before == 1 {
-                breaks[before].1 | TRIE_CLASS
+    pub fn trie(&mut self, breaks: &[(u128, u32)], bits: u32, root_bits: u32) -> Result<Trie, Refused> {
+        let mut branches = Branches { nodes: Interner::default(), limit: self.budget * 8 };
+        let root = branches.of(breaks, 0, bits, root_bits)?;
+        let nodes = branches.nodes.into_values();
+        let largest = breaks.iter().map(|&(_, class)| class).max().unwrap_or(0).max(nodes.len() as u32);
+        let long = largest >= trie::SHORT_CLASS;
+        let short = |entry: u32| {
+            if entry & trie::LONG_CLASS != 0 { entry & !trie::LONG_CLASS | trie::SHORT_CLASS } else { entry }
+        };
+        let mut lay = |values: Vec<u32>| {
+            let what = "address tries";
+            if long {
+                self.halves(&values, what)
             } else {
-                self.node(&breaks[before..after], first, width, NODE_BITS)?
-            });
+                self.quarters(&values.into_iter().map(short).collect::<Vec<u32>>(), what)
+            }
+        };
+        let mut form = if long { trie::LONG } else { 0 };
+        if root.len() as u32 == trie::WIDE_FANOUT {
+            form |= trie::WIDE;
         }
-        let entries = entries.into_boxed_slice();
-        if let Some(&base) = self.nodes.get(&entries) {
-            return Ok(base);
-        }
-        let base = self.halves(&entries, "address tries")?;
-        self.nodes.insert(entries, base);
-        Ok(base)
+        Ok(Trie { root: lay(root.into_vec())?, nodes: lay(nodes.concat())?, form })
     }
 
     /// Lays a static hash of distinct MACs to values. Every key sits in the one bucket that its spread names, so that
@@ -196,6 +190,46 @@ impl Words {
             slots += slots / 8 + 1;
         }
         Err(Refused::TooManyBytes { what, need: usize::MAX, limit: self.budget * 8 })
+    }
+}
+
+/// The nodes of a trie while it is made, with entries of 32 bits. Equal nodes are kept once.
+struct Branches {
+    nodes: Interner<Box<[u32]>>,
+    /// Bytes that they may take.
+    limit: usize,
+}
+
+impl Branches {
+    /// The entries for the next `own_bits` address bits, over the breakpoints of the block that begins at `low`.
+    fn of(&mut self, breaks: &[(u128, u32)], low: u128, bits: u32, own_bits: u32) -> Result<Box<[u32]>, Refused> {
+        let width = bits - own_bits;
+        let mut entries = Vec::with_capacity(1 << own_bits);
+        // The breakpoint in force where an entry begins, and the first behind it.
+        let mut before = 0;
+        for index in 0..1u32 << own_bits {
+            let first = low + (u128::from(index) << width);
+            let last = first + ((1u128 << width) - 1);
+            while breaks.get(before + 1).is_some_and(|&(start, _)| start <= first) {
+                before += 1;
+            }
+            let mut after = before + 1;
+            while breaks.get(after).is_some_and(|&(start, _)| start <= last) {
+                after += 1;
+            }
+            entries.push(if after - before == 1 {
+                breaks[before].1 | trie::LONG_CLASS
+            } else {
+                let node = self.of(&breaks[before..after], first, width, NODE_BITS)?;
+                self.nodes.intern(node)
+            });
+        }
+        let count = self.nodes.values().len();
+        let need = count * trie::FANOUT as usize * 4;
+        if count >= trie::SHORT_CLASS as usize && need > self.limit {
+            return Err(Refused::TooManyBytes { what: "address tries", need, limit: self.limit });
+        }
+        Ok(entries.into_boxed_slice())
     }
 }
 
