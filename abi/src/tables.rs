@@ -11,7 +11,8 @@ pub const PARAM_COUNT: usize = 256;
 
 /// Both ends use the same group of parameters, [`SOURCE`] and [`DESTINATION`] plus these offsets.
 pub mod end {
-    /// Trie over IPv4 addresses: first word of the root, 0 when no rule tells IPv4 addresses apart; see [`super::trie`].
+    /// Trie over IPv4 addresses: first word of the root, 0 when no rule tells IPv4 addresses apart; see
+    /// [`super::trie`].
     pub const V4_ROOT: usize = 0;
     /// First word of its nodes.
     pub const V4_NODES: usize = 1;
@@ -109,8 +110,8 @@ pub mod service {
 }
 
 /// Lanes: how whole IPv4 packets in frames without a tag find their service class, in fewer steps than by [`service`].
-/// One lane each for TCP and UDP; their parameters begin at [`LANES`]. ICMP has its class by type and code, in [`ICMP`];
-/// what has neither these nor ports by protocol, in [`OTHERS`].
+/// One lane each for TCP and UDP; their parameters begin at [`LANES`]. ICMP has its class by type and code, in
+/// [`ICMP`]; what has neither these nor ports by protocol, in [`OTHERS`].
 ///
 /// The class is that of the destination port; where the source port matters, that of a combination with the source
 /// port's; where TCP flags matter, that of a combination of these with the flags'.
@@ -302,9 +303,9 @@ pub const INGRESS: usize = EGRESS + direction::COUNT;
 
 const _: () = assert!(INGRESS + direction::COUNT <= PARAM_COUNT);
 
-/// Tries from addresses to classes: a root, and nodes of [`FANOUT`](trie::FANOUT) entries for eight address bits each, one
-/// behind the other. An entry is a class, or the number of the node that tells further; its highest bit says which.
-/// Entries have 16 bits where that is enough, because what a decision touches stays nearer then, else 32.
+/// Tries from addresses to classes: a root, and nodes of [`FANOUT`](trie::FANOUT) entries for eight address bits each,
+/// one behind the other. An entry is a class, or the number of the node that tells further; its highest bit says
+/// which. Entries have 16 bits where that is enough, because what a decision touches stays nearer then, else 32.
 pub mod trie {
     /// Entries of a node.
     pub const FANOUT: u32 = 256;

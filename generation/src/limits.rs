@@ -4,8 +4,8 @@ use gabion_policy_compile::Compiled;
 
 use crate::error::Error;
 
-/// Words of a generation's tables: 256 MiB, rounded up to a power of two as they are. The verifier lets an offset into a
-/// map's element be less than 512 MiB (`BPF_MAX_VAR_OFF`).
+/// Words of a generation's tables: 256 MiB, rounded up to a power of two as they are. The verifier lets an offset into
+/// a map's element be less than 512 MiB (`BPF_MAX_VAR_OFF`).
 const WORDS_LIMIT: u64 = 1 << 25;
 /// Rules with counters of their own.
 const RULES_LIMIT: u64 = 1 << 20;

@@ -76,8 +76,8 @@ impl Tables for View {
         let offset = (index << 3) & self.mask;
         // SAFETY: the loader makes the map of this static one word longer than `TABLE_MASK` reaches, and the verifier,
         // which knows both, holds the offset against them. A mask and not a compare: each compare is a second way for
-        // the verifier to follow, and a branch for every packet. Volatile, one load of an aligned word: the agent patches
-        // words while programs read them.
+        // the verifier to follow, and a branch for every packet. Volatile, one load of an aligned word: the agent
+        // patches words while programs read them.
         unsafe { ptr::read_volatile(self.words.cast::<u8>().wrapping_add(offset as usize).cast()) }
     }
 
