@@ -31,7 +31,7 @@ pub trait Memory {
     /// [`classify_by_lane`]: crate::classify::classify_by_lane
     /// [`classify`]: crate::classify::classify
     fn entries(&self, facts: &Facts, interface: u32) -> Entries;
-    /// Whether anything that neither end of is the node itself opens a connection.
+    /// Whether any TCP or UDP that neither end of is the node itself opens a connection.
     fn opens(&self) -> bool;
     /// False when the address is surely not one of the node's own.
     fn may_be_local(&self, family: u8, address: &Address) -> bool;
@@ -149,8 +149,9 @@ pub fn decide<M: Memory>(memory: &M, seed: u64, facts: &Facts, interface: u32, v
     }
     let wanted = if answer.denied { task::REPLY } else { task::KEEP };
     if answer.denied {
-        // Nothing opens connections, but what the node itself sends or receives.
-        let closed = !memory.opens() && !memory.may_be_local(facts.family, &facts.source);
+        // Nothing opens connections of TCP and UDP, but what the node itself sends or receives.
+        let has_ports = facts.transport == TRANSPORT_PORTS;
+        let closed = has_ports && !memory.opens() && !memory.may_be_local(facts.family, &facts.source);
         if closed || !conn::answers(facts) {
             return true;
         }
@@ -199,20 +200,17 @@ fn is_plain(facts: &Facts) -> bool {
 
 /// Slots for notes, a power of two.
 pub const SLOTS: u32 = 1 << 16;
-/// Nanoseconds that a note holds, in units of [`AGE_SHIFT`]: a second, the step in which connections are kept anyway
-/// ([`conn::SEEN_STEP_NS`]).
-const AGE_LIMIT: u32 = 15;
+/// How long a note holds, in units of `1 << AGE_SHIFT` nanoseconds: a second, the step in which connections are kept
+/// anyway ([`conn::SEEN_STEP_NS`]).
+const AGE_LIMIT: u64 = 15;
 const AGE_SHIFT: u32 = 26;
-/// Bits of a note: the age in the lowest, then what the connection was looked at for, then the mark.
-const AGE_BITS: u32 = 20;
-const TASK_BITS: u32 = 1;
 const _: () = assert!(task::KEEP == 0 && task::REPLY == 1);
 
 /// What a flow is noted under: where, and by what it is told from others there. Both come from a hash under a secret
 /// seed, so that nobody can choose who shares a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark {
-    /// The slot.
+    /// The slot, which the highest bits of the mark say.
     pub slot: u32,
     mark: u64,
 }
@@ -235,21 +233,22 @@ impl Mark {
         let kind = (facts.icmp_type as u64) << 8 | facts.protocol as u64;
         let ports = (source as u64) << 32 | (facts.destination_port as u64) << 16 | kind;
         let sum = scramble(sum.rotate_left(23) ^ ports);
-        Self { slot: (sum >> 48) as u32 & (SLOTS - 1), mark: sum << (AGE_BITS + TASK_BITS) }
+        Self { slot: (sum >> 48) as u32 & (SLOTS - 1), mark: sum }
     }
 
-    /// A note.
+    /// A note: the time under the mark, and under its complement for the other task. The time is there in full, so
+    /// that no note ever looks fresh again.
     #[must_use]
     #[inline(always)]
     pub fn note(&self, of: u8, about_ns: u64) -> u64 {
-        self.mark | (of as u64) << AGE_BITS | (about_ns >> AGE_SHIFT) & ((1 << AGE_BITS) - 1)
+        self.mark ^ (of as u64).wrapping_neg() ^ about_ns >> AGE_SHIFT
     }
 
-    /// Whether a note is of this flow and task, and fresh.
+    /// Whether a note is of this flow and task, and fresh. Of any other, what comes out is no time at all.
     #[inline(always)]
     fn is(&self, note: u64, of: u8, about_ns: u64) -> bool {
-        let age = (about_ns >> AGE_SHIFT).wrapping_sub(note) & ((1 << AGE_BITS) - 1);
-        note >> AGE_BITS == self.mark >> AGE_BITS | of as u64 && age < AGE_LIMIT as u64
+        let noted = self.note(of, 0) ^ note;
+        (about_ns >> AGE_SHIFT).wrapping_sub(noted) < AGE_LIMIT
     }
 }
 
