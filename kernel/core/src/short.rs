@@ -192,10 +192,11 @@ fn may_reply<M: Memory>(memory: &M, facts: &Facts) -> bool {
     memory.connects(Table::answered(facts.protocol), &key) || memory.connects(Table::Opening, &key)
 }
 
-/// Whether the packet changes nothing about a connection that goes on.
+/// Whether the packet changes nothing about a connection that goes on, whoever opened it: a segment without ACK is no
+/// answer, and may open another.
 #[inline(always)]
 fn is_plain(facts: &Facts) -> bool {
-    facts.protocol != protocol::TCP || facts.tcp_flags & (tcp::SYN | tcp::FIN | tcp::RST) == 0
+    facts.protocol != protocol::TCP || facts.tcp_flags & (tcp::SYN | tcp::FIN | tcp::RST | tcp::ACK) == tcp::ACK
 }
 
 /// Slots for notes, a power of two.
