@@ -270,3 +270,110 @@ pub fn lasts(case: &Case) -> bool {
         && (facts.transport != TRANSPORT_PORTS || facts.protocol == protocol::TCP || facts.protocol == protocol::UDP)
         && is_plain(facts)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEED: u64 = 0x1234_5678_9abc_def0;
+    const UNIT_NS: u64 = 1 << AGE_SHIFT;
+    /// An odd time between units.
+    const NOW_NS: u64 = 1_000_000 * UNIT_NS + 12_345;
+
+    fn v4(source: u32, destination: u32, ports: (u16, u16)) -> Facts {
+        Facts {
+            source: Address::v4(source),
+            destination: Address::v4(destination),
+            source_port: ports.0,
+            destination_port: ports.1,
+            family: FAMILY_V4,
+            protocol: protocol::UDP,
+            transport: TRANSPORT_PORTS,
+            ..Facts::UNKNOWN
+        }
+    }
+
+    #[test]
+    fn a_note_holds_for_a_second_and_never_again() {
+        let mark = Mark::of(&v4(1, 2, (3, 4)), SEED);
+        for of in [task::KEEP, task::REPLY] {
+            let note = mark.note(of, NOW_NS);
+            for units in 0..40 {
+                let fresh = units < AGE_LIMIT;
+                assert_eq!(mark.is(note, of, NOW_NS + units * UNIT_NS), fresh, "after {units} units");
+            }
+            assert!((1_000_000_000..1_070_000_000).contains(&(AGE_LIMIT * UNIT_NS)));
+            assert!(!mark.is(note, of, NOW_NS - UNIT_NS), "from the future: two clocks, or none");
+            for power in 30..63 {
+                assert!(!mark.is(note, of, NOW_NS + (1 << power)), "fresh again after 2^{power} ns");
+                assert!(!mark.is(mark.note(of, 1 << power), of, (1 << power) - 1), "from the future of 2^{power} ns");
+                assert!(mark.is(mark.note(of, (1 << power) - 1), of, 1 << power), "bits carry at 2^{power} ns");
+            }
+        }
+    }
+
+    #[test]
+    fn a_note_is_for_its_task_and_an_empty_slot_for_none() {
+        let mark = Mark::of(&v4(1, 2, (3, 4)), SEED);
+        assert!(!mark.is(mark.note(task::KEEP, NOW_NS), task::REPLY, NOW_NS));
+        assert!(!mark.is(mark.note(task::REPLY, NOW_NS), task::KEEP, NOW_NS));
+        for now_ns in [0, UNIT_NS, NOW_NS] {
+            assert!(!mark.is(0, task::KEEP, now_ns) && !mark.is(0, task::REPLY, now_ns));
+        }
+    }
+
+    #[test]
+    fn other_flows_do_not_match() {
+        let six = |source: [u32; 4], destination: [u32; 4]| Facts {
+            source: Address { words: source },
+            destination: Address { words: destination },
+            family: FAMILY_V6,
+            ..v4(0, 0, (3, 4))
+        };
+        let icmp = |icmp_type, icmp_id| Facts {
+            transport: TRANSPORT_ICMP,
+            protocol: protocol::ICMP,
+            icmp_type,
+            icmp_id,
+            ..v4(1, 2, (0, 0))
+        };
+        for facts in [v4(1, 2, (3, 4)), six([1, 2, 3, 4], [5, 6, 7, 8]), icmp(8, 7)] {
+            let mark = Mark::of(&facts, SEED);
+            let note = [task::KEEP, task::REPLY].map(|of| mark.note(of, NOW_NS));
+            let mut others = [facts; 200];
+            let mut count = 0;
+            let mut other = |change: &dyn Fn(&mut Facts)| {
+                change(&mut others[count]);
+                count += 1;
+            };
+            let words = if facts.family == FAMILY_V6 { 4 } else { 1 };
+            for word in 0..words {
+                for bit in [0, 1, 7, 8, 15, 16, 24, 31] {
+                    other(&|facts| facts.source.words[word] ^= 1 << bit);
+                    other(&|facts| facts.destination.words[word] ^= 1 << bit);
+                }
+            }
+            for bit in 0..16 {
+                if facts.transport == TRANSPORT_ICMP {
+                    other(&|facts| facts.icmp_id ^= 1 << bit);
+                    continue;
+                }
+                other(&|facts| facts.source_port ^= 1 << bit);
+                other(&|facts| facts.destination_port ^= 1 << bit);
+            }
+            other(&|facts| facts.protocol ^= 3);
+            other(&|facts| (facts.source, facts.destination) = (facts.destination, facts.source));
+            if facts.transport == TRANSPORT_ICMP {
+                other(&|facts| facts.icmp_type = 0);
+            } else {
+                other(&|facts| (facts.source_port, facts.destination_port) = (4, 3));
+            }
+            for other in &others[..count] {
+                let theirs = Mark::of(other, SEED);
+                assert_ne!(theirs, mark, "{other:?}");
+                assert!(!theirs.is(note[0], task::KEEP, NOW_NS) && !theirs.is(note[1], task::REPLY, NOW_NS));
+            }
+            assert_ne!(Mark::of(&facts, SEED + 1), mark, "another secret");
+        }
+    }
+}
