@@ -196,8 +196,8 @@ pub const VID_NONE: u32 = 4_096;
 /// Bits of a candidate that hold its rank; see [`group`].
 pub const RANK_BITS: usize = service::ETHERTYPE + service::COUNT;
 
-/// Whether a packet that neither end of is the node itself can open a connection: some rules of both directions allow,
-/// and keep state.
+/// Whether a TCP or UDP packet that neither end of is the node itself can open a connection: some rules of both
+/// directions allow it, and keep state.
 pub const OPENS: usize = RANK_BITS + 1;
 /// Whether there are lanes.
 pub const HAS_LANES: usize = RANK_BITS + 2;

@@ -178,4 +178,78 @@ mod tests {
         let reply = Verdict { reason: reason::REPLY, ..logged };
         assert_eq!(report(&Settings::default(), &reply, &mut bucket), Report::No, "the rule that asks did not decide");
     }
+
+    /// What a flood is told of in `seconds`, asked as the kernel programs ask: [`hush`], [`report`], [`take`], [`rest`].
+    /// The clock of notes ticks every 4 ms. Gives the events, and how often the exact clock was asked.
+    fn flood(rate: u32, burst: u32, gap_ns: u64, seconds: u64) -> (u64, u64) {
+        let settings = Settings { denied_rate: rate, denied_burst: burst, ..Settings::default() };
+        let denied = Verdict { action: DROP, ..Verdict::default() };
+        let mut bucket = Bucket::default();
+        let (mut sent, mut asked) = (0, 0);
+        let start = 1_000 * SECOND + 1_234_567;
+        let mut now_ns = start;
+        while now_ns < start + seconds * SECOND {
+            let about_ns = now_ns / 4_000_000 * 4_000_000;
+            if hush(&settings, &denied, || bucket.dry_until_ns, || about_ns) == ASK {
+                asked += 1;
+                let Report::Yes(limit) = report(&settings, &denied, &mut bucket) else { return (0, 0) };
+                if take(&mut bucket, limit.rate, limit.burst, now_ns) {
+                    sent += 1;
+                } else {
+                    rest(&mut bucket, limit.rate, limit.burst, about_ns);
+                }
+            }
+            now_ns += gap_ns;
+        }
+        (sent, asked)
+    }
+
+    #[test]
+    fn a_bucket_that_rests_gives_its_rate() {
+        for (rate, burst) in [(10, 20), (100, 200), (1_000, 1_000), (1_000, 9), (1_000, 8), (1_000, 2), (5_000, 42)] {
+            for gap_ns in [7_001, 100_003] {
+                let (sent, asked) = flood(rate, burst, gap_ns, 4);
+                // A packet comes only every so often; one event may still be under way at either end.
+                let least = u64::from(rate) * 4 + u64::from(burst) - 2 - u64::from(rate) * 4 / 200;
+                let most = u64::from(rate) * 4 + u64::from(burst);
+                assert!((least..=most).contains(&sent), "{rate} a second, {burst} at once: {sent} of {least}..={most}");
+                if burst as u64 * 100 > rate as u64 && gap_ns < 10_000 {
+                    assert!(asked < 4 * SECOND / gap_ns / 4, "{rate} a second, {burst} at once: asked {asked} times");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_bucket_that_would_fill_meanwhile_does_not_rest() {
+        for (rate, burst, rests) in
+            [(119, 1, true), (120, 1, false), (1190, 10, true), (1200, 10, false), (1, 0, false)]
+        {
+            let mut bucket = Bucket::default();
+            rest(&mut bucket, rate, burst, SECOND);
+            assert_eq!(bucket.dry_until_ns != 0, rests, "{rate} a second, {burst} at once");
+        }
+    }
+
+    #[test]
+    fn nothing_is_hushed_that_somebody_may_ask_for() {
+        let time = || SECOND;
+        let hushed = |settings: &Settings, verdict: &Verdict, until| hush(settings, verdict, || until, time);
+        let quiet = Settings::default();
+        let sampled = Settings { allowed_sample: 1, ..quiet };
+        let passed = Verdict::default();
+        let logged = Verdict { log: 1, ..passed };
+        let reply = Verdict { reason: reason::REPLY, ..logged };
+        for verdict in [passed, reply] {
+            assert_eq!(hushed(&quiet, &verdict, SECOND + 1), suppressed::COUNT);
+            assert_eq!(hushed(&sampled, &verdict, SECOND + 1), ASK);
+        }
+        assert_eq!(hushed(&quiet, &logged, SECOND + 1), ASK);
+        let audited = |reason| Verdict { reason, ..Verdict::default() };
+        for denied in [Verdict { action: DROP, ..passed }, audited(reason::AUDIT_RULE), audited(reason::AUDIT_MODE)] {
+            assert_eq!(hushed(&quiet, &denied, 0), ASK, "never dry");
+            assert_eq!(hushed(&quiet, &denied, SECOND), ASK, "no more");
+            assert_eq!(hushed(&quiet, &denied, SECOND + 1), suppressed::RATE_DENIED);
+        }
+    }
 }

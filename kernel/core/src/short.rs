@@ -31,7 +31,7 @@ pub trait Memory {
     /// [`classify_by_lane`]: crate::classify::classify_by_lane
     /// [`classify`]: crate::classify::classify
     fn entries(&self, facts: &Facts, interface: u32) -> Entries;
-    /// Whether anything that neither end of is the node itself opens a connection.
+    /// Whether any TCP or UDP that neither end of is the node itself opens a connection.
     fn opens(&self) -> bool;
     /// False when the address is surely not one of the node's own.
     fn may_be_local(&self, family: u8, address: &Address) -> bool;
@@ -149,8 +149,9 @@ pub fn decide<M: Memory>(memory: &M, seed: u64, facts: &Facts, interface: u32, v
     }
     let wanted = if answer.denied { task::REPLY } else { task::KEEP };
     if answer.denied {
-        // Nothing opens connections, but what the node itself sends or receives.
-        let closed = !memory.opens() && !memory.may_be_local(facts.family, &facts.source);
+        // Nothing opens connections of TCP and UDP, but what the node itself sends or receives.
+        let has_ports = facts.transport == TRANSPORT_PORTS;
+        let closed = has_ports && !memory.opens() && !memory.may_be_local(facts.family, &facts.source);
         if closed || !conn::answers(facts) {
             return true;
         }
@@ -191,28 +192,26 @@ fn may_reply<M: Memory>(memory: &M, facts: &Facts) -> bool {
     memory.connects(Table::answered(facts.protocol), &key) || memory.connects(Table::Opening, &key)
 }
 
-/// Whether the packet changes nothing about a connection that goes on.
+/// Whether the packet changes nothing about a connection that goes on, whoever opened it: a segment without ACK is no
+/// answer, and may open another.
 #[inline(always)]
 fn is_plain(facts: &Facts) -> bool {
-    facts.protocol != protocol::TCP || facts.tcp_flags & (tcp::SYN | tcp::FIN | tcp::RST) == 0
+    facts.protocol != protocol::TCP || facts.tcp_flags & (tcp::SYN | tcp::FIN | tcp::RST | tcp::ACK) == tcp::ACK
 }
 
 /// Slots for notes, a power of two.
 pub const SLOTS: u32 = 1 << 16;
-/// Nanoseconds that a note holds, in units of [`AGE_SHIFT`]: a second, the step in which connections are kept anyway
-/// ([`conn::SEEN_STEP_NS`]).
-const AGE_LIMIT: u32 = 15;
+/// How long a note holds, in units of `1 << AGE_SHIFT` nanoseconds: a second, the step in which connections are kept
+/// anyway ([`conn::SEEN_STEP_NS`]).
+const AGE_LIMIT: u64 = 15;
 const AGE_SHIFT: u32 = 26;
-/// Bits of a note: the age in the lowest, then what the connection was looked at for, then the mark.
-const AGE_BITS: u32 = 20;
-const TASK_BITS: u32 = 1;
 const _: () = assert!(task::KEEP == 0 && task::REPLY == 1);
 
 /// What a flow is noted under: where, and by what it is told from others there. Both come from a hash under a secret
 /// seed, so that nobody can choose who shares a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark {
-    /// The slot.
+    /// The slot, which the highest bits of the mark say.
     pub slot: u32,
     mark: u64,
 }
@@ -235,21 +234,22 @@ impl Mark {
         let kind = (facts.icmp_type as u64) << 8 | facts.protocol as u64;
         let ports = (source as u64) << 32 | (facts.destination_port as u64) << 16 | kind;
         let sum = scramble(sum.rotate_left(23) ^ ports);
-        Self { slot: (sum >> 48) as u32 & (SLOTS - 1), mark: sum << (AGE_BITS + TASK_BITS) }
+        Self { slot: (sum >> 48) as u32 & (SLOTS - 1), mark: sum }
     }
 
-    /// A note.
+    /// A note: the time under the mark, and under its complement for the other task. The time is there in full, so
+    /// that no note ever looks fresh again.
     #[must_use]
     #[inline(always)]
     pub fn note(&self, of: u8, about_ns: u64) -> u64 {
-        self.mark | (of as u64) << AGE_BITS | (about_ns >> AGE_SHIFT) & ((1 << AGE_BITS) - 1)
+        self.mark ^ (of as u64).wrapping_neg() ^ about_ns >> AGE_SHIFT
     }
 
-    /// Whether a note is of this flow and task, and fresh.
+    /// Whether a note is of this flow and task, and fresh. Of any other, what comes out is no time at all.
     #[inline(always)]
     fn is(&self, note: u64, of: u8, about_ns: u64) -> bool {
-        let age = (about_ns >> AGE_SHIFT).wrapping_sub(note) & ((1 << AGE_BITS) - 1);
-        note >> AGE_BITS == self.mark >> AGE_BITS | of as u64 && age < AGE_LIMIT as u64
+        let noted = self.note(of, 0) ^ note;
+        (about_ns >> AGE_SHIFT).wrapping_sub(noted) < AGE_LIMIT
     }
 }
 
@@ -269,4 +269,111 @@ pub fn lasts(case: &Case) -> bool {
         && facts.fragment == FRAGMENT_NONE
         && (facts.transport != TRANSPORT_PORTS || facts.protocol == protocol::TCP || facts.protocol == protocol::UDP)
         && is_plain(facts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEED: u64 = 0x1234_5678_9abc_def0;
+    const UNIT_NS: u64 = 1 << AGE_SHIFT;
+    /// An odd time between units.
+    const NOW_NS: u64 = 1_000_000 * UNIT_NS + 12_345;
+
+    fn v4(source: u32, destination: u32, ports: (u16, u16)) -> Facts {
+        Facts {
+            source: Address::v4(source),
+            destination: Address::v4(destination),
+            source_port: ports.0,
+            destination_port: ports.1,
+            family: FAMILY_V4,
+            protocol: protocol::UDP,
+            transport: TRANSPORT_PORTS,
+            ..Facts::UNKNOWN
+        }
+    }
+
+    #[test]
+    fn a_note_holds_for_a_second_and_never_again() {
+        let mark = Mark::of(&v4(1, 2, (3, 4)), SEED);
+        for of in [task::KEEP, task::REPLY] {
+            let note = mark.note(of, NOW_NS);
+            for units in 0..40 {
+                let fresh = units < AGE_LIMIT;
+                assert_eq!(mark.is(note, of, NOW_NS + units * UNIT_NS), fresh, "after {units} units");
+            }
+            assert!((1_000_000_000..1_070_000_000).contains(&(AGE_LIMIT * UNIT_NS)));
+            assert!(!mark.is(note, of, NOW_NS - UNIT_NS), "from the future: two clocks, or none");
+            for power in 30..63 {
+                assert!(!mark.is(note, of, NOW_NS + (1 << power)), "fresh again after 2^{power} ns");
+                assert!(!mark.is(mark.note(of, 1 << power), of, (1 << power) - 1), "from the future of 2^{power} ns");
+                assert!(mark.is(mark.note(of, (1 << power) - 1), of, 1 << power), "bits carry at 2^{power} ns");
+            }
+        }
+    }
+
+    #[test]
+    fn a_note_is_for_its_task_and_an_empty_slot_for_none() {
+        let mark = Mark::of(&v4(1, 2, (3, 4)), SEED);
+        assert!(!mark.is(mark.note(task::KEEP, NOW_NS), task::REPLY, NOW_NS));
+        assert!(!mark.is(mark.note(task::REPLY, NOW_NS), task::KEEP, NOW_NS));
+        for now_ns in [0, UNIT_NS, NOW_NS] {
+            assert!(!mark.is(0, task::KEEP, now_ns) && !mark.is(0, task::REPLY, now_ns));
+        }
+    }
+
+    #[test]
+    fn other_flows_do_not_match() {
+        let six = |source: [u32; 4], destination: [u32; 4]| Facts {
+            source: Address { words: source },
+            destination: Address { words: destination },
+            family: FAMILY_V6,
+            ..v4(0, 0, (3, 4))
+        };
+        let icmp = |icmp_type, icmp_id| Facts {
+            transport: TRANSPORT_ICMP,
+            protocol: protocol::ICMP,
+            icmp_type,
+            icmp_id,
+            ..v4(1, 2, (0, 0))
+        };
+        for facts in [v4(1, 2, (3, 4)), six([1, 2, 3, 4], [5, 6, 7, 8]), icmp(8, 7)] {
+            let mark = Mark::of(&facts, SEED);
+            let note = [task::KEEP, task::REPLY].map(|of| mark.note(of, NOW_NS));
+            let mut others = [facts; 200];
+            let mut count = 0;
+            let mut other = |change: &dyn Fn(&mut Facts)| {
+                change(&mut others[count]);
+                count += 1;
+            };
+            let words = if facts.family == FAMILY_V6 { 4 } else { 1 };
+            for word in 0..words {
+                for bit in [0, 1, 7, 8, 15, 16, 24, 31] {
+                    other(&|facts| facts.source.words[word] ^= 1 << bit);
+                    other(&|facts| facts.destination.words[word] ^= 1 << bit);
+                }
+            }
+            for bit in 0..16 {
+                if facts.transport == TRANSPORT_ICMP {
+                    other(&|facts| facts.icmp_id ^= 1 << bit);
+                    continue;
+                }
+                other(&|facts| facts.source_port ^= 1 << bit);
+                other(&|facts| facts.destination_port ^= 1 << bit);
+            }
+            other(&|facts| facts.protocol ^= 3);
+            other(&|facts| (facts.source, facts.destination) = (facts.destination, facts.source));
+            if facts.transport == TRANSPORT_ICMP {
+                other(&|facts| facts.icmp_type = 0);
+            } else {
+                other(&|facts| (facts.source_port, facts.destination_port) = (4, 3));
+            }
+            for other in &others[..count] {
+                let theirs = Mark::of(other, SEED);
+                assert_ne!(theirs, mark, "{other:?}");
+                assert!(!theirs.is(note[0], task::KEEP, NOW_NS) && !theirs.is(note[1], task::REPLY, NOW_NS));
+            }
+            assert_ne!(Mark::of(&facts, SEED + 1), mark, "another secret");
+        }
+    }
 }

@@ -5,14 +5,21 @@ use std::collections::{HashMap, HashSet};
 
 use gabion_abi::conn::{ConnKey, ConnValue, FragmentKey};
 use gabion_abi::event::Settings;
-use gabion_abi::facts::{Address, Facts};
-use gabion_abi::verdict::Interface;
-use gabion_kernel_core::classify::{Entries, SliceTables, classify};
-use gabion_kernel_core::judge::{Table, World};
+use gabion_abi::facts::{Address, FAMILY_V4, Facts};
+use gabion_abi::local::LocalFilter;
+use gabion_abi::tables::OPENS;
+use gabion_abi::verdict::{Interface, Verdict, hook};
+use gabion_kernel_core::classify::{Entries, SliceTables, Tables, classify, classify_by_lane};
+use gabion_kernel_core::judge::{Case, Place, Table, World, judge, may_quote, quote};
+use gabion_kernel_core::parse::parse;
+use gabion_kernel_core::short::{Mark, Memory, decide, lasts, serves, usual};
 use gabion_policy_compile::Compiled;
 
+/// The secret of the notes.
+const SEED: u64 = 0x5eed;
+
 /// What a packet meets on the host.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Host<'c> {
     /// The tables in force.
     pub compiled: &'c Compiled,
@@ -26,8 +33,11 @@ pub struct Host<'c> {
     pub interfaces: HashMap<u32, Interface>,
     /// Mode and fail-safe ports.
     pub settings: Settings,
+    /// How late the clock is that ages notes, nanoseconds.
+    pub late_ns: u64,
     connections: RefCell<HashMap<(Table, ConnKey), ConnValue>>,
     fragments: RefCell<HashMap<FragmentKey, u64>>,
+    notes: RefCell<HashMap<u32, u64>>,
 }
 
 impl<'c> Host<'c> {
@@ -41,16 +51,90 @@ impl<'c> Host<'c> {
             local: HashSet::new(),
             interfaces: HashMap::new(),
             settings: Settings::default(),
+            late_ns: 0,
             connections: RefCell::default(),
             fragments: RefCell::default(),
+            notes: RefCell::default(),
         }
+    }
+
+    /// Another generation takes over: notes are its own.
+    pub fn take_over(&mut self, compiled: &'c Compiled) {
+        self.compiled = compiled;
+        self.generation += 1;
+        self.notes.borrow_mut().clear();
+    }
+
+    /// The verdict of the short way on a frame that arrives; none when it must take the long way.
+    #[must_use]
+    pub fn short(&self, frame: &[u8], ifindex: u32) -> Option<Verdict> {
+        if !serves(&self.tables()) {
+            return None;
+        }
+        let interface = u32::from(self.interface(ifindex).class);
+        let (mut facts, mut verdict) = (Facts::default(), Verdict::default());
+        let is_usual = usual::<false, _>(&frame, &mut facts) || usual::<true, _>(&frame, &mut facts);
+        (is_usual && decide(self, SEED, &facts, interface, &mut verdict)).then_some(verdict)
+    }
+
+    /// The long way: what becomes of a frame at a hook.
+    #[must_use]
+    pub fn long(&self, frame: &[u8], place: Place) -> Case {
+        let mut case = Case::new(place, parse(&frame, false));
+        if may_quote(&case) {
+            quote(&frame, &mut case);
+        }
+        judge(self, &mut case);
+        if place.hook == u32::from(hook::INGRESS) && lasts(&case) {
+            let mark = Mark::of(&case.facts, SEED);
+            self.notes.borrow_mut().insert(mark.slot, mark.note(case.task, self.about_ns()));
+        }
+        case
+    }
+
+    fn tables(&self) -> SliceTables<'c> {
+        SliceTables { params: &self.compiled.params, words: &self.compiled.words }
+    }
+}
+
+impl Memory for Host<'_> {
+    fn entries(&self, facts: &Facts, interface: u32) -> Entries {
+        if facts.family == FAMILY_V4 {
+            classify_by_lane(&self.tables(), facts, interface)
+        } else {
+            classify(&self.tables(), facts, interface, 0)
+        }
+    }
+
+    fn opens(&self) -> bool {
+        self.tables().param(OPENS) != 0
+    }
+
+    fn may_be_local(&self, family: u8, address: &Address) -> bool {
+        let (word, bit) = LocalFilter::place(family, address);
+        LocalFilter::of(&self.local).words[word as usize] >> bit & 1 != 0
+    }
+
+    fn audit_mode(&self) -> bool {
+        World::audit_mode(self)
+    }
+
+    fn noted(&self, slot: u32) -> u64 {
+        self.notes.borrow().get(&slot).copied().unwrap_or(0)
+    }
+
+    fn connects(&self, table: Table, key: &ConnKey) -> bool {
+        self.connections.borrow().contains_key(&(table, *key))
+    }
+
+    fn about_ns(&self) -> u64 {
+        self.now_ns - self.late_ns
     }
 }
 
 impl World for Host<'_> {
     fn entries(&self, facts: &Facts, source_interface: u32, destination_interface: u32, into: &mut Entries) {
-        let tables = SliceTables { params: &self.compiled.params, words: &self.compiled.words };
-        *into = classify(&tables, facts, source_interface, destination_interface);
+        *into = classify(&self.tables(), facts, source_interface, destination_interface);
     }
 
     fn now_ns(&self) -> u64 {

@@ -11,4 +11,5 @@ mod ipv6;
 mod key;
 mod link;
 mod properties;
+mod short;
 mod transport;
