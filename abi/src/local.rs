@@ -57,7 +57,7 @@ mod tests {
             let members: [(u8, Address); 100] = core::array::from_fn(|number| {
                 let number = number as u64 % size;
                 let value = scramble(7).wrapping_add(number.wrapping_mul(step));
-                if number % 2 == 0 {
+                if number.is_multiple_of(2) {
                     (FAMILY_V4, Address::v4((value >> 8) as u32))
                 } else {
                     (FAMILY_V6, Address::v6(0xfd00 << 112 | u128::from(value)))

@@ -179,8 +179,8 @@ mod tests {
         assert_eq!(report(&Settings::default(), &reply, &mut bucket), Report::No, "the rule that asks did not decide");
     }
 
-    /// What a flood is told of in `seconds`, asked as the kernel programs ask: [`hush`], [`report`], [`take`], [`rest`].
-    /// The clock of notes ticks every 4 ms. Gives the events, and how often the exact clock was asked.
+    /// What is told of a flood in `seconds`, asked for as the kernel programs do. The clock that may be late ticks
+    /// every 4 ms. Gives the events, and how often the exact clock was asked.
     fn flood(rate: u32, burst: u32, gap_ns: u64, seconds: u64) -> (u64, u64) {
         let settings = Settings { denied_rate: rate, denied_burst: burst, ..Settings::default() };
         let denied = Verdict { action: DROP, ..Verdict::default() };

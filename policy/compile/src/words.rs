@@ -285,3 +285,169 @@ fn displace(
     }
     Some((words, displacements))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::collections::HashSet;
+
+    use fastrand::Rng;
+    use gabion_abi::tables::WIDE_FANOUT;
+
+    use super::*;
+
+    const BUDGET: usize = 8 << 20;
+
+    /// The table as [`gabion_abi::tables::group`] describes it; 0 when the key is not there.
+    fn payload(words: &[u64], hash: &Perfect, key_bits: u32, key: u64) -> u32 {
+        let scrambled = scramble(key ^ u64::from(hash.seed));
+        let bucket = pair_bucket(scrambled, hash.bucket_mask);
+        let displacement = quarter(words, hash.displacements, bucket);
+        let slot = pair_slot(scrambled, displacement, hash.slots);
+        assert!(slot < hash.slots);
+        let word = words[(hash.base + slot) as usize];
+        if word & ((1 << key_bits) - 1) == key { (word >> key_bits) as u32 } else { 0 }
+    }
+
+    fn quarter(words: &[u64], base: u32, index: u32) -> u32 {
+        (words[(base + index / 4) as usize] >> (index % 4 * 16)) as u32 & 0xffff
+    }
+
+    fn half(words: &[u64], base: u32, index: u32) -> u32 {
+        (words[(base + index / 2) as usize] >> (index % 2 * 32)) as u32
+    }
+
+    /// Distinct keys, one after the other or anywhere, each with a payload that is not 0.
+    fn pairs(rng: &mut Rng, size: usize, key_bits: u32, scattered: bool) -> Vec<(u64, u32)> {
+        let most = 1u64 << key_bits;
+        let payloads = u32::MAX >> 32u32.saturating_sub(64 - key_bits);
+        let mut keys = HashSet::new();
+        while keys.len() < size.min(most as usize) {
+            keys.insert(if scattered { rng.u64(0..most) } else { keys.len() as u64 });
+        }
+        let mut keys: Vec<u64> = keys.into_iter().collect();
+        keys.sort_unstable();
+        keys.into_iter().map(|key| (key, rng.u32(1..=payloads))).collect()
+    }
+
+    #[test]
+    fn a_perfect_hash_finds_every_key_and_no_other() {
+        let mut rng = Rng::with_seed(1);
+        let sizes = [(0, 2), (1, 2), (2, 2), (4, 2), (3, 10), (1_000, 10), (1_000, 24), (1_000, 44), (100_000, 17)];
+        for (size, key_bits) in sizes.into_iter().chain([(100_000, 32), (100_000, 44), (10, 62)]) {
+            let scattered = size < (1 << key_bits.min(40)) / 2;
+            let pairs = pairs(&mut rng, size, key_bits, scattered);
+            let mut words = Words::new(BUDGET);
+            let hash = words.perfect(&pairs, key_bits, "pairs").unwrap();
+            let words = words.finish();
+            let mut again = Words::new(BUDGET);
+            again.perfect(&pairs, key_bits, "pairs").unwrap();
+            assert!(words == again.finish(), "{size} of {key_bits} bits: not deterministic");
+
+            for &(key, value) in &pairs {
+                assert_eq!(payload(&words, &hash, key_bits, key), value, "{key} of {size} of {key_bits} bits");
+            }
+            let keys: HashSet<u64> = pairs.iter().map(|pair| pair.0).collect();
+            let near = pairs.iter().flat_map(|&(key, _)| [key ^ 1, key ^ 1 << (key_bits - 1)]);
+            let random = (0..10_000).map(|_| rng.u64(0..1 << key_bits));
+            for other in near.chain(0..4).chain(random).filter(|key| !keys.contains(key)) {
+                assert_eq!(payload(&words, &hash, key_bits, other), 0, "{other} of {size} of {key_bits} bits");
+            }
+        }
+    }
+
+    #[test]
+    fn a_perfect_hash_beyond_the_budget_is_refused() {
+        let pairs = pairs(&mut Rng::with_seed(2), 1_000, 20, true);
+        let refused = Words::new(1_000).perfect(&pairs, 20, "pairs").unwrap_err();
+        assert!(matches!(refused, Refused::TooManyBytes { need, limit: 8_000, .. } if need > 8_000), "{refused}");
+    }
+
+    #[test]
+    fn paged_arrays_hold_what_plain_ones_hold() {
+        let mut rng = Rng::with_seed(3);
+        for space in [1, 63, 64, 65, 256, 4_097, 65_536, 65_537, 196_609] {
+            for changes in [0, 1, 5, 3_000] {
+                let mut values = vec![rng.u32(0..3); space];
+                for _ in 0..changes {
+                    let from = rng.usize(0..space);
+                    let until = (from + rng.usize(1..200)).min(space);
+                    values[from..until].fill(rng.u32(0..=0xffff));
+                }
+                let mut words = Words::new(BUDGET);
+                let base = words.paged(&values, "values").unwrap();
+                let words = words.finish();
+                let pages = base + page::index_words(space as u32);
+                for (index, &value) in (0..).zip(&values) {
+                    let number = quarter(&words, base, index / page::ENTRIES);
+                    let found = quarter(&words, pages + number * page::WORDS, index % page::ENTRIES);
+                    assert_eq!(found, value, "{index} of {space} after {changes} changes");
+                }
+                let plain = space.div_ceil(4) + page::index_words(space as u32) as usize + 2 * page::WORDS as usize;
+                assert!(words.len() <= plain + LINE_WORDS, "{space}: more than each page once");
+            }
+        }
+    }
+
+    /// Class of an address by a trie whose root takes `root_bits`.
+    fn class(words: &[u64], root: u32, address: u128, bits: u32, root_bits: u32) -> u32 {
+        let (mut node, mut left, mut own) = (root, bits, root_bits);
+        loop {
+            left -= own;
+            let entry = half(words, node, (address >> left) as u32 & ((1 << own) - 1));
+            if entry & TRIE_CLASS != 0 {
+                return entry & !TRIE_CLASS;
+            }
+            (node, own) = (entry, NODE_BITS);
+        }
+    }
+
+    #[test]
+    fn tries_find_the_last_breakpoint_before_an_address() {
+        let mut rng = Rng::with_seed(4);
+        let wide = WIDE_FANOUT.trailing_zeros();
+        for (bits, root_bits) in [(32, NODE_BITS), (32, wide), (128, NODE_BITS)] {
+            // Both roots, one after the other in the same words: nodes are shared, roots of other widths are not.
+            let mut words = Words::new(BUDGET);
+            let mut laid = Vec::new();
+            for size in [1, 2, 20, 300] {
+                let any = |rng: &mut Rng| rng.u128(..) >> (128 - bits) >> [0, 8, 16, 24][rng.usize(0..4)];
+                let mut starts: Vec<u128> = (1..size).map(|_| any(&mut rng)).collect();
+                // Blocks, and their ends.
+                starts.extend((1..size).map(|_| any(&mut rng) >> 8 << 8));
+                starts.push(0);
+                if size > 2 {
+                    starts.extend([u128::MAX >> (128 - bits), 1, 1 << (bits - 1), (1 << (bits - 1)) - 1]);
+                }
+                starts.sort_unstable();
+                starts.dedup();
+                let breaks: Vec<(u128, u32)> = starts.into_iter().map(|start| (start, rng.u32(0..5))).collect();
+                laid.push((words.trie(&breaks, bits, root_bits).unwrap(), breaks));
+            }
+            let words = words.finish();
+            for (root, breaks) in &laid {
+                let near =
+                    breaks.iter().flat_map(|&(start, _)| [start.saturating_sub(1), start, start.saturating_add(1)]);
+                let random: Vec<u128> = (0..2_000).map(|_| rng.u128(..) >> (128 - bits)).collect();
+                for address in near.chain(random).filter(|&address| address <= u128::MAX >> (128 - bits)) {
+                    let at = breaks.partition_point(|&(start, _)| start <= address) - 1;
+                    let found = class(&words, *root, address, bits, root_bits);
+                    assert_eq!(found, breaks[at].1, "{address:x} of {bits} bits under a root of {root_bits}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn equal_parts_of_tries_are_laid_once() {
+        let mut words = Words::new(BUDGET);
+        // The same /24 with two halves, a hundred times over.
+        let breaks: Vec<(u128, u32)> = (0..100u128)
+            .flat_map(|block| [(block << 16, 1), (block << 16 | 0x80, 2), (block << 16 | 0x100, 3)])
+            .collect();
+        words.trie(&breaks, 32, NODE_BITS).unwrap();
+        let node = TRIE_FANOUT as usize / 2;
+        assert!(words.len() <= LINE_WORDS + 4 * node, "{} words: a root, and one of each lower width", words.len());
+    }
+}

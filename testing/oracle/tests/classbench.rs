@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use fastrand::Rng;
 use gabion_abi::facts::{self, Address, ETHERTYPE_IPV4, Facts, protocol};
-use gabion_abi::tables::entry;
-use gabion_kernel_core::classify::{SliceTables, classify};
+use gabion_abi::tables::{HAS_LANES, entry};
+use gabion_kernel_core::classify::{SliceTables, classify, classify_by_lane};
 use gabion_policy_compile::{Options, compile};
 use gabion_policy_import::{Source, classbench::Actions, import_classbench};
 use gabion_policy_model::oracle;
@@ -81,7 +81,11 @@ fn filter_sets_decide_as_the_oracle_does() {
         for _ in 0..4_000_000 / lines.len() {
             let facts = header(&mut rng, &lines);
             let expected = oracle::decide(&set, &facts, None, None, Direction::Ingress);
-            let found = classify(&tables, &facts, 0, 0).ingress;
+            let entries = classify(&tables, &facts, 0, 0);
+            if compiled.params[HAS_LANES] != 0 {
+                assert_eq!(classify_by_lane(&tables, &facts, 0), entries, "{name}: {facts:?}");
+            }
+            let found = entries.ingress;
             assert_eq!(compiled.rules[entry::rule(found) as usize].reference, expected.rule, "{name}: {facts:?}");
         }
     }

@@ -7,6 +7,8 @@ use gabion_abi::facts::{self, Address, FAMILY_NONE, FAMILY_V4, Facts, VLAN_NONE,
 use gabion_abi::tables::OPENS;
 use gabion_abi::verdict::{DROP, Interface, PASS, Verdict, hook, reason};
 use gabion_kernel_core::judge::Place;
+use gabion_kernel_core::parse::parse;
+use gabion_kernel_core::short::usual;
 use gabion_policy_compile::{Compiled, Options, compile};
 use gabion_policy_model::PolicySet;
 use gabion_policy_model::range::RangeSet;
@@ -216,7 +218,7 @@ fn each_decision_is_what_the_long_way_would_decide_then() {
                     _ => rng.u64(0..10 * MILLISECOND_NS),
                 };
                 let bytes = bytes(&mut rng, &flows);
-                let facts = gabion_kernel_core::parse::parse(&bytes.as_slice(), false);
+                let facts = parse(&bytes.as_slice(), false);
                 let place = place(&mut rng, &host, &facts);
                 let arrives = place.hook == u32::from(hook::INGRESS);
                 let short = if arrives { host.short(&bytes, place.source_ifindex) } else { None };
@@ -270,7 +272,7 @@ fn sequences_end_the_same_either_way() {
                 }
                 plain.now_ns = host.now_ns;
                 let bytes = bytes(&mut rng, &flows);
-                let facts = gabion_kernel_core::parse::parse(&bytes.as_slice(), false);
+                let facts = parse(&bytes.as_slice(), false);
                 let place = place(&mut rng, &host, &facts);
                 let arrives = place.hook == u32::from(hook::INGRESS);
                 let short = if arrives { host.short(&bytes, place.source_ifindex) } else { None };
@@ -289,4 +291,41 @@ fn sequences_end_the_same_either_way() {
         }
     }
     decided.has_everything();
+}
+
+/// The fields that the short way reads are those of the parser, in frames as they are, cut and changed.
+#[test]
+fn random_frames_are_read_as_the_parser_does() {
+    let mut rng = Rng::with_seed(1);
+    let (mut taken, mut left) = (0, 0);
+    let mut holds = |frame: &[u8]| {
+        let mut found = Facts::default();
+        if !usual::<false, _>(&frame, &mut found) && !usual::<true, _>(&frame, &mut found) {
+            left += 1;
+            return;
+        }
+        taken += 1;
+        let expected = Facts { source_mac: 0, destination_mac: 0, transport_offset: 0, ..parse(&frame, false) };
+        assert_eq!(found, expected, "{frame:02x?}");
+        let Facts { unparsed, fragment, vlan_outer, .. } = found;
+        assert_eq!((unparsed, fragment, vlan_outer), (0, facts::FRAGMENT_NONE, VLAN_NONE), "{frame:02x?}");
+    };
+    for _ in 0..400 {
+        let facts = Facts { unparsed: 0, ..packet(&mut rng).facts };
+        for mut frame in [frame(&facts), follow_up(&mut rng, &facts)] {
+            for length in 0..=frame.len() {
+                holds(&frame[..length]);
+            }
+            for at in 0..60 {
+                let before = frame[at];
+                for octet in [0, 0xff, before ^ 1, before.wrapping_add(1), before.wrapping_sub(1), rng.u8(..)] {
+                    frame[at] = octet;
+                    holds(&frame);
+                }
+                frame[at] = before;
+            }
+        }
+    }
+    println!("{taken} taken, {left} left to the long way");
+    assert!(taken > 50_000 && left > 50_000);
 }
