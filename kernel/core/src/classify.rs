@@ -474,8 +474,8 @@ pub fn classify<T: Tables>(tables: &T, facts: &Facts, source_interface: u32, des
     entries(tables, facts, source_interface, destination_interface, service_class(tables, facts), false)
 }
 
-/// The same of a whole IPv4 packet in a frame without a tag, by tables that [have
-/// lanes](gabion_abi::tables::HAS_LANES).
+/// The same of a whole IPv4 packet in a frame without a tag, with TCP, UDP, ICMP or what has no ports, by tables that
+/// [have lanes](gabion_abi::tables::HAS_LANES).
 #[must_use]
 #[inline(always)]
 pub fn classify_by_lane<T: Tables>(tables: &T, facts: &Facts, source_interface: u32) -> Entries {
