@@ -293,7 +293,6 @@ mod tests {
     use std::collections::HashSet;
 
     use fastrand::Rng;
-    use gabion_abi::tables::WIDE_FANOUT;
 
     use super::*;
 
@@ -391,27 +390,28 @@ mod tests {
     }
 
     /// Class of an address by a trie whose root takes `root_bits`.
-    fn class(words: &[u64], root: u32, address: u128, bits: u32, root_bits: u32) -> u32 {
-        let (mut node, mut left, mut own) = (root, bits, root_bits);
-        loop {
-            left -= own;
-            let entry = half(words, node, (address >> left) as u32 & ((1 << own) - 1));
-            if entry & TRIE_CLASS != 0 {
-                return entry & !TRIE_CLASS;
-            }
-            (node, own) = (entry, NODE_BITS);
+    fn class(words: &[u64], trie: Trie, address: u128, bits: u32, root_bits: u32) -> u32 {
+        let long = trie.form & trie::LONG != 0;
+        let entry: fn(&[u64], u32, u32) -> u32 = if long { half } else { quarter };
+        let mark = if long { trie::LONG_CLASS } else { trie::SHORT_CLASS };
+        let mut left = bits - root_bits;
+        let mut found = entry(words, trie.root, (address >> left) as u32 & ((1 << root_bits) - 1));
+        while found & mark == 0 {
+            left -= NODE_BITS;
+            found = entry(words, trie.nodes, found * trie::FANOUT + ((address >> left) as u32 & (trie::FANOUT - 1)));
         }
+        found & !mark
     }
 
     #[test]
     fn tries_find_the_last_breakpoint_before_an_address() {
         let mut rng = Rng::with_seed(4);
-        let wide = WIDE_FANOUT.trailing_zeros();
+        let wide = trie::WIDE_FANOUT.trailing_zeros();
         for (bits, root_bits) in [(32, NODE_BITS), (32, wide), (128, NODE_BITS)] {
-            // Both roots, one after the other in the same words: nodes are shared, roots of other widths are not.
+            // All in the same words, with short entries and with long ones.
             let mut words = Words::new(BUDGET);
             let mut laid = Vec::new();
-            for size in [1, 2, 20, 300] {
+            for (size, classes) in [(1, 5), (2, 5), (20, 5), (300, 5), (300, 1 << 20)] {
                 let any = |rng: &mut Rng| rng.u128(..) >> (128 - bits) >> [0, 8, 16, 24][rng.usize(0..4)];
                 let mut starts: Vec<u128> = (1..size).map(|_| any(&mut rng)).collect();
                 // Blocks, and their ends.
@@ -422,17 +422,17 @@ mod tests {
                 }
                 starts.sort_unstable();
                 starts.dedup();
-                let breaks: Vec<(u128, u32)> = starts.into_iter().map(|start| (start, rng.u32(0..5))).collect();
+                let breaks: Vec<(u128, u32)> = starts.into_iter().map(|start| (start, rng.u32(0..classes))).collect();
                 laid.push((words.trie(&breaks, bits, root_bits).unwrap(), breaks));
             }
             let words = words.finish();
-            for (root, breaks) in &laid {
+            for (trie, breaks) in &laid {
                 let near =
                     breaks.iter().flat_map(|&(start, _)| [start.saturating_sub(1), start, start.saturating_add(1)]);
                 let random: Vec<u128> = (0..2_000).map(|_| rng.u128(..) >> (128 - bits)).collect();
                 for address in near.chain(random).filter(|&address| address <= u128::MAX >> (128 - bits)) {
                     let at = breaks.partition_point(|&(start, _)| start <= address) - 1;
-                    let found = class(&words, *root, address, bits, root_bits);
+                    let found = class(&words, *trie, address, bits, root_bits);
                     assert_eq!(found, breaks[at].1, "{address:x} of {bits} bits under a root of {root_bits}");
                 }
             }
@@ -447,7 +447,7 @@ mod tests {
             .flat_map(|block| [(block << 16, 1), (block << 16 | 0x80, 2), (block << 16 | 0x100, 3)])
             .collect();
         words.trie(&breaks, 32, NODE_BITS).unwrap();
-        let node = TRIE_FANOUT as usize / 2;
+        let node = trie::FANOUT as usize / 4;
         assert!(words.len() <= LINE_WORDS + 4 * node, "{} words: a root, and one of each lower width", words.len());
     }
 }
