@@ -99,7 +99,7 @@ pub struct CompileArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub policy: PolicyPaths,
-    /// Also say what each direction takes: list, groups, pairs, rows
+    /// Also say what each direction takes: list, groups, pairs, lists
     #[arg(long)]
     pub stats: bool,
     /// Most bytes that the tables may take [default: as the agent's]
