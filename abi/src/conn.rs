@@ -105,6 +105,11 @@ pub struct FragmentKey {
     pub padding: u16,
 }
 
+/// Places for notes of flows that were looked at a moment ago, a power of two.
+pub const NOTE_SLOTS: u32 = 1 << 16;
+/// Places for the times at which connections were opened, a power of two.
+pub const OPENED_SLOTS: u32 = 1 << 17;
+
 const _: () = assert!(core::mem::size_of::<ConnKey>() == 40);
 const _: () = assert!(core::mem::size_of::<ConnValue>() == 56);
 const _: () = assert!(core::mem::size_of::<FragmentKey>() == 40);

@@ -1,7 +1,7 @@
 //! Records that the kernel programs send through the ring.
 
 use crate::facts::Facts;
-use crate::verdict::Verdict;
+use crate::verdict::{Count, Verdict, reason};
 
 /// One verdict, reported.
 #[repr(C)]
@@ -67,3 +67,59 @@ pub struct Settings {
 pub const FAILSAFE_LIMIT: usize = 16;
 
 const _: () = assert!(core::mem::size_of::<Settings>() == 24 + 4 * FAILSAFE_LIMIT);
+
+impl Settings {
+    /// Nothing is reported, and nothing is fail-safe.
+    pub const ZERO: Self = Self {
+        denied_rate: 0,
+        denied_burst: 0,
+        allowed_rate: 0,
+        allowed_sample: 0,
+        audit_mode: 0,
+        failsafe_count: 0,
+        failsafe: [0; FAILSAFE_LIMIT],
+    };
+}
+
+/// One token bucket of one CPU.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bucket {
+    /// Events that may be sent, in units of a tick of a rate of one a second.
+    pub credit: u64,
+    /// Time up to which credit was given, nanoseconds.
+    pub filled_ns: u64,
+    /// Allowed packets since the last one that was sampled.
+    pub skipped: u64,
+    /// Time up to which it need not be asked again, by a clock that may be late.
+    pub dry_until_ns: u64,
+}
+
+/// What one CPU counts, whichever generation is in force.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tally {
+    /// Totals by action × reason.
+    pub reasons: [Count; REASONS],
+    /// Events that were not sent, by [`suppressed`].
+    pub suppressed: [u64; suppressed::COUNT as usize],
+    /// Token buckets for events: denials, then allowed packets.
+    pub buckets: [Bucket; 2],
+    /// Explicit padding: no two CPUs write one cache line.
+    pub padding: [u64; 4],
+}
+
+/// Totals of a [`Tally`].
+pub const REASONS: usize = 2 * reason::COUNT as usize;
+
+impl Tally {
+    /// Nothing was counted.
+    pub const ZERO: Self = Self {
+        reasons: [Count { packets: 0, bytes: 0 }; REASONS],
+        suppressed: [0; suppressed::COUNT as usize],
+        buckets: [Bucket { credit: 0, filled_ns: 0, skipped: 0, dry_until_ns: 0 }; 2],
+        padding: [0; 4],
+    };
+}
+
+const _: () = assert!(core::mem::size_of::<Tally>() == 384);

@@ -17,4 +17,4 @@ pub mod verdict;
 /// Contract of the pinned state that outlives a generation ([`conn`] keys and values, [`event`]
 /// records, interface flags, and which maps there are). Raised whenever one of those changes; an agent that
 /// finds another number pinned refuses to adopt it.
-pub const STATE_CONTRACT: u32 = 4;
+pub const STATE_CONTRACT: u32 = 5;

@@ -13,6 +13,7 @@ mod expedite;
 mod folder;
 mod limits;
 mod links;
+mod memory;
 mod node;
 mod object;
 mod pod;

@@ -1,12 +1,15 @@
 //! What fits, checked before anything changes.
 
+use gabion_abi::verdict::Count;
 use gabion_policy_compile::Compiled;
 
-use crate::error::Error;
+use crate::error::{Doing, Error};
 
 /// Words of a generation's tables: 256 MiB, rounded up to a power of two as they are. The verifier lets an offset into
 /// a map's element be less than 512 MiB (`BPF_MAX_VAR_OFF`).
 const WORDS_LIMIT: u64 = 1 << 25;
+/// Bytes of memory that a program may reach from one address (`BPF_MAX_VAR_OFF`).
+const BYTES_LIMIT: u64 = 1 << 29;
 /// Rules with counters of their own.
 const RULES_LIMIT: u64 = 1 << 20;
 /// Largest ifindex.
@@ -42,8 +45,19 @@ pub(crate) struct Needs {
     /// Bytes of the tables, a power of two.
     pub(crate) table_bytes: u32,
     pub(crate) rules: u32,
+    pub(crate) cpus: u32,
     pub(crate) interfaces: u32,
 }
+
+/// How many CPUs may ever run, counted by their numbers: there may be holes.
+pub(crate) fn cpus() -> Result<u32, Error> {
+    let text = std::fs::read_to_string(POSSIBLE_CPUS).doing(format!("read {POSSIBLE_CPUS}"))?;
+    let last = text.trim().rsplit([',', '-']).next().and_then(|last| last.parse::<u32>().ok());
+    Ok(last.ok_or(Error::Object { what: "list of possible CPUs" })?.saturating_add(1))
+}
+
+/// Where the kernel says which CPUs may ever run: ranges, in order.
+const POSSIBLE_CPUS: &str = "/sys/devices/system/cpu/possible";
 
 /// Bytes of memory that can be had, as /proc/meminfo estimates.
 fn available_bytes() -> Option<u64> {
@@ -67,14 +81,21 @@ pub(crate) fn check(compiled: &Compiled, largest_ifindex: u32) -> Result<Needs, 
         IFINDEX_LIMIT - 1,
         "restart the network namespace to begin numbering anew",
     )?;
-    let cpus = aya::util::nr_cpus().unwrap_or(1) as u64;
+    let cpus = cpus()?;
     let interfaces = largest_ifindex.saturating_add(1).next_power_of_two().max(INTERFACES_LEAST);
     let table_bytes = (words * 8).next_power_of_two().max(8);
-    let bytes = table_bytes + rules * 16 * cpus + u64::from(interfaces) * 8;
+    let counter_bytes = rules.max(1) * u64::from(cpus) * size_of::<Count>() as u64;
+    fit(
+        "bytes of counters, one a rule and CPU",
+        counter_bytes,
+        BYTES_LIMIT,
+        "join rules that differ in one field only",
+    )?;
+    let bytes = table_bytes + counter_bytes + u64::from(interfaces) * 8;
     if let Some(available) = available_bytes() {
         // The old generation is there until the new one took over, and the rest of the node must live too.
         fit("bytes of kernel memory", bytes, available / 2, "free memory, or split the policy")?;
     }
     // Both are below 2^29 by the checks above; no map may be empty.
-    Ok(Needs { table_bytes: table_bytes as u32, rules: rules.max(1) as u32, interfaces })
+    Ok(Needs { table_bytes: table_bytes as u32, rules: rules.max(1) as u32, interfaces, cpus })
 }

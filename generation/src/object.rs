@@ -9,7 +9,7 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use aya::maps::MapData;
 use aya_obj::btf::BtfFeatures;
@@ -33,14 +33,34 @@ pub(crate) struct Loading {
     types: OwnedFd,
 }
 
-/// A map that is wanted: how large, or where it is pinned.
-pub(crate) enum Wanted<'p> {
-    /// Made with so many entries.
+/// How large a map is made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Size {
+    /// As the object says.
+    AsDeclared,
+    /// So many entries.
     Entries(u32),
-    /// Made with one entry of so many bytes, for us to write through memory and for the programs to read.
+    /// One entry of so many bytes, which we and the programs share as memory. All of it is zero, whatever the object
+    /// says.
     Memory(u32),
+}
+
+impl Size {
+    fn apply(self, definition: &mut Map) {
+        match self {
+            Self::AsDeclared => {}
+            Self::Entries(entries) => definition.set_max_entries(entries),
+            Self::Memory(bytes) => lengthen(definition, bytes),
+        }
+    }
+}
+
+/// A map that is wanted: how large, or where it is pinned.
+pub(crate) enum Wanted {
+    /// Made for this generation.
+    Made(Size),
     /// Opened by its pin.
-    Pinned(&'p Path),
+    Pinned(PathBuf),
 }
 
 /// The embedded object, parsed: the pattern of each generation's programs.
@@ -64,11 +84,9 @@ impl Programs {
 }
 
 /// Makes one of the object's maps.
-pub(crate) fn make_map(object: &Object, name: &'static str, entries: Option<u32>) -> Result<MapData, Error> {
+pub(crate) fn make_map(object: &Object, name: &'static str, size: Size) -> Result<MapData, Error> {
     let mut map = object.maps.get(name).ok_or(Error::Object { what: name })?.clone();
-    if let Some(entries) = entries {
-        map.set_max_entries(entries);
-    }
+    size.apply(&mut map);
     MapData::create(map, name, None).doing(format!("make the map {name}"))
 }
 
@@ -77,7 +95,7 @@ impl Loading {
     pub fn new(
         mut object: Object,
         globals: &[(&str, &[u8])],
-        wanted: &[(&'static str, Wanted<'_>)],
+        wanted: &[(&'static str, Wanted)],
     ) -> Result<Self, Error> {
         let globals = globals.iter().map(|&(name, value)| (name, (value, true))).collect();
         object.patch_map_data(globals).doing("fill in the globals")?;
@@ -89,16 +107,14 @@ impl Loading {
         let mut definitions = Vec::new();
         for (name, mut definition) in object.maps.drain() {
             let place = wanted.iter().find(|(wanted, _)| *wanted == name).map(|(_, place)| place);
-            match place {
-                Some(Wanted::Entries(entries)) => definition.set_max_entries(*entries),
-                Some(Wanted::Memory(bytes)) => lengthen(&mut definition, *bytes),
-                _ => {}
+            if let Some(Wanted::Made(size)) = place {
+                size.apply(&mut definition);
             }
             let map = if let Some(Wanted::Pinned(path)) = place {
                 MapData::from_pin(path).doing(format!("open {}", path.display()))?
             } else {
                 let map = MapData::create(definition.clone(), &name, None).doing(format!("make the map {name}"))?;
-                if matches!(place, Some(Wanted::Memory(_))) {
+                if matches!(place, Some(Wanted::Made(Size::Memory(_)))) {
                     // The caller's to fill, and to change while programs read it: neither filled nor frozen here.
                 } else if !definition.data().is_empty() {
                     fill(map.fd().as_fd(), definition.data()).doing(format!("fill the map {name}"))?;

@@ -1,26 +1,26 @@
 //! A generation that is loaded and verified, and not in force yet.
 
-use std::ffi::c_void;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
-use aya::maps::{Array, MapData, PerCpuArray};
 use aya::programs::{ProgramInfo, SchedClassifier, TestRun, TestRunOptions, Xdp};
+use gabion_abi::conn::NOTE_SLOTS;
 use gabion_abi::tables::service;
 use gabion_abi::verdict::{Count, Interface};
 use gabion_kernel_object::{EGRESS, INGRESS, map};
 use gabion_policy_compile::Compiled;
-use rustix::mm::{MapFlags, ProtFlags};
 
 use crate::error::{Doing, Error};
 use crate::folder::{self, Folder};
-use crate::limits;
-use crate::object::{Loading, Programs, Wanted};
-use crate::pod::Record;
-use crate::state::{pinned, sums};
+use crate::limits::{self, cpus};
+use crate::memory::Memory;
+use crate::object::{Loading, Programs, Size, Wanted};
+use crate::state::sums;
 
 /// An empty folder beside the programs of a generation whose policy tells VLANs apart.
 const TELLS_TAGS: &str = "tells-tags";
+
+/// Maps of a generation's own that are opened again.
+const OWN: [&str; 2] = [map::INTERFACES, map::RULES];
 
 /// What the programs know about one interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +36,8 @@ pub struct Staged {
     number: u32,
     pub(crate) ingress: Xdp,
     pub(crate) egress: SchedClassifier,
-    interfaces: Array<MapData, Record<Interface>>,
-    counts: PerCpuArray<MapData, Record<Count>>,
+    interfaces: Memory,
+    counts: Memory,
     tells_tags: bool,
     abandoned: Option<PathBuf>,
 }
@@ -54,35 +54,42 @@ impl Staged {
         let largest = interfaces.iter().map(|entry| entry.ifindex).max().unwrap_or(0);
         let needs = limits::check(compiled, largest)?;
         let params: Vec<u8> = compiled.params.iter().flat_map(|param| param.to_ne_bytes()).collect();
-        let pins: Vec<PathBuf> = map::STATE.iter().map(|name| folder.state().join(name)).collect();
+        let pins: Vec<PathBuf> = map::STATE.iter().map(|name| folder.state().join(map::pin(name))).collect();
+        let memory = |bytes| Wanted::Made(Size::Memory(bytes));
         let mut wanted = vec![
-            (map::TABLES, Wanted::Memory(needs.table_bytes + 8)),
-            (map::INTERFACES, Wanted::Entries(needs.interfaces)),
-            (map::RULE_COUNTS, Wanted::Entries(needs.rules)),
+            (map::TABLES, memory(needs.table_bytes + 8)),
+            (map::INTERFACES, memory(needs.interfaces * size_of::<Interface>() as u32)),
+            (map::RULES, memory(needs.rules * needs.cpus * size_of::<Count>() as u32)),
+            (map::NOTES, memory(NOTE_SLOTS * 8)),
         ];
-        wanted.extend(map::STATE.into_iter().zip(pins.iter().map(|pin| Wanted::Pinned(pin))));
+        wanted.extend(map::STATE.into_iter().zip(pins.into_iter().map(Wanted::Pinned)));
         let globals = [
             (map::PARAMS, &params[..]),
             (map::TABLE_MASK, &(needs.table_bytes - 1).to_ne_bytes()[..]),
             (map::GENERATION, &number.to_ne_bytes()[..]),
             (map::SEED, &random()?[..]),
+            (map::INTERFACE_COUNT, &needs.interfaces.to_ne_bytes()[..]),
+            (map::RULE_COUNT, &needs.rules.to_ne_bytes()[..]),
+            (map::CPU_COUNT, &needs.cpus.to_ne_bytes()[..]),
         ];
         let loading = Loading::new(programs.object().clone(), &globals, &wanted)?;
-        fill(loading.map(map::TABLES)?, &compiled.words)?;
+        if !Memory::of(loading.map(map::TABLES)?)?.fill(&compiled.words) {
+            return Err(Error::Object { what: "memory for the tables" });
+        }
 
         let making = folder.generation_in_making(number);
         folder::remove(&making)?;
         folder::create(&making)?;
-        for name in [map::INTERFACES, map::RULE_COUNTS] {
-            loading.map(name)?.pin(making.join(name)).doing(format!("pin the map {name}"))?;
+        for name in OWN {
+            loading.map(name)?.pin(making.join(map::pin(name))).doing(format!("pin the map {name}"))?;
         }
-        let mut table: Array<_, Record<Interface>> = pinned(&making.join(map::INTERFACES))?;
+        let table = Memory::of(loading.map(map::INTERFACES)?)?;
         let tells_tags = [service::VLAN_OUTER, service::VLAN_INNER].iter().any(|&field| compiled.params[field] != 0);
         if tells_tags {
             folder::create(&making.join(TELLS_TAGS))?;
         }
         for entry in interfaces {
-            table.set(entry.ifindex, Record(entry.interface), 0).doing("write an interface")?;
+            set_interface(&table, entry)?;
         }
         loading.load(&making)?;
         folder::publish(&making, &folder.generation(number))?;
@@ -99,8 +106,8 @@ impl Staged {
             number,
             ingress: Xdp::from_pin(path.join(INGRESS), aya_obj::programs::XdpAttachType::Interface).doing(step())?,
             egress: SchedClassifier::from_pin(path.join(EGRESS)).doing(step())?,
-            interfaces: pinned(&path.join(map::INTERFACES))?,
-            counts: pinned(&path.join(map::RULE_COUNTS))?,
+            interfaces: Memory::pinned(&path.join(map::pin(map::INTERFACES)))?,
+            counts: Memory::pinned(&path.join(map::pin(map::RULES)))?,
             tells_tags: path.join(TELLS_TAGS).is_dir(),
             abandoned: None,
         })
@@ -148,21 +155,12 @@ impl Staged {
 
     /// Changes what is known of an interface.
     pub(crate) fn set_interface(&mut self, entry: InterfaceEntry) -> Result<(), Error> {
-        let limit = self.interfaces.len();
-        if entry.ifindex >= limit {
-            return Err(Error::TooLarge {
-                what: "ifindex",
-                need: u64::from(entry.ifindex),
-                limit: u64::from(limit) - 1,
-                remedy: "apply the policy again: the next generation makes room",
-            });
-        }
-        self.interfaces.set(entry.ifindex, Record(entry.interface), 0).doing("write an interface")
+        set_interface(&self.interfaces, &entry)
     }
 
     /// Packets and bytes by rule number, summed over CPUs.
     pub fn rule_counts(&self) -> Result<Vec<Count>, Error> {
-        sums(&self.counts)
+        Ok(sums(&self.counts, self.counts.bytes() / 8 / cpus()? as usize))
     }
 
     /// The ids of its programs, ingress first.
@@ -193,20 +191,17 @@ fn random() -> Result<[u8; 8], Error> {
     Ok(bytes)
 }
 
-/// Writes the words into the map's memory: one copy instead of a system call for each.
-fn fill(map: &MapData, words: &[u64]) -> Result<(), Error> {
-    if words.is_empty() {
+/// Writes what is known of an interface.
+fn set_interface(table: &Memory, entry: &InterfaceEntry) -> Result<(), Error> {
+    let Interface { class, flags, padding } = entry.interface;
+    let word = u64::from(class) | u64::from(flags) << 16 | u64::from(padding) << 32;
+    if table.set_word(entry.ifindex as usize, word) {
         return Ok(());
     }
-    let fd: BorrowedFd<'_> = map.fd().as_fd();
-    let bytes = std::mem::size_of_val(words);
-    // SAFETY: a fresh mapping at an address of the kernel's choice; the map has at least `words.len()` elements of 8
-    // bytes, so that `bytes` lie within it, and it is unmapped below before anything else could refer to it.
-    unsafe {
-        let start: *mut c_void =
-            rustix::mm::mmap(std::ptr::null_mut(), bytes, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, fd, 0)
-                .doing("map the tables")?;
-        std::ptr::copy_nonoverlapping(words.as_ptr().cast::<u8>(), start.cast::<u8>(), bytes);
-        rustix::mm::munmap(start, bytes).doing("unmap the tables")
-    }
+    Err(Error::TooLarge {
+        what: "ifindex",
+        need: u64::from(entry.ifindex),
+        limit: (table.bytes() / size_of::<Interface>()) as u64 - 1,
+        remedy: "apply the policy again: the next generation makes room",
+    })
 }

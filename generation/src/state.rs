@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, RingBuf};
 use gabion_abi::STATE_CONTRACT;
-use gabion_abi::conn::{ConnKey, ConnValue};
-use gabion_abi::event::{Event, Settings};
+use gabion_abi::conn::{ConnKey, ConnValue, OPENED_SLOTS};
+use gabion_abi::event::{Event, REASONS, Settings, Tally, suppressed};
 use gabion_abi::facts::Address;
 use gabion_abi::local::LocalFilter;
 use gabion_abi::verdict::Count;
@@ -13,8 +13,9 @@ use gabion_kernel_object::map;
 
 use crate::error::{Doing, Error};
 use crate::folder::{self, Folder};
-use crate::limits::Sizes;
-use crate::object::{self, Programs};
+use crate::limits::{Sizes, cpus};
+use crate::memory::Memory;
+use crate::object::{self, Programs, Size};
 use crate::pod::{LocalKey, Record};
 
 /// Pin of the number that says how the state is laid out.
@@ -58,7 +59,7 @@ impl State {
 
     /// A state map, opened by its pin.
     pub(crate) fn map<T: TryFrom<Map, Error = MapError>>(&self, name: &str) -> Result<T, Error> {
-        pinned(&self.folder.state().join(name))
+        pinned(&self.folder.state().join(map::pin(name)))
     }
 
     pub(crate) fn set_settings(&self, settings: &Settings) -> Result<(), Error> {
@@ -101,17 +102,23 @@ impl State {
 
     /// Sums over CPUs, by action × reason.
     pub(crate) fn reason_counts(&self) -> Result<Vec<Count>, Error> {
-        sums(&self.map::<PerCpuArray<_, Record<Count>>>(map::REASON_COUNTS)?)
+        let mut found = sums(&self.tallies()?, TALLY_WORDS);
+        found.truncate(REASONS);
+        Ok(found)
+    }
+
+    fn tallies(&self) -> Result<Memory, Error> {
+        Memory::pinned(&self.folder.state().join(map::pin(map::TALLIES)))
     }
 
     /// Sums over CPUs, by reason.
     pub(crate) fn suppressed(&self) -> Result<Vec<u64>, Error> {
-        let map: PerCpuArray<_, u64> = self.map(map::SUPPRESSED)?;
-        let mut found = Vec::new();
-        for values in map.iter() {
-            found.push(values.doing("read the counts of suppressed events")?.iter().sum());
-        }
-        Ok(found)
+        let tallies = self.tallies()?;
+        let of = |why: usize| {
+            let first = std::mem::offset_of!(Tally, suppressed) / 8 + why;
+            words(&tallies, first, TALLY_WORDS).fold(0, u64::wrapping_add)
+        };
+        Ok((0..suppressed::COUNT as usize).map(of).collect())
     }
 
     pub(crate) fn connections(&self, name: &str) -> Result<Vec<(ConnKey, ConnValue)>, Error> {
@@ -130,17 +137,22 @@ fn make(folder: &Folder, sizes: &Sizes, programs: &Programs) -> Result<(), Error
     let making = folder.state_in_making();
     folder::remove(&making)?;
     folder::create(&making)?;
+    let tallies = cpus()?.saturating_mul(size_of::<Tally>() as u32);
     for name in map::STATE {
-        let entries = match name {
-            map::ESTABLISHED => Some(sizes.established),
-            map::DATAGRAMS => Some(sizes.datagrams),
-            map::OPENING => Some(sizes.opening),
-            map::FRAGMENTS => Some(sizes.fragments),
-            map::EVENTS => Some(sizes.events_bytes),
-            _ => None,
+        let size = match name {
+            map::ESTABLISHED => Size::Entries(sizes.established),
+            map::DATAGRAMS => Size::Entries(sizes.datagrams),
+            map::OPENING => Size::Entries(sizes.opening),
+            map::FRAGMENTS => Size::Entries(sizes.fragments),
+            map::EVENTS => Size::Entries(sizes.events_bytes),
+            map::TALLIES => Size::Memory(tallies),
+            map::OPENED => Size::Memory(OPENED_SLOTS * 2),
+            map::SETTINGS => Size::Memory(size_of::<Settings>() as u32),
+            map::LOCAL_FILTER => Size::Memory(size_of::<LocalFilter>() as u32),
+            _ => Size::AsDeclared,
         };
-        let made = object::make_map(programs.object(), name, entries)?;
-        made.pin(making.join(name)).doing(format!("pin the map {name}"))?;
+        let made = object::make_map(programs.object(), name, size)?;
+        made.pin(making.join(map::pin(name))).doing(format!("pin the map {name}"))?;
     }
     let mut contract: Array<MapData, u32> = Array::create(1, 0).doing("make the contract's map")?;
     contract.set(0, STATE_CONTRACT, 0).doing("write the contract")?;
@@ -155,19 +167,24 @@ pub(crate) fn pinned<T: TryFrom<Map, Error = MapError>>(path: &Path) -> Result<T
     T::try_from(Map::from_map_data(data).doing(step())?).doing(step())
 }
 
-/// Counts summed over CPUs.
-pub(crate) fn sums(map: &PerCpuArray<MapData, Record<Count>>) -> Result<Vec<Count>, Error> {
-    let mut found = Vec::new();
-    for values in map.iter() {
-        let values = values.doing("read counters")?;
-        let mut sum = Count::default();
-        for Record(count) in values.iter() {
-            sum.packets = sum.packets.wrapping_add(count.packets);
-            sum.bytes = sum.bytes.wrapping_add(count.bytes);
-        }
-        found.push(sum);
+/// Words of what one CPU counts.
+const TALLY_WORDS: usize = size_of::<Tally>() / 8;
+
+/// The word at `first` of each CPU, whose memory is `stride` words long.
+fn words(memory: &Memory, first: usize, stride: usize) -> impl Iterator<Item = u64> {
+    (first..).step_by(stride.max(1)).map_while(|index| memory.word(index))
+}
+
+/// Counts summed over CPUs, whose memory is `stride` words long. A packet that is counted meanwhile may be in its sum
+/// and not yet in that of its bytes.
+pub(crate) fn sums(memory: &Memory, stride: usize) -> Vec<Count> {
+    const WORDS: usize = size_of::<Count>() / 8;
+    let mut found = vec![Count::default(); stride / WORDS];
+    for (index, count) in found.iter_mut().enumerate() {
+        count.packets = words(memory, index * WORDS, stride).fold(0, u64::wrapping_add);
+        count.bytes = words(memory, index * WORDS + 1, stride).fold(0, u64::wrapping_add);
     }
-    Ok(found)
+    found
 }
 
 /// An event from the ring; nothing when the length is not an event's.

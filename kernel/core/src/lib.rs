@@ -14,6 +14,7 @@ pub mod conn;
 pub mod judge;
 pub mod key;
 pub mod offload;
+pub mod opening;
 pub mod parse;
 pub mod report;
 pub mod short;

@@ -1,26 +1,12 @@
 //! Which verdicts become events: sampling and token buckets, as pure functions.
 
-use gabion_abi::event::{Settings, suppressed};
+use gabion_abi::event::{Bucket, Settings, suppressed};
 use gabion_abi::verdict::{DROP, Verdict, reason};
 
 /// Nanoseconds of one tick of a bucket, as a power of two: no division in the kernel.
 const TICK_SHIFT: u32 = 10;
 /// Credit of one event: ticks a second.
 const EVENT_CREDIT: u64 = 1_000_000_000 >> TICK_SHIFT;
-
-/// One token bucket of one CPU.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Bucket {
-    /// Events that may be sent, in units of a tick of a rate of one a second.
-    pub credit: u64,
-    /// Time up to which credit was given, nanoseconds.
-    pub filled_ns: u64,
-    /// Allowed packets since the last one that was sampled.
-    pub skipped: u64,
-    /// Time up to which it need not be asked again, by the clock of [`crate::short::Memory::about_ns`].
-    pub dry_until_ns: u64,
-}
 
 /// How long an empty bucket is left alone: a few times what that clock is late.
 const DRY_NS: u64 = 4 << 20;

@@ -6,7 +6,7 @@
 //! connections is asked, and nothing is reported. Whatever is not so, or is to be reported, takes the long way
 //! ([`crate::judge`]), which decides alike: a frame may always be sent there.
 
-use gabion_abi::conn::{ConnKey, asked, state};
+use gabion_abi::conn::{ConnKey, NOTE_SLOTS as SLOTS, asked, state};
 use gabion_abi::facts::{
     Address, ETHERTYPE_IPV4, ETHERTYPE_IPV6, FAMILY_NONE, FAMILY_V4, FAMILY_V6, FRAGMENT_NONE, Facts, TRANSPORT_ICMP,
     TRANSPORT_PORTS, VLAN_NONE, protocol, tcp, unparsed,
@@ -39,6 +39,8 @@ pub trait Memory {
     fn audit_mode(&self) -> bool;
     /// What was noted last at a slot of [`Mark`]s.
     fn noted(&self, slot: u32) -> u64;
+    /// False when there is surely no connection that nobody answered yet: [`crate::opening`].
+    fn opened(&self, key: &ConnKey) -> bool;
     /// Whether there is a connection, however old.
     fn connects(&self, table: Table, key: &ConnKey) -> bool;
     /// A clock that may be some milliseconds late, nanoseconds.
@@ -189,7 +191,8 @@ fn may_reply<M: Memory>(memory: &M, facts: &Facts) -> bool {
         family: facts.family,
         padding: 0,
     };
-    memory.connects(Table::answered(facts.protocol), &key) || memory.connects(Table::Opening, &key)
+    memory.connects(Table::answered(facts.protocol), &key)
+        || memory.opened(&key) && memory.connects(Table::Opening, &key)
 }
 
 /// Whether the packet changes nothing about a connection that goes on, whoever opened it: a segment without ACK is no
@@ -199,8 +202,6 @@ fn is_plain(facts: &Facts) -> bool {
     facts.protocol != protocol::TCP || facts.tcp_flags & (tcp::SYN | tcp::FIN | tcp::RST | tcp::ACK) == tcp::ACK
 }
 
-/// Slots for notes, a power of two.
-pub const SLOTS: u32 = 1 << 16;
 /// How long a note holds, in units of `1 << AGE_SHIFT` nanoseconds: a second, the step in which connections are kept
 /// anyway ([`conn::SEEN_STEP_NS`]).
 const AGE_LIMIT: u64 = 15;

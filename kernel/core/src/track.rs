@@ -101,6 +101,7 @@ fn search<W: World>(world: &W, case: &mut Case) -> u32 {
     let keep = case.task == task::KEEP;
     case.at = if case.task == task::REPLY { reversed(&case.key) } else { case.key };
     case.sender = if keep { sender::INITIATOR } else { sender::RESPONDER };
+    case.opened = world.opened(case);
     let place = world.find(case);
     if place != place::NOWHERE {
         return place;
@@ -113,14 +114,19 @@ fn search<W: World>(world: &W, case: &mut Case) -> u32 {
     }
     case.at = reversed(&case.at);
     case.sender = sender::RESPONDER;
+    case.opened = world.opened(case);
     world.find(case)
 }
 
-/// Looks for the connection `case.at`: one of [`place`], and what is known of it in `case.value`. What is over is
+/// Looks for the connection `case.at`: one of [`place`], and what is known of it in `case.value`. `case.opened` says
+/// whether it can be unanswered. What is over is
 /// removed.
 #[inline(always)]
 pub fn find<W: World>(world: &W, case: &mut Case) -> u32 {
     for place in [place::ANSWERED, place::OPENING] {
+        if place == place::OPENING && case.opened == 0 {
+            break;
+        }
         let key = case.at;
         let table = table(place, key.protocol);
         if !world.connection(table, &key, &mut case.value) {

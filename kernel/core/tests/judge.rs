@@ -57,6 +57,9 @@ impl World for Host {
     fn is_failsafe_port(&self, wanted: u32) -> bool {
         lists(&self.failsafe, wanted)
     }
+    fn opened(&self, case: &Case) -> u8 {
+        u8::from(self.connections.borrow().contains_key(&(Table::Opening, case.at)))
+    }
     fn connection(&self, table: Table, key: &ConnKey, into: &mut ConnValue) -> bool {
         self.connections.borrow().get(&(table, *key)).map(|value| *into = *value).is_some()
     }

@@ -24,20 +24,28 @@ pub mod map {
     pub const SEED: &str = "SEED";
     /// Words of the tables: a section, which becomes a map with one element.
     pub const TABLES: &str = ".rodata.tables";
-    /// Interfaces by ifindex.
-    pub const INTERFACES: &str = "INTERFACES";
-    /// Counts by rule number and CPU.
-    pub const RULE_COUNTS: &str = "RULE_COUNTS";
-    /// Totals by action × reason and CPU.
-    pub const REASON_COUNTS: &str = "REASON_COUNTS";
-    /// Events that were not sent, by reason and CPU.
-    pub const SUPPRESSED: &str = "SUPPRESSED";
+    /// Global: number of interfaces that there is memory for.
+    pub const INTERFACE_COUNT: &str = "INTERFACE_COUNT";
+    /// Global: number of rules that are counted.
+    pub const RULE_COUNT: &str = "RULE_COUNT";
+    /// Global: number of CPUs that count.
+    pub const CPU_COUNT: &str = "CPU_COUNT";
+    /// Interfaces by ifindex: memory, as all sections that follow.
+    pub const INTERFACES: &str = ".data.interface";
+    /// Counts by CPU and rule number.
+    pub const RULES: &str = ".data.rules";
+    /// What each CPU counts (`Tally`).
+    pub const TALLIES: &str = ".data.tallies";
+    /// Notes of flows.
+    pub const NOTES: &str = ".data.notes";
+    /// Marks of connections that may be unanswered.
+    pub const OPENED: &str = ".data.opened";
     /// Settings.
-    pub const SETTINGS: &str = "SETTINGS";
+    pub const SETTINGS: &str = ".data.settings";
     /// The node's addresses.
     pub const LOCAL: &str = "LOCAL";
     /// Which addresses may be the node's.
-    pub const LOCAL_FILTER: &str = "LOCAL_FILTER";
+    pub const LOCAL_FILTER: &str = ".data.local";
     /// Connections that were answered, of protocols that open and close them.
     pub const ESTABLISHED: &str = "ESTABLISHED";
     /// Connections that were answered, of all other protocols.
@@ -51,7 +59,13 @@ pub mod map {
 
     /// Maps that outlive a generation.
     pub const STATE: [&str; 10] =
-        [ESTABLISHED, DATAGRAMS, OPENING, FRAGMENTS, SETTINGS, LOCAL, LOCAL_FILTER, EVENTS, REASON_COUNTS, SUPPRESSED];
+        [ESTABLISHED, DATAGRAMS, OPENING, OPENED, FRAGMENTS, SETTINGS, LOCAL, LOCAL_FILTER, EVENTS, TALLIES];
+
+    /// The name of a map's pin: BPF file systems take no dots.
+    #[must_use]
+    pub fn pin(name: &str) -> &str {
+        name.rsplit('.').next().unwrap_or(name)
+    }
 }
 
 /// No object was embedded.

@@ -1,31 +1,37 @@
 //! Counters and events: what a verdict leaves behind.
 
-use aya_ebpf::maps::PerCpuArray;
-use gabion_abi::event::{Event, suppressed};
-use gabion_abi::verdict::{Count, NO_RULE, Verdict, hook, reason};
+use gabion_abi::event::{Bucket, Event, REASONS, suppressed};
+use gabion_abi::verdict::{Count, Verdict, hook, reason};
 use gabion_kernel_core::judge::{Case, World, counted_rules};
 use gabion_kernel_core::report::{ASK, Report, bucket_of, hush, report, rest, take};
 
-use crate::maps;
 use crate::world::{Maps, about_ns};
+use crate::{maps, memory};
 
 #[inline(always)]
-fn add(counts: &PerCpuArray<Count>, index: u32, bytes: u64) {
-    if let Some(count) = counts.get_ptr_mut(index) {
-        // SAFETY: this CPU's own element, and a program is not interrupted by another on the same map.
-        unsafe {
-            (*count).packets += 1;
-            (*count).bytes += bytes;
-        }
+fn add(count: *mut Count, bytes: u64) {
+    // SAFETY: the callers' places are this CPU's own, and a program is not interrupted by another that counts.
+    unsafe {
+        (*count).packets += 1;
+        (*count).bytes += bytes;
     }
 }
 
 #[inline(always)]
 fn suppress(why: u32) {
-    if let Some(count) = maps::SUPPRESSED.get_ptr_mut(why) {
+    if let Some(tally) = memory::tally() {
         // SAFETY: as in `add`.
-        unsafe { *count += 1 };
+        if let Some(count) = unsafe { (*tally).suppressed.get_mut(why as usize) } {
+            *count += 1;
+        }
     }
+}
+
+/// This CPU's bucket for verdicts like this one.
+#[inline(always)]
+fn bucket(verdict: &Verdict) -> Option<*mut Bucket> {
+    // SAFETY: as in `add`; only the place is taken here.
+    unsafe { memory::tally().map(|tally| &raw mut (*tally).buckets[bucket_of(verdict) as usize & 1]) }
 }
 
 /// Counts the verdict, and reports it when the settings want it. A global function: verified by itself.
@@ -43,11 +49,9 @@ pub extern "C" fn gabion_count(case: *const Case) -> u32 {
 /// Counts a verdict that nobody is told of. False, and nothing is counted, when somebody might be.
 #[inline(always)]
 pub fn count_silently(verdict: &Verdict, length: u32) -> bool {
-    let Some(settings) = maps::SETTINGS.get(0) else { return false };
-    // SAFETY: this CPU's own element, as in `add`.
-    let dry_until_ns =
-        || maps::BUCKETS.get_ptr(bucket_of(verdict)).map_or(0, |bucket| unsafe { (*bucket).dry_until_ns });
-    let why = hush(settings, verdict, dry_until_ns, about_ns);
+    // SAFETY: this CPU's own place, as in `add`.
+    let dry_until_ns = || bucket(verdict).map_or(0, |bucket| unsafe { (*bucket).dry_until_ns });
+    let why = hush(memory::settings(), verdict, dry_until_ns, about_ns);
     if why == ASK {
         return false;
     }
@@ -60,14 +64,17 @@ pub fn count_silently(verdict: &Verdict, length: u32) -> bool {
 
 #[inline(always)]
 fn tally(verdict: &Verdict, length: u32) {
-    add(
-        &maps::REASON_COUNTS,
-        (verdict.action & 1) as u32 * reason::COUNT as u32 + verdict.reason as u32,
-        length as u64,
-    );
+    let index = (verdict.action & 1) as usize * reason::COUNT as usize + verdict.reason as usize;
+    if let Some(tally) = memory::tally()
+        && index < REASONS
+    {
+        // SAFETY: within, as just checked; as in `add` for the rest.
+        add(unsafe { (&raw mut (*tally).reasons).cast::<Count>().wrapping_add(index) }, length as u64);
+    }
     for rule in counted_rules(verdict) {
-        if rule != NO_RULE {
-            add(&maps::RULE_COUNTS, rule, length as u64);
+        // No rule is beyond all of them.
+        if let Some(count) = memory::rule(rule) {
+            add(count, length as u64);
         }
     }
 }
@@ -77,10 +84,9 @@ fn count(case: &Case) {
     let length = case.length;
     let verdict = &case.verdict;
     tally(verdict, length);
-    let Some(settings) = maps::SETTINGS.get(0) else { return };
-    let bucket = maps::BUCKETS.get_ptr_mut(bucket_of(verdict));
-    let Some(bucket) = bucket else { return };
-    // SAFETY: this CPU's own element, as in `add`; nothing else refers to it while the program runs.
+    let settings = memory::settings();
+    let Some(bucket) = bucket(verdict) else { return };
+    // SAFETY: this CPU's own place, as in `add`; nothing else refers to it while the program runs.
     let bucket = unsafe { &mut *bucket };
     let limit = match report(settings, verdict, bucket) {
         Report::No => return,

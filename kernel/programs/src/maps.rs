@@ -2,16 +2,14 @@
 //! them. What the loader pins outlives a generation; the rest is the generation's own.
 
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{HashMap, LruHashMap, PerCpuArray, RingBuf};
 use gabion_abi::conn::{ConnKey, ConnValue, FragmentKey};
-use gabion_abi::event::{Settings, suppressed};
+use gabion_abi::event::{Settings, Tally};
 use gabion_abi::facts::Address;
-use gabion_abi::local::LocalFilter;
+use gabion_abi::local::{FILTER_WORDS, LocalFilter};
 use gabion_abi::tables::PARAM_COUNT;
-use gabion_abi::verdict::{Count, Interface, reason};
+use gabion_abi::verdict::{Count, Interface};
 use gabion_kernel_core::judge::Case;
-use gabion_kernel_core::report::Bucket;
-use gabion_kernel_core::short::SLOTS;
 
 /// Parameters of the tables. The loader fills them in before the kernel freezes them.
 #[unsafe(no_mangle)]
@@ -37,17 +35,50 @@ pub static TABLE_MASK: u32 = 0;
 #[unsafe(no_mangle)]
 pub static SEED: u64 = 0;
 
-/// Flows that were looked at a moment ago: [`gabion_kernel_core::short`].
-#[map]
-pub static NOTES: Array<u64> = Array::with_max_entries(SLOTS, 0);
+/// Sizes of the memory below, filled in like the parameters: interfaces, rules, and CPUs, whose numbers are lower.
+#[unsafe(no_mangle)]
+pub static INTERFACE_COUNT: u32 = 0;
+/// See [`INTERFACE_COUNT`].
+#[unsafe(no_mangle)]
+pub static RULE_COUNT: u32 = 0;
+/// See [`INTERFACE_COUNT`].
+#[unsafe(no_mangle)]
+pub static CPU_COUNT: u32 = 0;
 
-/// Interfaces by ifindex. Size at load.
-#[map]
-pub static INTERFACES: Array<Interface> = Array::with_max_entries(1, 0);
+/// Interfaces by ifindex. Like [`TABLES`] a section that becomes memory, shared with the agent, as long as it must be.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".data.interface")]
+pub static mut INTERFACES: [Interface; 1] = [Interface { class: 0, flags: 0, padding: 0 }];
 
-/// Counts by rule number. Size at load.
-#[map]
-pub static RULE_COUNTS: PerCpuArray<Count> = PerCpuArray::with_max_entries(1, 0);
+/// Counts by CPU and rule number. Memory.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".data.rules")]
+pub static mut RULES: [Count; 1] = [Count { packets: 0, bytes: 0 }];
+
+/// What each CPU counts. Memory; pinned.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".data.tallies")]
+pub static mut TALLIES: [Tally; 1] = [Tally::ZERO];
+
+/// Flows that were looked at a moment ago: [`gabion_kernel_core::short`]. Memory.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".data.notes")]
+pub static mut NOTES: [u64; 1] = [0];
+
+/// When a connection of so-and-so was opened last: [`gabion_kernel_core::opening`]. Memory; pinned.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".data.opened")]
+pub static mut OPENED: [u16; 4] = [0; 4];
+
+/// Settings, one record. Memory; pinned.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".data.settings")]
+pub static mut SETTINGS: [Settings; 1] = [Settings::ZERO];
+
+/// Which addresses may be in [`LOCAL`]. Memory; pinned.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".data.local")]
+pub static mut LOCAL_FILTER: [LocalFilter; 1] = [LocalFilter { words: [0; FILTER_WORDS] }];
 
 /// The packet at the ingress hook: too large for a stack of 512 bytes.
 #[map]
@@ -56,22 +87,6 @@ pub static INGRESS_CASE: PerCpuArray<Case> = PerCpuArray::with_max_entries(1, 0)
 /// The packet at the egress hook. Not shared with ingress, so that no nesting of the two matters.
 #[map]
 pub static EGRESS_CASE: PerCpuArray<Case> = PerCpuArray::with_max_entries(1, 0);
-
-/// Token buckets for events: denials, then allowed packets.
-#[map]
-pub static BUCKETS: PerCpuArray<Bucket> = PerCpuArray::with_max_entries(2, 0);
-
-/// Totals by action × reason. Pinned.
-#[map]
-pub static REASON_COUNTS: PerCpuArray<Count> = PerCpuArray::with_max_entries(2 * reason::COUNT as u32, 0);
-
-/// Events that were not sent, by reason. Pinned.
-#[map]
-pub static SUPPRESSED: PerCpuArray<u64> = PerCpuArray::with_max_entries(suppressed::COUNT, 0);
-
-/// Settings, one record. Pinned.
-#[map]
-pub static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
 
 /// Key of [`LOCAL`].
 #[repr(C)]
@@ -88,10 +103,6 @@ pub struct LocalKey {
 /// The node's own addresses. Pinned.
 #[map]
 pub static LOCAL: HashMap<LocalKey, u8> = HashMap::with_max_entries(4096, 0);
-
-/// Which addresses may be in [`LOCAL`]. Pinned.
-#[map]
-pub static LOCAL_FILTER: Array<LocalFilter> = Array::with_max_entries(1, 0);
 
 /// Connections that were answered, of protocols that open and close them. Pinned; size at load.
 #[map]

@@ -1,6 +1,5 @@
 //! Maps as [`World`].
 
-use core::arch::asm;
 use core::ptr;
 
 use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns, bpf_ktime_get_coarse_ns};
@@ -11,23 +10,15 @@ use gabion_abi::tables::{OPENS, PARAM_COUNT};
 use gabion_abi::verdict::Interface;
 use gabion_kernel_core::classify::{Entries, Tables, classify, classify_by_lane, listed};
 use gabion_kernel_core::judge::{Case, Table, World, lists};
+use gabion_kernel_core::opening;
 use gabion_kernel_core::short::{Mark, Memory, lasts};
 use gabion_kernel_core::track::{find, track};
 
-use crate::maps;
+use crate::memory::unknown;
+use crate::{maps, memory};
 
 /// The maps of this generation, and the pinned ones.
 pub struct Maps;
-
-/// The same value, of which the compiler does not know any more what it is. Costs no instruction.
-macro_rules! unknown {
-    ($value:expr) => {{
-        let mut value = $value;
-        // SAFETY: no instruction at all.
-        unsafe { asm!("/* {0} */", inlateout(reg) value, options(pure, nomem, nostack, preserves_flags)) };
-        value
-    }};
-}
 
 /// The tables of this generation, read like memory.
 pub struct View {
@@ -166,6 +157,33 @@ fn entry(table: Table, key: &ConnKey) -> Option<*mut ConnValue> {
     }
 }
 
+/// Whether a connection may be unanswered and not over.
+#[inline(always)]
+fn opened(key: &ConnKey) -> bool {
+    // SAFETY: as in `note`.
+    opening::may_be(unsafe { ptr::read_volatile(memory::opened(opening::slot(key))) }, about_ns())
+}
+
+/// [`opened`] of what `case` looks for, as a global function.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn gabion_opened(case: *const Case) -> u32 {
+    if case.is_null() {
+        return 0;
+    }
+    // SAFETY: as in `gabion_entries`.
+    opened(unsafe { &(*case).at }) as u32
+}
+
+/// Leaves the mark of a connection that is unanswered.
+#[inline(always)]
+fn leave_mark(table: Table, key: &ConnKey) {
+    if table == Table::Opening {
+        // SAFETY: as in `note`.
+        unsafe { ptr::write_volatile(memory::opened(opening::slot(key)), opening::mark(about_ns())) };
+    }
+}
+
 /// [`track`] as a global function.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -198,10 +216,8 @@ pub fn note(case: &Case) {
         return;
     }
     let mark = Mark::of(&case.facts, seed());
-    if let Some(note) = maps::NOTES.get_ptr_mut(mark.slot) {
-        // SAFETY: map memory lives until the program ends; one aligned word, of which the last writer's stays.
-        unsafe { ptr::write_volatile(note, mark.note(case.task, about_ns())) };
-    }
+    // SAFETY: map memory lives until the program ends; one aligned word, of which the last writer's stays.
+    unsafe { ptr::write_volatile(memory::note(mark.slot), mark.note(case.task, about_ns())) };
 }
 
 impl Memory for Maps {
@@ -231,13 +247,17 @@ impl Memory for Maps {
     #[inline(always)]
     fn may_be_local(&self, family: u8, address: &Address) -> bool {
         let (word, bit) = LocalFilter::place(family, address);
-        let Some(filter) = maps::LOCAL_FILTER.get(0) else { return true };
-        filter.words.get(word as usize).is_none_or(|word| word >> (bit & 63) & 1 != 0)
+        memory::local_filter().words.get(word as usize).is_none_or(|word| word >> (bit & 63) & 1 != 0)
     }
 
     #[inline(always)]
     fn audit_mode(&self) -> bool {
         World::audit_mode(self)
+    }
+
+    #[inline(always)]
+    fn opened(&self, key: &ConnKey) -> bool {
+        opened(key)
     }
 
     #[inline(always)]
@@ -248,7 +268,7 @@ impl Memory for Maps {
     #[inline(always)]
     fn noted(&self, slot: u32) -> u64 {
         // SAFETY: as in `note`.
-        maps::NOTES.get_ptr(slot).map_or(0, |note| unsafe { ptr::read_volatile(note) })
+        unsafe { ptr::read_volatile(memory::note(slot)) }
     }
 
     #[inline(always)]
@@ -277,17 +297,22 @@ impl World for Maps {
 
     #[inline(always)]
     fn interface(&self, ifindex: u32) -> Interface {
-        maps::INTERFACES.get(ifindex).copied().unwrap_or_default()
+        memory::interface(ifindex)
     }
 
     #[inline(always)]
     fn audit_mode(&self) -> bool {
-        maps::SETTINGS.get(0).is_some_and(|settings| settings.audit_mode != 0)
+        memory::settings().audit_mode != 0
     }
 
     #[inline(always)]
     fn is_failsafe_port(&self, wanted: u32) -> bool {
-        maps::SETTINGS.get(0).is_some_and(|settings| lists(&settings.failsafe, wanted))
+        lists(&memory::settings().failsafe, wanted)
+    }
+
+    #[inline(always)]
+    fn opened(&self, case: &Case) -> u8 {
+        gabion_opened(case) as u8
     }
 
     #[inline(always)]
@@ -302,6 +327,7 @@ impl World for Maps {
 
     #[inline(always)]
     fn replace(&self, table: Table, key: &ConnKey, value: &ConnValue) {
+        leave_mark(table, key);
         if let Some(place) = entry(table, key) {
             // SAFETY: as in `connection`.
             unsafe { ptr::write_volatile(place, *value) }
@@ -310,6 +336,7 @@ impl World for Maps {
 
     #[inline(always)]
     fn insert(&self, table: Table, key: &ConnKey, value: &ConnValue) {
+        leave_mark(table, key);
         // An LRU map evicts instead of being full; under memory pressure it may still refuse, and then the
         // connection is made by its next packet.
         let _ = match table {

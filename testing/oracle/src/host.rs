@@ -11,6 +11,7 @@ use gabion_abi::tables::OPENS;
 use gabion_abi::verdict::{Interface, Verdict, hook};
 use gabion_kernel_core::classify::{Entries, SliceTables, Tables, classify, classify_by_lane};
 use gabion_kernel_core::judge::{Case, Place, Table, World, judge, may_quote, quote};
+use gabion_kernel_core::opening;
 use gabion_kernel_core::parse::parse;
 use gabion_kernel_core::short::{Mark, Memory, decide, lasts, serves, usual};
 use gabion_policy_compile::Compiled;
@@ -33,11 +34,12 @@ pub struct Host<'c> {
     pub interfaces: HashMap<u32, Interface>,
     /// Mode and fail-safe ports.
     pub settings: Settings,
-    /// How late the clock is that ages notes, nanoseconds.
+    /// How late the clock is that ages notes and marks, nanoseconds.
     pub late_ns: u64,
     connections: RefCell<HashMap<(Table, ConnKey), ConnValue>>,
     fragments: RefCell<HashMap<FragmentKey, u64>>,
     notes: RefCell<HashMap<u32, u64>>,
+    opened: RefCell<HashMap<u32, u16>>,
 }
 
 impl<'c> Host<'c> {
@@ -55,6 +57,7 @@ impl<'c> Host<'c> {
             connections: RefCell::default(),
             fragments: RefCell::default(),
             notes: RefCell::default(),
+            opened: RefCell::default(),
         }
     }
 
@@ -92,6 +95,12 @@ impl<'c> Host<'c> {
         case
     }
 
+    fn leave_mark(&self, table: Table, key: &ConnKey) {
+        if table == Table::Opening {
+            self.opened.borrow_mut().insert(opening::slot(key), opening::mark(self.about_ns()));
+        }
+    }
+
     fn tables(&self) -> SliceTables<'c> {
         SliceTables { params: &self.compiled.params, words: &self.compiled.words }
     }
@@ -121,6 +130,11 @@ impl Memory for Host<'_> {
 
     fn noted(&self, slot: u32) -> u64 {
         self.notes.borrow().get(&slot).copied().unwrap_or(0)
+    }
+
+    fn opened(&self, key: &ConnKey) -> bool {
+        let mark = self.opened.borrow().get(&opening::slot(key)).copied().unwrap_or(0);
+        opening::may_be(mark, self.about_ns())
     }
 
     fn connects(&self, table: Table, key: &ConnKey) -> bool {
@@ -161,6 +175,10 @@ impl World for Host<'_> {
         self.settings.failsafe[..self.settings.failsafe_count as usize].contains(&port)
     }
 
+    fn opened(&self, case: &Case) -> u8 {
+        u8::from(Memory::opened(self, &case.at))
+    }
+
     fn connection(&self, table: Table, key: &ConnKey, into: &mut ConnValue) -> bool {
         let connections = self.connections.borrow();
         let found = connections.get(&(table, *key));
@@ -168,10 +186,12 @@ impl World for Host<'_> {
     }
 
     fn replace(&self, table: Table, key: &ConnKey, value: &ConnValue) {
+        self.leave_mark(table, key);
         self.connections.borrow_mut().entry((table, *key)).and_modify(|known| *known = *value);
     }
 
     fn insert(&self, table: Table, key: &ConnKey, value: &ConnValue) {
+        self.leave_mark(table, key);
         self.connections.borrow_mut().insert((table, *key), *value);
     }
 

@@ -1,0 +1,102 @@
+//! Map memory that is read and written in place, without a look-up: sections that the loader makes as long as they
+//! must be.
+//!
+//! The verifier knows the counts, which are read-only when it looks, so that each compare gives it a bound, and the
+//! loader made the memory for that many.
+
+use core::ptr;
+
+use aya_ebpf::helpers::generated::bpf_get_smp_processor_id;
+use gabion_abi::conn::{NOTE_SLOTS, OPENED_SLOTS};
+use gabion_abi::event::{Settings, Tally};
+use gabion_abi::local::LocalFilter;
+use gabion_abi::verdict::{Count, Interface};
+
+use crate::maps;
+
+/// The same value, of which the compiler does not know any more what it is. Costs no instruction.
+macro_rules! unknown {
+    ($value:expr) => {{
+        let mut value = $value;
+        // SAFETY: no instruction at all.
+        unsafe { core::arch::asm!("/* {0} */", inlateout(reg) value, options(pure, nomem, nostack, preserves_flags)) };
+        value
+    }};
+}
+pub(crate) use unknown;
+
+#[inline(always)]
+fn global(place: *const u32) -> u32 {
+    // SAFETY: the callers pass valid, aligned statics, which nobody writes any more. Volatile, because the loader
+    // replaced the zero that the compiler sees.
+    unsafe { ptr::read_volatile(place) }
+}
+
+/// Number of this CPU, when the loader knew of it.
+#[inline(always)]
+fn cpu() -> Option<u32> {
+    // SAFETY: the helper takes nothing and touches no memory of ours.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    if cpu < global(ptr::addr_of!(maps::CPU_COUNT)) { Some(cpu) } else { None }
+}
+
+/// The interface, or an unknown one.
+#[inline(always)]
+pub fn interface(ifindex: u32) -> Interface {
+    if ifindex >= global(ptr::addr_of!(maps::INTERFACE_COUNT)) {
+        return Interface::default();
+    }
+    let first: *const u64 = unknown!(ptr::addr_of!(maps::INTERFACES).cast());
+    // SAFETY: the loader made memory for so many. One load of an aligned word: the agent writes it while we read.
+    let word = unsafe { ptr::read_volatile(first.wrapping_add(ifindex as usize)) };
+    Interface { class: word as u16, flags: (word >> 16) as u16, padding: 0 }
+}
+
+/// This CPU's count of a rule.
+#[inline(always)]
+pub fn rule(rule: u32) -> Option<*mut Count> {
+    let rules = global(ptr::addr_of!(maps::RULE_COUNT));
+    if rule >= rules {
+        return None;
+    }
+    let first: *mut Count = unknown!(ptr::addr_of_mut!(maps::RULES).cast());
+    Some(first.wrapping_add((cpu()? * rules + rule) as usize))
+}
+
+/// What this CPU counts.
+#[inline(always)]
+pub fn tally() -> Option<*mut Tally> {
+    let first: *mut Tally = unknown!(ptr::addr_of_mut!(maps::TALLIES).cast());
+    Some(first.wrapping_add(cpu()? as usize))
+}
+
+/// The place of a note.
+#[inline(always)]
+pub fn note(slot: u32) -> *mut u64 {
+    let first: *mut u64 = unknown!(ptr::addr_of_mut!(maps::NOTES).cast());
+    first.wrapping_add((slot & (NOTE_SLOTS - 1)) as usize)
+}
+
+/// The place of a mark.
+#[inline(always)]
+pub fn opened(slot: u32) -> *mut u16 {
+    let first: *mut u16 = unknown!(ptr::addr_of_mut!(maps::OPENED).cast());
+    first.wrapping_add((slot & (OPENED_SLOTS - 1)) as usize)
+}
+
+/// The settings.
+#[inline(always)]
+pub fn settings() -> &'static Settings {
+    let settings: *const Settings = unknown!(ptr::addr_of!(maps::SETTINGS).cast());
+    // SAFETY: map memory lives until the program ends. The agent changes it while we read: every value of every field
+    // is one, and a packet may see some of them changed and others not yet.
+    unsafe { &*settings }
+}
+
+/// Which addresses may be the node's.
+#[inline(always)]
+pub fn local_filter() -> &'static LocalFilter {
+    let filter: *const LocalFilter = unknown!(ptr::addr_of!(maps::LOCAL_FILTER).cast());
+    // SAFETY: as in `settings`.
+    unsafe { &*filter }
+}
