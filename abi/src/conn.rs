@@ -36,8 +36,8 @@ pub struct ConnValue {
     pub source_mac: u64,
     /// Destination MAC of that packet.
     pub destination_mac: u64,
-    /// Generation that last found the initiator's direction allowed.
-    pub generation: u32,
+    /// Revision of the tables that last found the initiator's direction allowed.
+    pub revision: u32,
     /// ifindex that packet arrived on; 0 when the node itself sent it.
     pub source_ifindex: u32,
     /// ifindex it was about to leave by; 0 when it was judged on arrival.

@@ -228,7 +228,7 @@ impl Agent {
             if same && !self.adopted && trigger != Trigger::Room {
                 Ok(self.unchanged(&built, trigger))
             } else {
-                self.commit(built, trigger)
+                self.change_in_place(built, trigger).or_else(|built| self.commit(*built, trigger))
             }
         });
         let apply = outcome.unwrap_or_else(|problem| self.refused(trigger, problem));

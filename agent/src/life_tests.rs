@@ -126,6 +126,42 @@ fn a_bad_policy_changes_nothing_and_says_why() {
 }
 
 #[test]
+fn another_inventory_changes_the_tables_in_place_and_survives_a_restart() {
+    let inventory = |address: &str| {
+        let entry = format!("spec: {{entries: [{{name: hmi, labels: {{role: hmi}}, addresses: [{address}]}}]}}");
+        format!("---\napiVersion: gabion.dev/v1alpha1\nkind: Inventory\nmetadata: {{name: i}}\n{entry}\n")
+    };
+    let text = |address: &str, rules: &[&str]| policy(&["eth0"], rules) + &inventory(address);
+    let node = Node::new(&text("10.0.0.5", &["poll"]));
+    node.world.borrow_mut().takes_patches = true;
+    let mut agent = node.started();
+    node.write(&text("10.0.0.6", &["poll"]));
+    let changed = apply(&mut agent);
+    assert_eq!((changed.ok, changed.in_place, changed.generation), (true, true, 1));
+    assert_eq!(node.world.borrow().calls.last().unwrap(), "patch taken");
+    assert!(apply(&mut agent).unchanged, "the digest is the new one's");
+
+    node.write(&text("10.0.0.6", &["poll", "trip"]));
+    let policy_too = apply(&mut agent);
+    assert_eq!((policy_too.in_place, policy_too.generation), (false, 2), "a rule is a generation's business");
+    node.world.borrow_mut().takes_patches = false;
+    node.write(&text("10.0.0.7", &["poll", "trip"]));
+    let refused = apply(&mut agent);
+    assert_eq!((refused.ok, refused.in_place, refused.generation), (true, false, 3), "what does not fit is made anew");
+    node.world.borrow_mut().takes_patches = true;
+    node.write(&text("10.0.0.8", &["poll", "trip"]));
+    assert!(apply(&mut agent).in_place);
+    drop(agent);
+
+    // What was changed in place is the last good policy from then on.
+    node.write(BROKEN);
+    node.world.borrow_mut().generation = None;
+    let mut agent = node.agent();
+    agent.start().unwrap();
+    assert!(agent.set.as_ref().unwrap().inventory.entries[0].addresses[0].to_string() == "10.0.0.8");
+}
+
+#[test]
 fn a_generation_that_the_kernel_refuses_leaves_the_old_one_whole() {
     let node = Node::new(&policy(&["eth0"], &["poll"]));
     let mut agent = node.started();

@@ -8,6 +8,8 @@ use crate::error::{Doing, Error};
 /// Words of a generation's tables: 256 MiB, rounded up to a power of two as they are. The verifier lets an offset into
 /// a map's element be less than 512 MiB (`BPF_MAX_VAR_OFF`).
 const WORDS_LIMIT: u64 = 1 << 25;
+/// Bytes up to which tables have a second side.
+const TWO_SIDES_LIMIT: u64 = 64 << 20;
 /// Bytes of memory that a program may reach from one address (`BPF_MAX_VAR_OFF`).
 const BYTES_LIMIT: u64 = 1 << 29;
 /// Rules with counters of their own.
@@ -44,6 +46,8 @@ impl Default for Sizes {
 pub(crate) struct Needs {
     /// Bytes of the tables, a power of two.
     pub(crate) table_bytes: u32,
+    /// Bytes from one side of them to the other; 0 when there is one only, which nobody changes.
+    pub(crate) side_bytes: u32,
     pub(crate) rules: u32,
     pub(crate) cpus: u32,
     pub(crate) interfaces: u32,
@@ -91,11 +95,19 @@ pub(crate) fn check(compiled: &Compiled, largest_ifindex: u32) -> Result<Needs, 
         BYTES_LIMIT,
         "join rules that differ in one field only",
     )?;
-    let bytes = table_bytes + counter_bytes + u64::from(interfaces) * 8;
+    // Tables that are changed in place lie there twice; very large ones are not worth it.
+    let side_bytes = if table_bytes <= TWO_SIDES_LIMIT { table_bytes } else { 0 };
+    let bytes = table_bytes + side_bytes + counter_bytes + u64::from(interfaces) * 8;
     if let Some(available) = available_bytes() {
         // The old generation is there until the new one took over, and the rest of the node must live too.
         fit("bytes of kernel memory", bytes, available / 2, "free memory, or split the policy")?;
     }
     // Both are below 2^29 by the checks above; no map may be empty.
-    Ok(Needs { table_bytes: table_bytes as u32, rules: rules.max(1) as u32, interfaces, cpus })
+    Ok(Needs {
+        table_bytes: table_bytes as u32,
+        side_bytes: side_bytes as u32,
+        rules: rules.max(1) as u32,
+        interfaces,
+        cpus,
+    })
 }

@@ -67,15 +67,26 @@ impl Memory {
         true
     }
 
-    /// Writes words from the beginning on; false when they are too many, and nothing is written.
+    /// Writes words from byte `at` on, a multiple of 8; false when they do not fit, and nothing is written. Nobody may
+    /// read there meanwhile.
     #[must_use]
-    pub(crate) fn fill(&self, words: &[u64]) -> bool {
-        if std::mem::size_of_val(words) > self.bytes {
+    pub(crate) fn fill(&self, at: usize, words: &[u64]) -> bool {
+        if !at.is_multiple_of(8) || at.checked_add(std::mem::size_of_val(words)).is_none_or(|end| end > self.bytes) {
             return false;
         }
         // SAFETY: within the mapping, which overlaps with no memory of ours.
-        unsafe { std::ptr::copy_nonoverlapping(words.as_ptr(), self.start.cast::<u64>().as_ptr(), words.len()) };
+        unsafe {
+            let start = self.start.cast::<u64>().as_ptr().wrapping_add(at / 8);
+            std::ptr::copy_nonoverlapping(words.as_ptr(), start, words.len());
+        }
         true
+    }
+
+    /// Writes the first word after all that was written before it; false when there is none.
+    #[must_use]
+    pub(crate) fn publish(&self, word: u64) -> bool {
+        std::sync::atomic::fence(std::sync::atomic::Ordering::Release);
+        self.set_word(0, word)
     }
 
     fn place(&self, index: usize) -> Option<*mut u64> {

@@ -143,6 +143,11 @@ impl Node {
         Ok(old)
     }
 
+    /// Puts other tables in the place of those in force, without a new generation; false when that cannot be.
+    pub fn patch(&mut self, compiled: &Compiled) -> Result<bool, Error> {
+        self.live.as_mut().map_or(Ok(false), |live| live.patch(compiled))
+    }
+
     /// Guards an interface with the generation in force. What is attached already stays as it is.
     pub fn attach(&mut self, name: &str, entry: InterfaceEntry) -> Result<Attachment, Error> {
         let live = self.live.as_mut().ok_or(Error::NoGeneration)?;

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use aya::programs::{ProgramInfo, SchedClassifier, TestRun, TestRunOptions, Xdp};
 use gabion_abi::conn::NOTE_SLOTS;
-use gabion_abi::tables::service;
+use gabion_abi::tables::{PARAM_COUNT, service};
 use gabion_abi::verdict::{Count, Interface};
 use gabion_kernel_object::{EGRESS, INGRESS, map};
-use gabion_policy_compile::Compiled;
+use gabion_policy_compile::{Compiled, RuleInfo};
 
 use crate::error::{Doing, Error};
 use crate::folder::{self, Folder};
@@ -20,7 +20,7 @@ use crate::state::sums;
 const TELLS_TAGS: &str = "tells-tags";
 
 /// Maps of a generation's own that are opened again.
-const OWN: [&str; 2] = [map::INTERFACES, map::RULES];
+const OWN: [&str; 4] = [map::INTERFACES, map::RULES, map::TABLES, map::REVISION];
 
 /// What the programs know about one interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +40,49 @@ pub struct Staged {
     counts: Memory,
     tells_tags: bool,
     abandoned: Option<PathBuf>,
+    /// Unknown of a generation that another process made.
+    form: Option<Form>,
+    folder: PathBuf,
+}
+
+/// What does not change about the tables of a generation.
+struct Form {
+    params: [u32; PARAM_COUNT],
+    rules: Vec<RuleInfo>,
+    interfaces: Vec<String>,
+    table_bytes: u32,
+    side_bytes: u32,
+}
+
+impl Form {
+    fn of(compiled: &Compiled, needs: &limits::Needs) -> Self {
+        Self {
+            params: compiled.params,
+            rules: compiled.rules.clone(),
+            interfaces: compiled.interfaces.clone(),
+            table_bytes: needs.table_bytes,
+            side_bytes: needs.side_bytes,
+        }
+    }
+
+    /// Whether these tables can take the place of the ones that were loaded: the program knows the form of its tables,
+    /// and the agent what its numbers mean.
+    fn takes(&self, compiled: &Compiled) -> bool {
+        self.side_bytes != 0
+            && compiled.words.len() * 8 <= self.table_bytes as usize
+            && compiled.params == self.params
+            && compiled.rules == self.rules
+            && compiled.interfaces == self.interfaces
+    }
+}
+
+/// Changes of its tables that a generation numbers.
+const PATCH_BITS: u32 = 12;
+
+/// The revision that a generation begins with. No later generation has one of the same number: connections remember
+/// which revision let them go.
+fn first_revision(number: u32) -> u32 {
+    number << PATCH_BITS
 }
 
 impl Staged {
@@ -57,7 +100,8 @@ impl Staged {
         let pins: Vec<PathBuf> = map::STATE.iter().map(|name| folder.state().join(map::pin(name))).collect();
         let memory = |bytes| Wanted::Made(Size::Memory(bytes));
         let mut wanted = vec![
-            (map::TABLES, memory(needs.table_bytes + 8)),
+            (map::TABLES, memory(needs.side_bytes + needs.table_bytes + 8)),
+            (map::REVISION, memory(8)),
             (map::INTERFACES, memory(needs.interfaces * size_of::<Interface>() as u32)),
             (map::RULES, memory(needs.rules * needs.cpus * size_of::<Count>() as u32)),
             (map::NOTES, memory(NOTE_SLOTS * 8)),
@@ -66,6 +110,7 @@ impl Staged {
         let globals = [
             (map::PARAMS, &params[..]),
             (map::TABLE_MASK, &(needs.table_bytes - 1).to_ne_bytes()[..]),
+            (map::SIDE_BYTES, &needs.side_bytes.to_ne_bytes()[..]),
             (map::GENERATION, &number.to_ne_bytes()[..]),
             (map::SEED, &random()?[..]),
             (map::INTERFACE_COUNT, &needs.interfaces.to_ne_bytes()[..]),
@@ -73,7 +118,9 @@ impl Staged {
             (map::CPU_COUNT, &needs.cpus.to_ne_bytes()[..]),
         ];
         let loading = Loading::new(programs.object().clone(), &globals, &wanted)?;
-        if !Memory::of(loading.map(map::TABLES)?)?.fill(&compiled.words) {
+        let filled = Memory::of(loading.map(map::TABLES)?)?.fill(0, &compiled.words)
+            && Memory::of(loading.map(map::REVISION)?)?.publish(u64::from(first_revision(number)));
+        if !filled {
             return Err(Error::Object { what: "memory for the tables" });
         }
 
@@ -95,6 +142,7 @@ impl Staged {
         folder::publish(&making, &folder.generation(number))?;
         let mut staged = Self::open(folder, number)?;
         staged.abandoned = Some(folder.generation(number));
+        staged.form = Some(Form::of(compiled, &needs));
         Ok(staged)
     }
 
@@ -110,6 +158,8 @@ impl Staged {
             counts: Memory::pinned(&path.join(map::pin(map::RULES)))?,
             tells_tags: path.join(TELLS_TAGS).is_dir(),
             abandoned: None,
+            form: None,
+            folder: path,
         })
     }
 
@@ -133,6 +183,27 @@ impl Staged {
     pub fn programs(&self) -> Result<[ProgramInfo; 2], Error> {
         let step = "ask about a program";
         Ok([self.ingress.info().doing(step)?, self.egress.info().doing(step)?])
+    }
+
+    /// Puts other tables in the place of those in force: each packet is judged by the old ones or by the new ones,
+    /// whole. False, and nothing changes, when they do not fit and a new generation must be made: their form is
+    /// another, rules or interfaces are numbered otherwise, or the kernel does not say when packets are done.
+    ///
+    /// Connections that the old tables let go are asked about again, as after any change.
+    pub(crate) fn patch(&mut self, compiled: &Compiled) -> Result<bool, Error> {
+        let Some(form) = self.form.as_ref().filter(|form| form.takes(compiled)) else { return Ok(false) };
+        let revision = Memory::pinned(&self.folder.join(map::pin(map::REVISION)))?;
+        let Some(next) = revision.word(0).map(|word| word as u32 + 1) else { return Ok(false) };
+        if next >> PATCH_BITS != first_revision(self.number) >> PATCH_BITS {
+            return Ok(false);
+        }
+        // Packets that came before the last change may still read the side that is written now.
+        if !packets_are_done() {
+            return Ok(false);
+        }
+        let tables = Memory::pinned(&self.folder.join(map::pin(map::TABLES)))?;
+        let side = if next & 1 == 0 { 0 } else { form.side_bytes as usize };
+        Ok(tables.fill(side, &compiled.words) && revision.publish(u64::from(next)))
     }
 
     /// Runs the ingress program over one packet, once or more; true when it passes. The packet arrives on
@@ -189,6 +260,14 @@ fn random() -> Result<[u8; 8], Error> {
     let mut bytes = [0; 8];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).doing("ask for random bytes")?;
     Ok(bytes)
+}
+
+/// Waits until no program runs that began before; false when the kernel does not offer that (`nohz_full`).
+fn packets_are_done() -> bool {
+    // Programs run within RCU's read sections, for which this waits. With one CPU there is nothing to wait for: nobody
+    // takes it from a program.
+    // SAFETY: takes no pointer.
+    unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_GLOBAL, 0, 0) == 0 }
 }
 
 /// Writes what is known of an interface.

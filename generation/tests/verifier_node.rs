@@ -2,9 +2,12 @@
 //! passes without, unless `./x test` demands them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::path::{Path, PathBuf};
+mod bpffs;
+
+use std::path::Path;
 use std::time::Instant;
 
+use bpffs::Bpffs;
 use gabion_abi::event::Settings;
 use gabion_abi::facts::{Address, FAMILY_V4};
 use gabion_abi::tables::{EGRESS, INGRESS, PARAM_COUNT, direction, entry};
@@ -12,42 +15,6 @@ use gabion_abi::verdict::{Interface, reason};
 use gabion_generation::{InterfaceEntry, Node, Programs, Sizes};
 use gabion_policy_compile::{Compiled, RuleInfo, Stats};
 use gabion_policy_model::trace::{Direction, RuleRef};
-
-/// A bpffs of the test's own, gone when the test ends however it ends.
-struct Bpffs {
-    mount: PathBuf,
-}
-
-impl Bpffs {
-    fn new(name: &str) -> Option<Self> {
-        let missing = match gabion_kernel_object::object() {
-            _ if !nix::unistd::geteuid().is_root() => Some("not root".to_owned()),
-            Ok(_) => None,
-            Err(error) => Some(error.to_string()),
-        };
-        if let Some(missing) = missing {
-            assert!(std::env::var_os("GABION_REQUIRE_ROOT").is_none(), "demanded, and cannot run: {missing}");
-            println!("skipped: {missing}");
-            return None;
-        }
-        let mount = std::env::temp_dir().join(format!("gabion-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&mount).unwrap();
-        let flags = nix::mount::MsFlags::empty();
-        nix::mount::mount(Some("bpf"), &mount, Some("bpf"), flags, None::<&str>).unwrap();
-        Some(Self { mount })
-    }
-
-    fn root(&self) -> PathBuf {
-        self.mount.join("gabion")
-    }
-}
-
-impl Drop for Bpffs {
-    fn drop(&mut self) {
-        let _ = nix::mount::umount2(&self.mount, nix::mount::MntFlags::MNT_DETACH);
-        let _ = std::fs::remove_dir(&self.mount);
-    }
-}
 
 /// A policy of one entry for each direction: rule 0 is egress, rule 1 ingress.
 fn policy(egress: u64, ingress: u64) -> Compiled {

@@ -184,6 +184,8 @@ pub struct Apply {
     pub generation: u32,
     /// The policy is the one that was in force already; nothing was changed.
     pub unchanged: bool,
+    /// Only who carries which subjects changed: the tables of the generation in force were changed in place.
+    pub in_place: bool,
     /// From reading the files to the swap, microseconds.
     pub took_us: u64,
     /// Why not.

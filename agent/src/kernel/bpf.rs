@@ -14,6 +14,7 @@ use gabion_abi::verdict::{Count, Interface, reason};
 use gabion_generation::{
     Attachment as Attached, Blame, EgressHook, Error, Expedited, InterfaceEntry, Node, Programs, Sizes, XdpWay,
 };
+use gabion_policy_compile::Compiled;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 
 use super::{Attachment, Kernel, KernelError, Plan, ReasonCounts, Swapped};
@@ -232,6 +233,10 @@ impl Kernel for Bpf {
                 })
                 .unwrap_or_default(),
         })
+    }
+
+    fn patch(&mut self, compiled: &Compiled) -> Result<bool, KernelError> {
+        self.node()?.patch(compiled).map_err(failed)
     }
 
     fn attach(&mut self, ifindex: u32, name: &str) -> Result<Attachment, KernelError> {

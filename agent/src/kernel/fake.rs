@@ -11,6 +11,7 @@ use std::rc::Rc;
 use gabion_abi::event::{Event, Settings, suppressed};
 use gabion_abi::verdict::{Count, Interface};
 use gabion_generation::Expedited;
+use gabion_policy_compile::Compiled;
 
 use super::{Attachment, Kernel, KernelError, Plan, ReasonCounts, Swapped};
 
@@ -29,6 +30,8 @@ pub struct World {
     pub events: VecDeque<Option<Event>>,
     pub calls: Vec<String>,
     pub refuse_install: bool,
+    /// Tables can be changed in place.
+    pub takes_patches: bool,
     /// The generation in force tells VLANs apart.
     pub tells_tags: bool,
     /// Indices from here on have no room until the next generation.
@@ -73,6 +76,13 @@ impl Kernel for Fake {
             *generation = plan.number;
         }
         Ok(Swapped { previous_counts })
+    }
+
+    fn patch(&mut self, compiled: &Compiled) -> Result<bool, KernelError> {
+        let mut world = self.0.borrow_mut();
+        let fits = world.takes_patches && world.counts.len() == compiled.rules.len();
+        world.calls.push(format!("patch {}", if fits { "taken" } else { "refused" }));
+        Ok(fits)
     }
 
     fn attach(&mut self, ifindex: u32, name: &str) -> Result<Attachment, KernelError> {

@@ -99,6 +99,10 @@ pub trait Kernel {
     /// How an interface is attached now: another policy may ask for other hooks.
     fn attachment(&self, ifindex: u32) -> Attachment;
 
+    /// Puts other tables in the place of those in force, for the next packet; false when they do not fit, and a
+    /// generation must be made.
+    fn patch(&mut self, compiled: &Compiled) -> Result<bool, KernelError>;
+
     /// Interfaces on which hooks stand.
     fn attached(&self) -> Vec<u32>;
 

@@ -25,6 +25,7 @@ impl Agent {
             ok: true,
             generation: self.number(),
             unchanged: true,
+            in_place: false,
             took_us: micros(built.since),
             error: None,
             warnings: built.loaded.warnings.clone(),
@@ -54,6 +55,49 @@ impl Agent {
             error: Some(problem),
             ..Apply::default()
         }
+    }
+
+    /// Changes the tables of the generation in force, when nothing but the inventory is another; gives the built policy
+    /// back when that cannot be.
+    pub(super) fn change_in_place(&mut self, built: Built, trigger: Trigger) -> Result<Apply, Box<Built>> {
+        let possible = !self.adopted
+            && trigger != Trigger::Room
+            && self.set.as_ref().is_some_and(|set| set.differs_in_inventory_only(&built.loaded.set));
+        let Some(current) = self.current.as_mut().filter(|_| possible) else { return Err(Box::new(built)) };
+        match self.kernel.patch(&built.loaded.compiled) {
+            Ok(true) => {}
+            Ok(false) => return Err(Box::new(built)),
+            Err(error) => {
+                tracing::warn!("the tables cannot be changed in place, a generation is made: {}", error.message);
+                return Err(Box::new(built));
+            }
+        }
+        let Built { files, digest, loaded, since } = built;
+        let took_us = micros(since);
+        let time = timestamp(SystemTime::now());
+        let number = current.number;
+        current.digest.clone_from(&digest);
+        self.set = Some(loaded.set);
+        let recorded = self
+            .journal
+            .note(&time, "changed in place", number, &digest)
+            .and_then(|()| self.save_state())
+            .and_then(|()| self.journal.save_last_good(&files));
+        if let Err(error) = recorded {
+            tracing::warn!("generation {number} has another inventory, which is not recorded: {error}");
+        }
+        tracing::info!(generation = number, trigger = trigger.name(), took_us, "inventory in force");
+        Ok(Apply {
+            time,
+            trigger: trigger.name().to_owned(),
+            ok: true,
+            generation: number,
+            unchanged: false,
+            in_place: true,
+            took_us,
+            error: None,
+            warnings: loaded.warnings,
+        })
     }
 
     pub(super) fn commit(&mut self, built: Built, trigger: Trigger) -> Result<Apply, Problem> {
@@ -137,6 +181,7 @@ impl Agent {
             ok: true,
             generation: number,
             unchanged: false,
+            in_place: false,
             took_us,
             error: None,
             warnings: loaded.warnings,

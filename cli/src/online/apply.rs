@@ -38,6 +38,8 @@ fn table(apply: &Apply) -> String {
     // Writing to a String cannot fail.
     let _ = if apply.unchanged {
         writeln!(text, "unchanged: generation {} is this policy already", apply.generation)
+    } else if apply.in_place {
+        writeln!(text, "generation {} has the new inventory, changed in place ({milliseconds:.1} ms)", apply.generation)
     } else {
         writeln!(text, "generation {} is in force ({milliseconds:.1} ms)", apply.generation)
     };

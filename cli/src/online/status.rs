@@ -97,6 +97,9 @@ fn last_apply(apply: &Apply) -> String {
     let outcome = match (&apply.error, apply.unchanged) {
         (Some(problem), _) => format!("FAILED: {}", problem.message),
         (None, true) => String::from("unchanged"),
+        (None, false) if apply.in_place => {
+            format!("generation {} changed in place in {:.1} ms", apply.generation, apply.took_us as f64 / 1_000.0)
+        }
         (None, false) => format!("generation {} in {:.1} ms", apply.generation, apply.took_us as f64 / 1_000.0),
     };
     format!("{} ({}): {outcome}", apply.time, apply.trigger)

@@ -43,8 +43,8 @@ impl Table {
 pub trait World: Sized {
     /// `CLOCK_BOOTTIME` in nanoseconds.
     fn now_ns(&self) -> u64;
-    /// Number of the generation that judges.
-    fn generation(&self) -> u32;
+    /// Number of the tables in force: it changes with each generation, and with each change of its tables.
+    fn revision(&self) -> u32;
     /// Whether the address is one of the node's own.
     fn is_local(&self, family: u8, address: &Address) -> bool;
     /// What is known of an interface; all zero when it is not the site's.
@@ -171,8 +171,8 @@ pub struct Case {
     pub now_ns: u64,
     /// Length of the packet in bytes as the hook saw it.
     pub length: u32,
-    /// Explicit padding.
-    pub unused: u32,
+    /// [`World::revision`] when the packet came.
+    pub revision: u32,
     /// Where the kernel programs send a number through memory: [`Bytes::forget`].
     pub forgotten: u64,
 }
@@ -200,7 +200,7 @@ impl Case {
             padding: 0,
             now_ns: 0,
             length: 0,
-            unused: 0,
+            revision: 0,
             forgotten: 0,
         }
     }

@@ -70,7 +70,7 @@ pub fn track<W: World>(world: &W, case: &mut Case) -> u32 {
     case.now_ns = world.now_ns();
     let place = search(world, case);
     if place != place::NOWHERE {
-        let stale = case.value.generation != world.generation();
+        let stale = case.value.revision != world.revision();
         if !stale || case.sender == sender::INITIATOR || case.renewal == renewal::ALLOWED {
             note(world, case, place);
             return found::CONNECTION;
@@ -146,7 +146,7 @@ pub fn find<W: World>(world: &W, case: &mut Case) -> u32 {
 #[inline(always)]
 fn note<W: World>(world: &W, case: &mut Case, place: u32) {
     let initiator = case.sender == sender::INITIATOR;
-    let stale = case.value.generation != world.generation();
+    let stale = case.value.revision != world.revision();
     let before = case.value.state;
     let seen_ns = case.value.seen_ns;
     if stale && initiator {
@@ -156,7 +156,7 @@ fn note<W: World>(world: &W, case: &mut Case, place: u32) {
         case.value.born_ns = born_ns;
         case.value.seen_ns = seen_ns;
     }
-    case.value.generation = world.generation();
+    case.value.revision = world.revision();
     // An ICMP error says nothing about the connection's state: anybody on the way can send one.
     let related = case.task == task::RELATED;
     let sender = if initiator { Sender::Initiator } else { Sender::Responder };
@@ -202,7 +202,7 @@ fn opened<W: World>(world: &W, case: &Case) -> ConnValue {
         born_ns: 0,
         source_mac: facts.source_mac,
         destination_mac: facts.destination_mac,
-        generation: world.generation(),
+        revision: world.revision(),
         source_ifindex: case.place.source_ifindex,
         destination_ifindex: case.place.destination_ifindex,
         vlan_outer: facts.vlan_outer,

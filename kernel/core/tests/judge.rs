@@ -42,7 +42,7 @@ impl World for Host {
     fn now_ns(&self) -> u64 {
         self.now_ns.get()
     }
-    fn generation(&self) -> u32 {
+    fn revision(&self) -> u32 {
         self.generation.get()
     }
     fn is_local(&self, _: u8, address: &Address) -> bool {

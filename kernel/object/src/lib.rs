@@ -20,8 +20,12 @@ pub mod map {
     pub const GENERATION: &str = "GENERATION";
     /// Global: mask of offsets into the tables.
     pub const TABLE_MASK: &str = "TABLE_MASK";
+    /// Global: bytes from one side of the tables to the other.
+    pub const SIDE_BYTES: &str = "SIDE_BYTES";
     /// Global: what the notes of flows are hashed under.
     pub const SEED: &str = "SEED";
+    /// Revision of the tables, which says their side: memory.
+    pub const REVISION: &str = ".data.revision";
     /// Words of the tables: a section, which becomes a map with one element.
     pub const TABLES: &str = ".rodata.tables";
     /// Global: number of interfaces that there is memory for.

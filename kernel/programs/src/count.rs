@@ -2,10 +2,10 @@
 
 use gabion_abi::event::{Bucket, Event, REASONS, suppressed};
 use gabion_abi::verdict::{Count, Verdict, hook, reason};
-use gabion_kernel_core::judge::{Case, World, counted_rules};
+use gabion_kernel_core::judge::{Case, counted_rules};
 use gabion_kernel_core::report::{ASK, Report, bucket_of, hush, report, rest, take};
 
-use crate::world::{Maps, about_ns};
+use crate::world::{about_ns, generation, now_ns};
 use crate::{maps, memory};
 
 #[inline(always)]
@@ -93,7 +93,7 @@ fn count(case: &Case) {
         Report::SampledOut => return suppress(suppressed::SAMPLED_OUT),
         Report::Yes(limit) => limit,
     };
-    let time_ns = Maps.now_ns();
+    let time_ns = now_ns();
     if !take(bucket, limit.rate, limit.burst, time_ns) {
         rest(bucket, limit.rate, limit.burst, about_ns());
         return suppress(limit.suppressed);
@@ -105,7 +105,7 @@ fn count(case: &Case) {
         time_ns,
         facts: case.facts,
         verdict: *verdict,
-        generation: Maps.generation(),
+        generation: generation(),
         ifindex: if case.place.hook == hook::INGRESS as u32 {
             case.place.source_ifindex
         } else {

@@ -5,15 +5,15 @@ use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use gabion_abi::facts::Facts;
 use gabion_abi::verdict::{DROP, hook, interface};
-use gabion_kernel_core::judge::{Case, Place, World, judge, may_quote, quote, retract, was_judged};
+use gabion_kernel_core::judge::{Case, Place, judge, may_quote, quote, retract, was_judged};
 use gabion_kernel_core::offload::with_offloaded_tag;
 use gabion_kernel_core::parse::ipv6::{Walk, extension};
 use gabion_kernel_core::parse::parse_into;
 
 use crate::count::gabion_count;
-use crate::maps;
 use crate::packet::{Hook, Packet, encoded};
-use crate::world::Maps;
+use crate::world::{InCase, Maps};
+use crate::{maps, memory};
 
 /// Bytes that hold all headers of all but contrived packets: 14 Ethernet, 8 VLAN, 40 IPv6, 60 TCP, and room
 /// for extension headers or the packet that an ICMP error quotes.
@@ -108,7 +108,7 @@ pub fn gabion_egress(context: TcContext) -> i32 {
     } else {
         Place { hook: hook::EGRESS as u32, source_ifindex: arrived_on, destination_ifindex: ifindex }
     };
-    if was_judged(&Maps, place) {
+    if was_judged(&Maps(0), place) {
         return TC_ACT_UNSPEC;
     }
     let Some(case) = maps::EGRESS_CASE.get_ptr_mut(0) else { return TC_ACT_SHOT };
@@ -117,12 +117,13 @@ pub fn gabion_egress(context: TcContext) -> i32 {
         // When it fails, what is linear is judged, and the packet may count as truncated.
         let _ = context.pull_data(wanted);
     }
-    let layer3 = Maps.interface(ifindex).flags & interface::L3 != 0;
+    let layer3 = memory::interface(ifindex).flags & interface::L3 != 0;
     // SAFETY: this CPU's own element; tc runs with bottom halves off, and nothing else uses the map.
     // All integers: whatever the last packet left there is a valid case.
     let case = unsafe { &mut *case };
     case.length = length;
     case.place = place;
+    case.revision = memory::revision();
     let packet = Departure(skb);
     packet.parse(case, layer3);
     if tagged != 0 {
@@ -131,13 +132,13 @@ pub fn gabion_egress(context: TcContext) -> i32 {
     if may_quote(case) {
         packet.quote(case);
     }
-    judge(&Maps, case);
+    judge(&Maps(InCase::of(case)), case);
     if comes_in {
         if case.verdict.action != DROP {
             // XDP counted it.
             return TC_ACT_UNSPEC;
         }
-        retract(&Maps, case);
+        retract(&Maps(InCase::of(case)), case);
     }
     gabion_count(case);
     // TC_ACT_UNSPEC lets other programs on the same hook have their say.

@@ -8,15 +8,15 @@ use aya_ebpf::programs::XdpContext;
 use gabion_abi::facts::Facts;
 use gabion_abi::verdict::{DROP, Verdict, hook, interface};
 use gabion_kernel_core::bytes::Bytes;
-use gabion_kernel_core::judge::{Case, Place, World, judge, may_quote, quote};
+use gabion_kernel_core::judge::{Case, Place, judge, may_quote, quote};
 use gabion_kernel_core::parse::ipv6::{Walk, extension};
 use gabion_kernel_core::parse::parse_into;
 use gabion_kernel_core::short::{decide, serves, usual};
 
 use crate::count::{count_silently, gabion_count};
-use crate::maps;
 use crate::packet::{Hook, Packet, encoded};
-use crate::world::{Maps, View, note, seed};
+use crate::world::{InCase, Maps, View, note, seed};
+use crate::{maps, memory};
 
 /// The packet at the XDP hook.
 #[derive(Clone, Copy)]
@@ -107,10 +107,11 @@ pub extern "C" fn gabion_ingress_v6(context: *mut xdp_md) -> u32 {
 #[inline(always)]
 fn short<const V6: bool>(context: *mut xdp_md) -> u32 {
     // SAFETY: the context is the kernel's, and its fields are plain integers to us.
-    let interface = Maps.interface(unsafe { (*context).ingress_ifindex });
-    if interface.flags & interface::L3 != 0 || !serves(&View::new()) {
+    let interface = memory::interface(unsafe { (*context).ingress_ifindex });
+    if interface.flags & interface::L3 != 0 || !serves(&View::of(0)) {
         return UNDECIDED;
     }
+    let world = Maps(memory::revision());
     let packet = packet(context, None);
     let mut here = Facts::default();
     // IPv6 addresses do not find room in registers, nor on the stack.
@@ -123,7 +124,7 @@ fn short<const V6: bool>(context: *mut xdp_md) -> u32 {
     };
     let mut verdict = Verdict::default();
     if usual::<V6, _>(&packet, facts)
-        && decide(&Maps, seed(), facts, interface.class as u32, &mut verdict)
+        && decide(&world, seed(world.0), facts, interface.class as u32, &mut verdict)
         && count_silently(&verdict, packet.len() as u32)
     {
         return if verdict.action == DROP { XDP_DROP } else { XDP_PASS };
@@ -148,18 +149,19 @@ pub fn gabion_ingress(context: XdpContext) -> u32 {
     // SAFETY: the context is the kernel's; the helper only reads it.
     let length = unsafe { bpf_xdp_get_buff_len(context.ctx) };
     let ifindex = context.ingress_ifindex() as u32;
-    let layer3 = Maps.interface(ifindex).flags & interface::L3 != 0;
+    let layer3 = memory::interface(ifindex).flags & interface::L3 != 0;
     // SAFETY: this CPU's own element; the program is not interrupted by itself, and nothing else uses the map.
     // All integers: whatever the last packet left there is a valid case.
     let case = unsafe { &mut *case };
     case.length = length as u32;
+    case.revision = memory::revision();
     case.place = Place { hook: hook::INGRESS as u32, source_ifindex: ifindex, destination_ifindex: 0 };
     let packet = Arrival(context.ctx);
     packet.parse(case, layer3);
     if may_quote(case) {
         packet.quote(case);
     }
-    judge(&Maps, case);
+    judge(&Maps(InCase::of(case)), case);
     note(case);
     gabion_count(case);
     if case.verdict.action == DROP { XDP_DROP } else { XDP_PASS }

@@ -15,13 +15,22 @@ use gabion_kernel_core::judge::Case;
 #[unsafe(no_mangle)]
 pub static PARAMS: [u32; PARAM_COUNT] = [0; PARAM_COUNT];
 
+/// Bytes from one side of the tables to the other; filled in likewise.
+#[unsafe(no_mangle)]
+pub static SIDE_BYTES: u32 = 0;
+
+/// Revision of the tables, whose lowest bit says which side is in force. Memory.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".data.revision")]
+pub static mut REVISION: [u32; 2] = [0; 2];
+
 /// Number of this generation; filled in likewise.
 #[unsafe(no_mangle)]
 pub static GENERATION: u32 = 0;
 
-/// Words of the tables; the first stands for all. The section becomes a map of its own with one element, as large as
-/// the tables, so that a program reads it like memory: a look-up in an array of words would go through the stack and
-/// cost the verifier a rewrite of the program each time.
+/// Words of the tables, one side after the other; the first stands for all. The section becomes a map of its own with
+/// one element, as large as they are, so that a program reads it like memory: a look-up in an array of words would go
+/// through the stack and cost the verifier a rewrite of the program each time.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = ".rodata.tables")]
 pub static TABLES: [u64; 1] = [0];

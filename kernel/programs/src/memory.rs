@@ -32,6 +32,14 @@ fn global(place: *const u32) -> u32 {
     unsafe { ptr::read_volatile(place) }
 }
 
+/// The revision of the tables in force. Read once for each packet: what the agent changes lies on the other side.
+#[inline(always)]
+pub fn revision() -> u32 {
+    let revision: *const u32 = unknown!(ptr::addr_of!(maps::REVISION).cast());
+    // SAFETY: one aligned word, which the agent writes while we read.
+    unsafe { ptr::read_volatile(revision) }
+}
+
 /// Number of this CPU, when the loader knew of it.
 #[inline(always)]
 fn cpu() -> Option<u32> {

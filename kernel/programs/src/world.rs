@@ -17,26 +17,65 @@ use gabion_kernel_core::track::{find, track};
 use crate::memory::unknown;
 use crate::{maps, memory};
 
-/// The maps of this generation, and the pinned ones.
-pub struct Maps;
+/// The maps of this generation, and the pinned ones, for a packet that the tables of revision `R` judge.
+pub struct Maps<R>(pub R);
+
+/// A revision of the tables.
+pub trait Revision {
+    /// Its number.
+    fn number(&self) -> u32;
+}
+
+impl Revision for u32 {
+    #[inline(always)]
+    fn number(&self) -> u32 {
+        *self
+    }
+}
+
+/// The revision that a case holds, read when it is needed: a program that calls others has no register left for it, and
+/// no stack.
+pub struct InCase(*const u32);
+
+impl InCase {
+    /// Of this CPU's case, which lives as long as the program runs.
+    #[inline(always)]
+    pub fn of(case: &mut Case) -> Self {
+        Self(&raw const case.revision)
+    }
+}
+
+impl Revision for InCase {
+    #[inline(always)]
+    fn number(&self) -> u32 {
+        // SAFETY: map memory, an aligned word that only this program writes.
+        unsafe { ptr::read_volatile(self.0) }
+    }
+}
 
 /// The tables of this generation, read like memory.
 pub struct View {
     params: *const u32,
     words: *const u64,
     mask: u32,
+    revision: u32,
 }
 
 impl View {
-    /// The view. The compiler must not see that the statics are zero and short: the loader replaces them.
+    /// The view of a revision. The compiler must not see that the statics are zero and short: the loader replaces them.
     #[inline(always)]
-    pub fn new() -> Self {
+    pub fn of(revision: u32) -> Self {
         let mask: *const u32 = unknown!(ptr::addr_of!(maps::TABLE_MASK));
+        let side_bytes: *const u32 = unknown!(ptr::addr_of!(maps::SIDE_BYTES));
+        let words: *const u64 = unknown!(ptr::addr_of!(maps::TABLES).cast());
+        // SAFETY: valid, aligned statics.
+        let (mask, side_bytes) = unsafe { (*mask, *side_bytes) };
+        let side = if side_bytes == 0 { 0 } else { (revision & 1) * side_bytes };
         Self {
             params: unknown!(ptr::addr_of!(maps::PARAMS).cast()),
-            words: unknown!(ptr::addr_of!(maps::TABLES).cast()),
-            // SAFETY: a valid, aligned static.
-            mask: unsafe { *mask },
+            words: words.cast::<u8>().wrapping_add(side as usize).cast(),
+            mask,
+            revision,
         }
     }
 }
@@ -65,10 +104,9 @@ impl Tables for View {
     #[inline(always)]
     fn word(&self, index: u32) -> u64 {
         let offset = (index << 3) & self.mask;
-        // SAFETY: the loader makes the map of this static one word longer than `TABLE_MASK` reaches, and the verifier,
-        // which knows both, holds the offset against them. A mask and not a compare: each compare is a second way for
-        // the verifier to follow, and a branch for every packet. Volatile, one load of an aligned word: the agent
-        // patches words while programs read them.
+        // SAFETY: the loader makes the map of this static one word longer than `TABLE_MASK` and both sides reach, and
+        // the verifier, which knows them, holds the offset against them. A mask and not a compare: each compare is a
+        // second way for the verifier to follow, and a branch for every packet. Volatile, one load of an aligned word.
         unsafe { ptr::read_volatile(self.words.cast::<u8>().wrapping_add(offset as usize).cast()) }
     }
 
@@ -84,7 +122,7 @@ impl Tables for View {
 
     #[inline(always)]
     fn listed(&self, first: u32, service: u32) -> u32 {
-        gabion_list(first, service)
+        gabion_list(first, service, self.revision)
     }
 
     #[inline(always)]
@@ -96,26 +134,32 @@ impl Tables for View {
 /// [`classify`] as a global function: verified once, whoever calls it.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn gabion_entries(facts: *const Facts, source: u32, destination: u32, into: *mut Entries) -> u32 {
+pub extern "C" fn gabion_entries(
+    facts: *const Facts,
+    source: u32,
+    destination: u32,
+    into: *mut Entries,
+    revision: u32,
+) -> u32 {
     if facts.is_null() || into.is_null() {
         return 0;
     }
     // SAFETY: the only callers pass references; the verifier checks the sizes against the types.
-    unsafe { *into = classify(&View::new(), &*facts, source, destination) };
+    unsafe { *into = classify(&View::of(revision), &*facts, source, destination) };
     1
 }
 
 /// [`listed`] as a global function.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn gabion_list(first: u32, service: u32) -> u32 {
-    listed(&View::new(), first, service)
+pub extern "C" fn gabion_list(first: u32, service: u32, revision: u32) -> u32 {
+    listed(&View::of(revision), first, service)
 }
 
 /// [`classify_by_lane`] of an IPv4 packet as a global function: egress in the lower half, ingress in the upper. By
 /// itself the verifier looks at it once, and not once for each form of a frame; and what it is about stays in
-/// registers. `ports` are source and destination, or ICMP's type and code; `kind` is transport, TCP flags and
-/// protocol.
+/// registers. `ports` are source and destination, or ICMP's type and code; `kind` is the side of the tables, transport,
+/// TCP flags and protocol.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn gabion_lane(source: u32, destination: u32, ports: u32, kind: u32, interface: u32) -> u64 {
@@ -133,7 +177,7 @@ pub extern "C" fn gabion_lane(source: u32, destination: u32, ports: u32, kind: u
         icmp_code: ports as u8,
         ..Facts::UNKNOWN
     };
-    let Entries { egress, ingress } = classify_by_lane(&View::new(), &facts, interface);
+    let Entries { egress, ingress } = classify_by_lane(&View::of(kind >> 24), &facts, interface);
     ingress << 32 | egress & 0xffff_ffff
 }
 
@@ -145,7 +189,8 @@ pub extern "C" fn gabion_find(case: *mut Case) -> u32 {
         return 0;
     }
     // SAFETY: as in `gabion_entries`, and the caller's reference is exclusive.
-    find(&Maps, unsafe { &mut *case })
+    let case = unsafe { &mut *case };
+    find(&Maps(case.revision), case)
 }
 
 #[inline(always)]
@@ -192,7 +237,15 @@ pub extern "C" fn gabion_track(case: *mut Case) -> u32 {
         return 0;
     }
     // SAFETY: as in `gabion_entries`, and the caller's reference is exclusive.
-    track(&Maps, unsafe { &mut *case })
+    let case = unsafe { &mut *case };
+    track(&Maps(case.revision), case)
+}
+
+/// `CLOCK_BOOTTIME`.
+#[inline(always)]
+pub fn now_ns() -> u64 {
+    // SAFETY: the helper takes nothing and touches no memory of ours.
+    unsafe { bpf_ktime_get_boot_ns() }
 }
 
 /// A clock that may be some milliseconds late, and costs less than half of the exact one.
@@ -202,11 +255,19 @@ pub fn about_ns() -> u64 {
     unsafe { bpf_ktime_get_coarse_ns() }
 }
 
-/// The secret of this generation's notes.
+/// The secret of the notes of a revision: what an older one noted is of no use to it.
 #[inline(always)]
-pub fn seed() -> u64 {
+pub fn seed(revision: u32) -> u64 {
     // SAFETY: a valid, aligned static; volatile, because the loader replaces the zero that the compiler sees.
-    unsafe { ptr::read_volatile(ptr::addr_of!(maps::SEED)) }
+    let seed = unsafe { ptr::read_volatile(ptr::addr_of!(maps::SEED)) };
+    seed.wrapping_add(revision as u64)
+}
+
+/// Number of this generation.
+#[inline(always)]
+pub fn generation() -> u32 {
+    // SAFETY: as in `seed`.
+    unsafe { ptr::read_volatile(ptr::addr_of!(maps::GENERATION)) }
 }
 
 /// Notes that the short way may be taken for packets like this one.
@@ -215,18 +276,18 @@ pub fn note(case: &Case) {
     if !lasts(case) {
         return;
     }
-    let mark = Mark::of(&case.facts, seed());
+    let mark = Mark::of(&case.facts, seed(case.revision));
     // SAFETY: map memory lives until the program ends; one aligned word, of which the last writer's stays.
     unsafe { ptr::write_volatile(memory::note(mark.slot), mark.note(case.task, about_ns())) };
 }
 
-impl Memory for Maps {
+impl<R: Revision> Memory for Maps<R> {
     #[inline(always)]
     fn entries(&self, facts: &Facts, interface: u32) -> Entries {
         if facts.family == FAMILY_V6 {
             // Its addresses are too long for registers: as the long way does it.
             let mut entries = Entries { egress: 0, ingress: 0 };
-            gabion_entries(facts, interface, 0, &mut entries);
+            gabion_entries(facts, interface, 0, &mut entries, self.0.number());
             return entries;
         }
         let ports = if facts.transport == TRANSPORT_ICMP {
@@ -234,14 +295,15 @@ impl Memory for Maps {
         } else {
             (facts.source_port as u32) << 16 | facts.destination_port as u32
         };
-        let kind = (facts.transport as u32) << 16 | (facts.tcp_flags as u32) << 8 | facts.protocol as u32;
+        let side = (self.0.number() & 1) << 24;
+        let kind = side | (facts.transport as u32) << 16 | (facts.tcp_flags as u32) << 8 | facts.protocol as u32;
         let both = gabion_lane(facts.source.words[0], facts.destination.words[0], ports, kind, interface);
         Entries { egress: both & 0xffff_ffff, ingress: both >> 32 }
     }
 
     #[inline(always)]
     fn opens(&self) -> bool {
-        View::new().param(OPENS) != 0
+        View::of(0).param(OPENS) != 0
     }
 
     #[inline(always)]
@@ -277,17 +339,15 @@ impl Memory for Maps {
     }
 }
 
-impl World for Maps {
+impl<R: Revision> World for Maps<R> {
     #[inline(always)]
     fn now_ns(&self) -> u64 {
-        // SAFETY: the helper takes nothing and touches no memory of ours.
-        unsafe { bpf_ktime_get_boot_ns() }
+        now_ns()
     }
 
     #[inline(always)]
-    fn generation(&self) -> u32 {
-        // SAFETY: a valid, aligned static; volatile as in `param`.
-        unsafe { ptr::read_volatile(ptr::addr_of!(maps::GENERATION)) }
+    fn revision(&self) -> u32 {
+        self.0.number()
     }
 
     #[inline(always)]
@@ -370,7 +430,7 @@ impl World for Maps {
 
     #[inline(always)]
     fn entries(&self, facts: &Facts, source_interface: u32, destination_interface: u32, into: &mut Entries) {
-        gabion_entries(facts, source_interface, destination_interface, into);
+        gabion_entries(facts, source_interface, destination_interface, into, self.0.number());
     }
 
     #[inline(always)]

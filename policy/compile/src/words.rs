@@ -47,6 +47,13 @@ const NODE_BITS: u32 = trie::FANOUT.trailing_zeros();
 /// Words of a cache line. Every table begins with one, so that what lies together is read together.
 const LINE_WORDS: usize = 8;
 
+/// Words that a table of `count` takes: in steps of an eighth or less, so that one which grows a little stays where it
+/// is, and all behind it, and can be changed in place.
+fn roomy(count: usize) -> usize {
+    let step = (count.next_power_of_two() / 16).max(LINE_WORDS);
+    count.next_multiple_of(step)
+}
+
 impl Words {
     /// Room for `budget` words.
     pub fn new(budget: usize) -> Self {
@@ -63,7 +70,7 @@ impl Words {
 
     fn reserve(&mut self, count: usize, what: &'static str) -> Result<u32, Refused> {
         let base = self.words.len().next_multiple_of(LINE_WORDS);
-        let need = base + count;
+        let need = base + roomy(count);
         if need > self.budget || u32::try_from(need).is_err() {
             return Err(Refused::TooManyBytes { what, need: need * 8, limit: self.budget * 8 });
         }
@@ -120,7 +127,7 @@ impl Words {
     /// Lays whole words.
     pub fn whole(&mut self, values: &[u64], what: &'static str) -> Result<u32, Refused> {
         let base = self.reserve(values.len(), what)?;
-        self.words[base as usize..].copy_from_slice(values);
+        self.words[base as usize..][..values.len()].copy_from_slice(values);
         Ok(base)
     }
 
@@ -175,7 +182,7 @@ impl Words {
     /// key's bucket and then the one slot where the key is, or nothing is.
     pub fn perfect(&mut self, pairs: &[(u64, u32)], key_bits: u32, what: &'static str) -> Result<Perfect, Refused> {
         let buckets = (pairs.len() / 3 + 1).next_power_of_two();
-        let mut slots = pairs.len() + pairs.len() / 8 + 1;
+        let mut slots = roomy(pairs.len() + pairs.len() / 8 + 1);
         for seed in 0.. {
             if self.len() + slots + buckets / 4 > self.budget || u32::try_from(slots).is_err() {
                 let need = (self.len() + slots + buckets / 4) * 8;
@@ -384,7 +391,7 @@ mod tests {
                     assert_eq!(found, value, "{index} of {space} after {changes} changes");
                 }
                 let plain = space.div_ceil(4) + page::index_words(space as u32) as usize + 2 * page::WORDS as usize;
-                assert!(words.len() <= plain + LINE_WORDS, "{space}: more than each page once");
+                assert!(words.len() <= roomy(plain) + LINE_WORDS, "{space}: more than each page once");
             }
         }
     }

@@ -155,7 +155,7 @@ impl World for Host<'_> {
         self.now_ns
     }
 
-    fn generation(&self) -> u32 {
+    fn revision(&self) -> u32 {
         self.generation
     }
 
