@@ -9,6 +9,7 @@ use gabion_abi::facts::{Address, ETHERTYPE_IPV4, FAMILY_V4, FAMILY_V6, Facts, TR
 use gabion_abi::local::LocalFilter;
 use gabion_abi::tables::{OPENS, PARAM_COUNT};
 use gabion_abi::verdict::Interface;
+use gabion_kernel_core::blocks::Bounded;
 use gabion_kernel_core::classify::{Entries, Tables, classify, classify_by_lane, listed};
 use gabion_kernel_core::judge::{Case, Table, World, lists};
 use gabion_kernel_core::short::{Mark, Memory, lasts};
@@ -232,7 +233,7 @@ impl Memory for Maps {
     fn may_be_local(&self, family: u8, address: &Address) -> bool {
         let (word, bit) = LocalFilter::place(family, address);
         let Some(filter) = maps::LOCAL_FILTER.get(0) else { return true };
-        filter.words.get(word as usize).is_none_or(|word| word >> (bit & 63) & 1 != 0)
+        filter.words[Bounded::masked(word)] >> (bit & 63) & 1 != 0
     }
 
     #[inline(always)]
