@@ -8,6 +8,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod blocks;
 pub mod bytes;
 pub mod classify;
 pub mod conn;

@@ -71,11 +71,14 @@ pub fn rule(rule: u32) -> Option<*mut Count> {
     Some(first.wrapping_add((cpu()? * rules + rule) as usize))
 }
 
-/// What this CPU counts.
+/// What this CPU counts. One at a time: each program takes it once.
 #[inline(always)]
-pub fn tally() -> Option<*mut Tally> {
+pub fn tally() -> Option<&'static mut Tally> {
     let first: *mut Tally = unknown!(ptr::addr_of_mut!(maps::TALLIES).cast());
-    Some(first.wrapping_add(cpu()? as usize))
+    let own = first.wrapping_add(cpu()? as usize);
+    // SAFETY: the loader made memory for so many CPUs, which lives until the program ends. It is this CPU's own, and a
+    // program is not interrupted by another that counts; the agent only reads it.
+    Some(unsafe { &mut *own })
 }
 
 /// The place of a note.

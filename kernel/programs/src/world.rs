@@ -8,6 +8,7 @@ use gabion_abi::facts::{Address, ETHERTYPE_IPV4, FAMILY_V4, FAMILY_V6, Facts, TR
 use gabion_abi::local::LocalFilter;
 use gabion_abi::tables::{OPENS, PARAM_COUNT};
 use gabion_abi::verdict::Interface;
+use gabion_kernel_core::blocks::Bounded;
 use gabion_kernel_core::classify::{Entries, Tables, classify, classify_by_lane, listed};
 use gabion_kernel_core::judge::{Case, Table, World, lists};
 use gabion_kernel_core::opening;
@@ -309,7 +310,7 @@ impl<R: Revision> Memory for Maps<R> {
     #[inline(always)]
     fn may_be_local(&self, family: u8, address: &Address) -> bool {
         let (word, bit) = LocalFilter::place(family, address);
-        memory::local_filter().words.get(word as usize).is_none_or(|word| word >> (bit & 63) & 1 != 0)
+        memory::local_filter().words[Bounded::masked(word)] >> (bit & 63) & 1 != 0
     }
 
     #[inline(always)]

@@ -24,6 +24,10 @@ pub const NODE: Suite = Suite { name: "verifier_node", package: "gabion-generati
 pub const AGREEMENT: Suite =
     Suite { name: "verifier_agreement", package: "gabion-testing-oracle", programs: &[], arguments: &[] };
 
+/// Building blocks of kernel programs, each in a program of its own: verifier, and kernel = host = std.
+pub const BLOCKS: Suite =
+    Suite { name: "verifier_blocks", package: "gabion-testing-blocks", programs: &[], arguments: &[] };
+
 /// Native XDP, tcx and clsact on a cable between two namespaces, with processes that die.
 pub const HOOKS: Suite = Suite { name: "netns_hooks", package: "gabion-generation", programs: &[], arguments: &[] };
 
@@ -46,7 +50,7 @@ pub const DEVICES: Suite = Suite {
 };
 
 /// All of them.
-pub const SUITES: [Suite; 5] = [NODE, AGREEMENT, HOOKS, RULES, DEVICES];
+pub const SUITES: [Suite; 6] = [NODE, AGREEMENT, BLOCKS, HOOKS, RULES, DEVICES];
 
 impl Suite {
     /// Builds the test.

@@ -92,6 +92,16 @@ fn programs_core_and_oracle_agree_on_6_12() {
 }
 
 #[test]
+fn building_blocks_hold_on_6_1() {
+    hold("6.1", &suite::BLOCKS);
+}
+
+#[test]
+fn building_blocks_hold_on_6_12() {
+    hold("6.12", &suite::BLOCKS);
+}
+
+#[test]
 fn hooks_on_a_cable_hold_on_6_1_where_egress_is_clsact() {
     if let Some(printed) = hold("6.1", &suite::HOOKS) {
         assert!(printed.contains("xdp: Some(Native), egress: Some(Clsact)"), "{printed}");

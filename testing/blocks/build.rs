@@ -1,0 +1,8 @@
+//! Builds `programs` and leaves the object in `OUT_DIR`.
+
+fn main() {
+    gabion_kernel_build::embed(
+        "gabion-testing-blocks-programs",
+        &["abi/src", "abi/Cargo.toml", "kernel/core/src", "kernel/core/Cargo.toml", "testing/blocks/programs"],
+    );
+}
