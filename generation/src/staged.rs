@@ -52,22 +52,9 @@ impl Staged {
         interfaces: &[InterfaceEntry],
     ) -> Result<Self, Error> {
         let largest = interfaces.iter().map(|entry| entry.ifindex).max().unwrap_or(0);
-        let needs = limits::check(compiled, largest)?;
-        let params: Vec<u8> = compiled.params.iter().flat_map(|param| param.to_ne_bytes()).collect();
         let pins: Vec<PathBuf> = map::STATE.iter().map(|name| folder.state().join(name)).collect();
-        let mut wanted = vec![
-            (map::TABLES, Wanted::Memory(needs.table_bytes + 8)),
-            (map::INTERFACES, Wanted::Entries(needs.interfaces)),
-            (map::RULE_COUNTS, Wanted::Entries(needs.rules)),
-        ];
-        wanted.extend(map::STATE.into_iter().zip(pins.iter().map(|pin| Wanted::Pinned(pin))));
-        let globals = [
-            (map::PARAMS, &params[..]),
-            (map::TABLE_MASK, &(needs.table_bytes - 1).to_ne_bytes()[..]),
-            (map::GENERATION, &number.to_ne_bytes()[..]),
-            (map::SEED, &random()?[..]),
-        ];
-        let loading = Loading::new(programs.object().clone(), &globals, &wanted)?;
+        let state = map::STATE.into_iter().zip(pins.iter().map(|pin| Wanted::Pinned(pin))).collect();
+        let loading = specialised(programs, number, compiled, largest, state)?;
         fill(loading.map(map::TABLES)?, &compiled.words)?;
 
         let making = folder.generation_in_making(number);
@@ -184,6 +171,30 @@ impl Drop for Staged {
             let _ = folder::remove(&path);
         }
     }
+}
+
+/// The programs with the constants of a policy, and maps of the sizes that it takes; `state` says which maps are there
+/// already.
+pub(crate) fn specialised(
+    programs: &Programs,
+    number: u32,
+    compiled: &Compiled,
+    largest_ifindex: u32,
+    state: Vec<(&'static str, Wanted<'_>)>,
+) -> Result<Loading, Error> {
+    let needs = limits::check(compiled, largest_ifindex)?;
+    let params: Vec<u8> = compiled.params.iter().flat_map(|param| param.to_ne_bytes()).collect();
+    let mut wanted = state;
+    wanted.push((map::TABLES, Wanted::Memory(needs.table_bytes + 8)));
+    wanted.push((map::INTERFACES, Wanted::Entries(needs.interfaces)));
+    wanted.push((map::RULE_COUNTS, Wanted::Entries(needs.rules)));
+    let globals = [
+        (map::PARAMS, &params[..]),
+        (map::TABLE_MASK, &(needs.table_bytes - 1).to_ne_bytes()[..]),
+        (map::GENERATION, &number.to_ne_bytes()[..]),
+        (map::SEED, &random()?[..]),
+    ];
+    Loading::new(programs.object().clone(), &globals, &wanted)
 }
 
 /// A secret that nobody who sends packets can know.

@@ -33,6 +33,13 @@ pub trait Memory {
     fn entries(&self, facts: &Facts, interface: u32) -> Entries;
     /// Whether any TCP or UDP that neither end of is the node itself opens a connection.
     fn opens(&self) -> bool;
+    /// [`World::keeps_state`].
+    ///
+    /// [`World::keeps_state`]: crate::judge::World::keeps_state
+    #[inline(always)]
+    fn keeps_state(&self) -> bool {
+        true
+    }
     /// False when the address is surely not one of the node's own.
     fn may_be_local(&self, family: u8, address: &Address) -> bool;
     /// Whether audit mode is on.
@@ -146,6 +153,9 @@ pub fn decide<M: Memory>(memory: &M, seed: u64, facts: &Facts, interface: u32, v
     *verdict = answer.verdict;
     if answer.denied && memory.audit_mode() {
         return false;
+    }
+    if !memory.keeps_state() {
+        return true;
     }
     let wanted = if answer.denied { task::REPLY } else { task::KEEP };
     if answer.denied {

@@ -128,7 +128,7 @@ pub fn gabion_egress(context: TcContext) -> i32 {
     if tagged != 0 {
         with_offloaded_tag(&mut case.facts, tci as u16);
     }
-    if may_quote(case) {
+    if Maps.keeps_state() && may_quote(case) {
         packet.quote(case);
     }
     judge(&Maps, case);
@@ -137,7 +137,9 @@ pub fn gabion_egress(context: TcContext) -> i32 {
             // XDP counted it.
             return TC_ACT_UNSPEC;
         }
-        retract(&Maps, case);
+        if Maps.keeps_state() {
+            retract(&Maps, case);
+        }
     }
     gabion_count(case);
     // TC_ACT_UNSPEC lets other programs on the same hook have their say.

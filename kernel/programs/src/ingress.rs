@@ -156,11 +156,13 @@ pub fn gabion_ingress(context: XdpContext) -> u32 {
     case.place = Place { hook: hook::INGRESS as u32, source_ifindex: ifindex, destination_ifindex: 0 };
     let packet = Arrival(context.ctx);
     packet.parse(case, layer3);
-    if may_quote(case) {
+    if Maps.keeps_state() && may_quote(case) {
         packet.quote(case);
     }
     judge(&Maps, case);
-    note(case);
+    if Maps.keeps_state() {
+        note(case);
+    }
     gabion_count(case);
     if case.verdict.action == DROP { XDP_DROP } else { XDP_PASS }
 }

@@ -7,7 +7,7 @@ use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns, bpf_ktime_get_coarse_n
 use gabion_abi::conn::{ConnKey, ConnValue, FragmentKey};
 use gabion_abi::facts::{Address, ETHERTYPE_IPV4, FAMILY_V4, FAMILY_V6, Facts, TRANSPORT_ICMP};
 use gabion_abi::local::LocalFilter;
-use gabion_abi::tables::{OPENS, PARAM_COUNT};
+use gabion_abi::tables::{OPENS, PARAM_COUNT, STATELESS};
 use gabion_abi::verdict::Interface;
 use gabion_kernel_core::classify::{Entries, Tables, classify, classify_by_lane, listed};
 use gabion_kernel_core::judge::{Case, Table, World, lists};
@@ -229,6 +229,11 @@ impl Memory for Maps {
     }
 
     #[inline(always)]
+    fn keeps_state(&self) -> bool {
+        World::keeps_state(self)
+    }
+
+    #[inline(always)]
     fn may_be_local(&self, family: u8, address: &Address) -> bool {
         let (word, bit) = LocalFilter::place(family, address);
         let Some(filter) = maps::LOCAL_FILTER.get(0) else { return true };
@@ -268,6 +273,13 @@ impl World for Maps {
     fn generation(&self) -> u32 {
         // SAFETY: a valid, aligned static; volatile as in `param`.
         unsafe { ptr::read_volatile(ptr::addr_of!(maps::GENERATION)) }
+    }
+
+    #[inline(always)]
+    fn keeps_state(&self) -> bool {
+        // SAFETY: a valid, aligned static; volatile as in `generation`. Not by a view, whose address would lie on the
+        // stack across the calls between two questions.
+        unsafe { ptr::read_volatile(ptr::addr_of!(maps::PARAMS[STATELESS])) == 0 }
     }
 
     #[inline(always)]
