@@ -301,8 +301,8 @@ pub const EGRESS: usize = LANES + lane::LANES * lane::COUNT;
 /// Parameters of the ingress direction (what the destination may receive).
 pub const INGRESS: usize = EGRESS + direction::COUNT;
 
-/// 1 when nothing that the policy allows keeps state: no connection is opened, looked for or noted, and no ICMP error is
-/// looked into.
+/// 1 when nothing that the policy allows keeps state: no connection is opened, looked for or noted, and no ICMP error
+/// is looked into.
 pub const STATELESS: usize = INGRESS + direction::COUNT;
 
 const _: () = assert!(STATELESS < PARAM_COUNT);

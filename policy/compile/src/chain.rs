@@ -8,7 +8,7 @@ use crate::Compiled;
 /// once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chain {
-    /// Usual IPv4 frames, which take a lane; none when the tables have none.
+    /// Usual IPv4 frames, which take a lane; none when the tables have none, or tell MACs apart.
     pub lane: Option<usize>,
     /// IPv4 otherwise.
     pub v4: usize,
@@ -36,7 +36,9 @@ impl Compiled {
         let v6 = |compiled: &Self, at| compiled.end(at, compiled.trie(at + end::V6_ROOT, 16));
         let off_ip =
             |compiled: &Self, at| compiled.end(at, if compiled.has(at + end::OFF_IP_BASE) { HASHED } else { 0 });
-        let lane = self.has(t::HAS_LANES).then(|| {
+        // MACs are not read by those who take a lane.
+        let macs = [t::SOURCE, t::DESTINATION].iter().any(|at| self.has(at + end::MAC_BASE));
+        let lane = (self.has(t::HAS_LANES) && !macs).then(|| {
             let ends = v4(self, t::SOURCE).max(v4(self, t::DESTINATION));
             self.directions(ends, self.lane(), true)
         });
@@ -161,8 +163,9 @@ mod tests {
 
     #[test]
     fn defaults_alone_take_the_kind_and_the_entry() {
-        // Kind of packet, rank by service class, entry; in a lane nothing is left to look up.
-        assert_eq!(chain(""), Chain { lane: Some(0), v4: 3, v6: 3, off_ip: 3 });
+        // Page of the EtherType (ARP has a default of its own), its class, combination with the kind, rank by service
+        // class, entry. In a lane nothing is left to look up.
+        assert_eq!(chain(""), Chain { lane: Some(0), v4: 5, v6: 5, off_ip: 5 });
     }
 
     #[test]
@@ -173,7 +176,8 @@ mod tests {
             assert_eq!(of(block).lane, Some((levels + 2).max(4)), "{block}");
         }
         let six = of("fd00::/32");
-        assert_eq!((six.v6, six.v4), (6, 3));
+        // Without an IPv4 block that is what the service takes.
+        assert_eq!((six.v6, six.v4), (6, 5));
     }
 
     #[test]
@@ -181,7 +185,7 @@ mod tests {
         // Index, page, rank by service class, entry.
         let of_port = chain("{action: deny, services: [{protocol: tcp, ports: 502}]}");
         assert_eq!(of_port.lane, Some(4));
-        // The kind is there before the port: page, class, combination, rank, entry.
-        assert_eq!((of_port.v4, of_port.v6), (5, 5));
+        // The kind is there before the port: page, class, two combinations (with kind and EtherType), rank, entry.
+        assert_eq!((of_port.v4, of_port.v6), (6, 6));
     }
 }

@@ -76,3 +76,20 @@ fn read(text: &str) -> PolicySet {
     // A mistake in a text above is a mistake of this crate's, and every test that asks for it says so.
     parse(&[Source::new("features", text)]).unwrap_or_else(|findings| unreachable!("{findings:?}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gabion_abi::tables::STATELESS;
+    use gabion_policy_compile::{Options, compile};
+
+    #[test]
+    #[allow(clippy::unwrap_used, reason = "a test")]
+    fn the_compiler_knows_what_keeps_state() {
+        for feature in features() {
+            let compiled = compile(&feature.set, &Options::default()).unwrap();
+            assert_eq!(compiled.params[STATELESS] == 0, feature.keeps_state, "{}", feature.name);
+        }
+        assert_eq!(compile(&everything(), &Options::default()).unwrap().params[STATELESS], 0);
+    }
+}

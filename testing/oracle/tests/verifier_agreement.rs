@@ -109,7 +109,7 @@ fn settings(rng: &mut Rng) -> Settings {
 fn drawn(seed: u64, rng: &mut Rng) -> PolicySet {
     let mut few: Vec<PolicySet> = features().into_iter().map(|feature| feature.set).collect();
     few.push(everything());
-    if seed % 3 == 0 { few.swap_remove(seed as usize / 3 % few.len()) } else { policy_set(rng) }
+    if seed.is_multiple_of(3) { few.swap_remove(seed as usize / 3 % few.len()) } else { policy_set(rng) }
 }
 
 #[test]
