@@ -148,6 +148,7 @@ impl Compiled {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use gabion_policy_model::text::{Source, parse};
