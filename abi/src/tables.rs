@@ -301,7 +301,11 @@ pub const EGRESS: usize = LANES + lane::LANES * lane::COUNT;
 /// Parameters of the ingress direction (what the destination may receive).
 pub const INGRESS: usize = EGRESS + direction::COUNT;
 
-const _: () = assert!(INGRESS + direction::COUNT <= PARAM_COUNT);
+/// 1 when nothing that the policy allows keeps state: no connection is opened, looked for or noted, and no ICMP error
+/// is looked into.
+pub const STATELESS: usize = INGRESS + direction::COUNT;
+
+const _: () = assert!(STATELESS < PARAM_COUNT);
 
 /// Tries from addresses to classes: a root, and nodes of [`FANOUT`](trie::FANOUT) entries for eight address bits each,
 /// one behind the other. An entry is a class, or the number of the node that tells further; its highest bit says

@@ -1,5 +1,6 @@
 //! What can go wrong, sorted by whose fault it is.
 
+use std::io::ErrorKind::PermissionDenied;
 use std::path::PathBuf;
 
 /// Whose fault an error is.
@@ -84,6 +85,20 @@ impl Error {
             Self::Kernel { .. } => Blame::Kernel,
             Self::NoGeneration | Self::Verifier { .. } | Self::NotBuilt(_) | Self::Object { .. } => Blame::Ourselves,
         }
+    }
+
+    /// Whether the kernel refused because the process may not.
+    #[must_use]
+    pub fn is_permission(&self) -> bool {
+        let Self::Kernel { source, .. } = self else { return false };
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&**source);
+        while let Some(error) = cause {
+            if error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == PermissionDenied) {
+                return true;
+            }
+            cause = error.source();
+        }
+        false
     }
 
     /// A refusal of the kernel while `doing`.

@@ -143,10 +143,7 @@ impl Loading {
     /// Loads both programs at once and pins them into `folder` under their names.
     pub fn load(&self, folder: &Path) -> Result<(), Error> {
         let load = |name: &'static str| -> Result<(), Error> {
-            let program = self.object.programs.get(name).ok_or(Error::Object { what: name })?;
-            let function = self.object.functions.get(&program.function_key()).ok_or(Error::Object { what: name })?;
-            let loaded = self.load_program(name, program, function)?;
-            pin(loaded.as_fd(), &folder.join(name)).doing(format!("pin {name}"))
+            pin(self.load_one(name)?.as_fd(), &folder.join(name)).doing(format!("pin {name}"))
         };
         std::thread::scope(|scope| {
             let egress = scope.spawn(|| load(EGRESS));
@@ -155,6 +152,35 @@ impl Loading {
             let egress = egress.join().unwrap_or(Err(Error::Object { what: EGRESS }));
             ingress.and(egress)
         })
+    }
+
+    /// Loads one of the programs, which is gone with its descriptor unless somebody pins it.
+    pub fn load_one(&self, name: &'static str) -> Result<OwnedFd, Error> {
+        let (program, function) = self.linked(name)?;
+        self.load_program(name, program, function)
+    }
+
+    /// Functions of a program with all that it calls: name and instructions in the object, in the order in which the
+    /// kernel gets them, and by which type it knows each.
+    pub fn functions(&self, name: &'static str) -> Result<Vec<(String, u32, usize)>, Error> {
+        let (_, function) = self.linked(name)?;
+        let parts = &function.func_info.func_info;
+        let ends = parts.iter().skip(1).map(|next| next.insn_off as usize).chain([function.instructions.len()]);
+        let named = |id| {
+            let of = |function: &&Function| function.func_info.func_info.first().is_some_and(|info| info.type_id == id);
+            self.object.functions.values().find(of).map_or("?", |function| &function.name).to_owned()
+        };
+        Ok(parts
+            .iter()
+            .zip(ends)
+            .map(|(part, end)| (named(part.type_id), part.type_id, end.saturating_sub(part.insn_off as usize)))
+            .collect())
+    }
+
+    fn linked(&self, name: &'static str) -> Result<(&Program, &Function), Error> {
+        let program = self.object.programs.get(name).ok_or(Error::Object { what: name })?;
+        let function = self.object.functions.get(&program.function_key()).ok_or(Error::Object { what: name })?;
+        Ok((program, function))
     }
 
     fn load_program(&self, name: &'static str, program: &Program, function: &Function) -> Result<OwnedFd, Error> {
@@ -223,14 +249,14 @@ fn lengthen(definition: &mut Map, bytes: u32) {
     }
 }
 
-fn zeroed() -> bpf_attr {
+pub(crate) fn zeroed() -> bpf_attr {
     // SAFETY: a union of structs of integers: all zeroes is a value of each.
     unsafe { std::mem::zeroed() }
 }
 
 /// # Safety
 /// What `attr` points to must be alive, and as large as the command takes it to be.
-unsafe fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i64> {
+pub(crate) unsafe fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i64> {
     // SAFETY: the attribute is as large as we say; what it points to is the caller's promise.
     let answer = unsafe { libc::syscall(libc::SYS_bpf, command as u32, &raw mut *attr, size_of::<bpf_attr>()) };
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer) }

@@ -11,7 +11,7 @@ use gabion_policy_compile::{Compiled, RuleInfo};
 
 use crate::error::{Doing, Error};
 use crate::folder::{self, Folder};
-use crate::limits::{self, cpus};
+use crate::limits::{self, Needs, cpus};
 use crate::memory::Memory;
 use crate::object::{Loading, Programs, Size, Wanted};
 use crate::state::sums;
@@ -55,7 +55,7 @@ struct Form {
 }
 
 impl Form {
-    fn of(compiled: &Compiled, needs: &limits::Needs) -> Self {
+    fn of(compiled: &Compiled, needs: &Needs) -> Self {
         Self {
             params: compiled.params,
             rules: compiled.rules.clone(),
@@ -96,28 +96,8 @@ impl Staged {
     ) -> Result<Self, Error> {
         let largest = interfaces.iter().map(|entry| entry.ifindex).max().unwrap_or(0);
         let needs = limits::check(compiled, largest)?;
-        let params: Vec<u8> = compiled.params.iter().flat_map(|param| param.to_ne_bytes()).collect();
-        let pins: Vec<PathBuf> = map::STATE.iter().map(|name| folder.state().join(map::pin(name))).collect();
-        let memory = |bytes| Wanted::Made(Size::Memory(bytes));
-        let mut wanted = vec![
-            (map::TABLES, memory(needs.side_bytes + needs.table_bytes + 8)),
-            (map::REVISION, memory(8)),
-            (map::INTERFACES, memory(needs.interfaces * size_of::<Interface>() as u32)),
-            (map::RULES, memory(needs.rules * needs.cpus * size_of::<Count>() as u32)),
-            (map::NOTES, memory(NOTE_SLOTS * 8)),
-        ];
-        wanted.extend(map::STATE.into_iter().zip(pins.into_iter().map(Wanted::Pinned)));
-        let globals = [
-            (map::PARAMS, &params[..]),
-            (map::TABLE_MASK, &(needs.table_bytes - 1).to_ne_bytes()[..]),
-            (map::SIDE_BYTES, &needs.side_bytes.to_ne_bytes()[..]),
-            (map::GENERATION, &number.to_ne_bytes()[..]),
-            (map::SEED, &random()?[..]),
-            (map::INTERFACE_COUNT, &needs.interfaces.to_ne_bytes()[..]),
-            (map::RULE_COUNT, &needs.rules.to_ne_bytes()[..]),
-            (map::CPU_COUNT, &needs.cpus.to_ne_bytes()[..]),
-        ];
-        let loading = Loading::new(programs.object().clone(), &globals, &wanted)?;
+        let pins = map::STATE.iter().map(|name| Wanted::Pinned(folder.state().join(map::pin(name))));
+        let loading = specialised(programs, number, compiled, &needs, map::STATE.into_iter().zip(pins).collect())?;
         let filled = Memory::of(loading.map(map::TABLES)?)?.fill(0, &compiled.words)
             && Memory::of(loading.map(map::REVISION)?)?.publish(u64::from(first_revision(number)));
         if !filled {
@@ -253,6 +233,38 @@ impl Drop for Staged {
             let _ = folder::remove(&path);
         }
     }
+}
+
+/// The programs with the constants of a policy, and maps of the sizes that it takes; `state` says where those maps
+/// are that outlive it.
+pub(crate) fn specialised(
+    programs: &Programs,
+    number: u32,
+    compiled: &Compiled,
+    needs: &Needs,
+    state: Vec<(&'static str, Wanted)>,
+) -> Result<Loading, Error> {
+    let params: Vec<u8> = compiled.params.iter().flat_map(|param| param.to_ne_bytes()).collect();
+    let memory = |bytes| Wanted::Made(Size::Memory(bytes));
+    let mut wanted = state;
+    wanted.extend([
+        (map::TABLES, memory(needs.side_bytes + needs.table_bytes + 8)),
+        (map::REVISION, memory(8)),
+        (map::INTERFACES, memory(needs.interfaces * size_of::<Interface>() as u32)),
+        (map::RULES, memory(needs.rules * needs.cpus * size_of::<Count>() as u32)),
+        (map::NOTES, memory(NOTE_SLOTS * 8)),
+    ]);
+    let globals = [
+        (map::PARAMS, &params[..]),
+        (map::TABLE_MASK, &(needs.table_bytes - 1).to_ne_bytes()[..]),
+        (map::SIDE_BYTES, &needs.side_bytes.to_ne_bytes()[..]),
+        (map::GENERATION, &number.to_ne_bytes()[..]),
+        (map::SEED, &random()?[..]),
+        (map::INTERFACE_COUNT, &needs.interfaces.to_ne_bytes()[..]),
+        (map::RULE_COUNT, &needs.rules.to_ne_bytes()[..]),
+        (map::CPU_COUNT, &needs.cpus.to_ne_bytes()[..]),
+    ];
+    Loading::new(programs.object().clone(), &globals, &wanted)
 }
 
 /// A secret that nobody who sends packets can know.

@@ -132,25 +132,29 @@ impl State {
     }
 }
 
+/// How large a map of the state is made.
+pub(crate) fn size(name: &str, sizes: &Sizes) -> Result<Size, Error> {
+    Ok(match name {
+        map::ESTABLISHED => Size::Entries(sizes.established),
+        map::DATAGRAMS => Size::Entries(sizes.datagrams),
+        map::OPENING => Size::Entries(sizes.opening),
+        map::FRAGMENTS => Size::Entries(sizes.fragments),
+        map::EVENTS => Size::Entries(sizes.events_bytes),
+        map::TALLIES => Size::Memory(cpus()?.saturating_mul(size_of::<Tally>() as u32)),
+        map::OPENED => Size::Memory(OPENED_SLOTS * 2),
+        map::SETTINGS => Size::Memory(size_of::<Settings>() as u32),
+        map::LOCAL_FILTER => Size::Memory(size_of::<LocalFilter>() as u32),
+        _ => Size::AsDeclared,
+    })
+}
+
 /// Makes the state beside its place and gives it its name when it is complete.
 fn make(folder: &Folder, sizes: &Sizes, programs: &Programs) -> Result<(), Error> {
     let making = folder.state_in_making();
     folder::remove(&making)?;
     folder::create(&making)?;
-    let tallies = cpus()?.saturating_mul(size_of::<Tally>() as u32);
     for name in map::STATE {
-        let size = match name {
-            map::ESTABLISHED => Size::Entries(sizes.established),
-            map::DATAGRAMS => Size::Entries(sizes.datagrams),
-            map::OPENING => Size::Entries(sizes.opening),
-            map::FRAGMENTS => Size::Entries(sizes.fragments),
-            map::EVENTS => Size::Entries(sizes.events_bytes),
-            map::TALLIES => Size::Memory(tallies),
-            map::OPENED => Size::Memory(OPENED_SLOTS * 2),
-            map::SETTINGS => Size::Memory(size_of::<Settings>() as u32),
-            map::LOCAL_FILTER => Size::Memory(size_of::<LocalFilter>() as u32),
-            _ => Size::AsDeclared,
-        };
+        let size = size(name, sizes)?;
         let made = object::make_map(programs.object(), name, size)?;
         made.pin(making.join(map::pin(name))).doing(format!("pin the map {name}"))?;
     }

@@ -10,7 +10,7 @@ use std::time::Instant;
 use bpffs::Bpffs;
 use gabion_abi::event::Settings;
 use gabion_abi::facts::{Address, FAMILY_V4};
-use gabion_abi::tables::{EGRESS, INGRESS, PARAM_COUNT, direction, entry};
+use gabion_abi::tables::{EGRESS, INGRESS, PARAM_COUNT, STATELESS, direction, entry};
 use gabion_abi::verdict::{Interface, reason};
 use gabion_generation::{InterfaceEntry, Node, Programs, Sizes};
 use gabion_policy_compile::{Compiled, RuleInfo, Stats};
@@ -110,6 +110,36 @@ fn denies_and_lets_replies_through_until_policy_changes() {
     assert_eq!(totals[usize::from(reason::REPLY)].packets, 3);
     assert_eq!(totals[usize::from(reason::COUNT)].packets, 4, "denied by a rule");
     assert_eq!(staged.rule_counts().unwrap()[1].packets, 1);
+}
+
+/// What a policy that keeps no state leaves out of its program changes no verdict: of the connections that an older
+/// generation opened it would allow none.
+#[test]
+fn without_state_no_older_connection_is_answered() {
+    let Some(bpffs) = Bpffs::new("stateless") else { return };
+    let mut node = open(&bpffs.root());
+    node.set_local(&[(FAMILY_V4, Address::v4(u32::from_be_bytes(B)))]).unwrap();
+    let stateful = policy(entry::ALLOW, entry::DENY);
+    let answer = segment(A, B, (443, 5000), SYN_ACK);
+    let staged = node.stage(&stateful, &[]).unwrap();
+    assert!(staged.run_egress(&segment(B, A, (5000, 443), SYN)).unwrap());
+    assert!(staged.run_ingress(&answer, LOOPBACK).unwrap(), "a reply passes");
+    node.commit(staged).unwrap();
+
+    let mut stateless = policy(entry::ALLOW, entry::DENY);
+    stateless.words[1] = entry::pack(0, entry::ALLOW, entry::STATELESS);
+    // The one by a constant, the other by looking for the connection, which that forgets.
+    for known_to_the_verifier in [1, 0] {
+        stateless.params[STATELESS] = known_to_the_verifier;
+        let staged = node.stage(&stateless, &[]).unwrap();
+        assert!(staged.run_egress(&segment(B, A, (5000, 443), ACK)).unwrap(), "what it sends needs no state");
+        assert!(!staged.run_ingress(&answer, LOOPBACK).unwrap(), "constant {known_to_the_verifier}");
+        if known_to_the_verifier == 1 {
+            let again = node.stage(&stateful, &[]).unwrap();
+            assert!(again.run_ingress(&answer, LOOPBACK).unwrap(), "a policy that keeps state finds it again");
+        }
+    }
+    assert!(node.connections().unwrap().iter().all(Vec::is_empty), "nothing was opened");
 }
 
 #[test]

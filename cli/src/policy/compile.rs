@@ -1,11 +1,14 @@
 //! `gabion policy compile`: whether a policy fits, and what it needs.
 
+use std::time::Instant;
+
 use gabion_policy_compile::{Compiled, DirectionStats, Options, compile};
 use serde::Serialize;
 
 use crate::command::CompileArgs;
 use crate::exit::{Exit, Failure};
 use crate::output::{self, columns};
+use crate::policy::stats::{self, Stats};
 use crate::sources;
 
 #[derive(Debug, Serialize)]
@@ -28,10 +31,13 @@ struct Tables {
     destination_classes: usize,
     service_classes: usize,
     interfaces: usize,
+    compile_ms: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     egress: Option<Direction>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ingress: Option<Direction>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    stats: Option<Stats>,
 }
 
 #[derive(Debug, Serialize)]
@@ -57,15 +63,30 @@ pub fn run(arguments: &CompileArgs) -> Result<Exit, Failure> {
     if let Some(bytes) = arguments.table_bytes {
         options.table_bytes = bytes;
     }
-    let size = match compile(&set, &options) {
-        Ok(compiled) => Size { fits: true, reason: None, tables: Some(tables(&compiled, &options, arguments.stats)) },
+    let start = Instant::now();
+    let result = compile(&set, &options);
+    let compile_ms = stats::ms(start.elapsed());
+    let mut refused = None;
+    let size = match result {
+        Ok(compiled) => {
+            let stats = arguments.stats.then(|| Stats::of(&compiled));
+            let stats = stats.map(|(stats, failure)| {
+                refused = failure;
+                stats
+            });
+            Size { fits: true, reason: None, tables: Some(tables(&compiled, &options, compile_ms, stats)) }
+        }
         Err(refused) => Size { fits: false, reason: Some(refused.to_string()), tables: None },
     };
     output::show(arguments.output.output, &size, table)?;
-    Ok(if size.fits { Exit::Fine } else { Exit::No })
+    match refused {
+        Some(failure) => Err(failure),
+        None => Ok(if size.fits { Exit::Fine } else { Exit::No }),
+    }
 }
 
-fn tables(compiled: &Compiled, options: &Options, each: bool) -> Tables {
+fn tables(compiled: &Compiled, options: &Options, compile_ms: f64, more: Option<Stats>) -> Tables {
+    let each = more.is_some();
     let stats = &compiled.stats;
     Tables {
         bytes: stats.bytes,
@@ -75,8 +96,10 @@ fn tables(compiled: &Compiled, options: &Options, each: bool) -> Tables {
         destination_classes: stats.destination_classes,
         service_classes: stats.service_classes,
         interfaces: compiled.interfaces.len(),
+        compile_ms,
         egress: each.then(|| (&stats.egress).into()),
         ingress: each.then(|| (&stats.ingress).into()),
+        stats: more,
     }
 }
 
@@ -93,6 +116,7 @@ fn table(size: &Size) -> String {
         row("destination classes", tables.destination_classes),
         row("service classes", tables.service_classes),
         row("interfaces named", tables.interfaces),
+        vec!["compiled in".to_owned(), format!("{:.1} ms", tables.compile_ms)],
     ];
     for (name, direction) in [("egress", &tables.egress), ("ingress", &tables.ingress)] {
         if let Some(d) = direction {
@@ -103,5 +127,5 @@ fn table(size: &Size) -> String {
             }
         }
     }
-    columns(&rows)
+    columns(&rows) + &tables.stats.as_ref().map(Stats::table).unwrap_or_default()
 }

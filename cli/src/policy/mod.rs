@@ -4,6 +4,7 @@ mod check;
 mod compile;
 mod import;
 mod schema;
+mod stats;
 mod test;
 
 use crate::command::PolicyCommand;

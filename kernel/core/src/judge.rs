@@ -68,6 +68,13 @@ pub trait World: Sized {
     /// Remembers that the first fragment of this datagram passed.
     fn remember_fragment(&self, key: &FragmentKey, now_ns: u64);
 
+    /// False when nothing that policy allows keeps state. No connection is looked for then: of those that an older
+    /// generation opened none is allowed any more. In the kernel a constant to the verifier.
+    #[inline(always)]
+    fn keeps_state(&self) -> bool {
+        true
+    }
+
     /// Finds the entries that decide: [`crate::classify::classify`]. The kernel program puts it into a function of its
     /// own, as it does with [`World::track`], because the verifier looks at such a function once and gives it a stack
     /// of its own.
@@ -370,7 +377,7 @@ pub fn judge<W: World>(world: &W, case: &mut Case) {
     let answer = weigh(&case.entries, case.ends);
     case.verdict = answer.verdict;
     case.task = question(world, case, answer.denied, answer.stateless);
-    let known = case.task != task::NONE && look(world, case);
+    let known = world.keeps_state() && case.task != task::NONE && look(world, case);
     case.known = known as u8;
     if case.verdict.action == DROP {
         if known {
@@ -416,6 +423,11 @@ fn question<W: World>(world: &W, case: &mut Case, denied: bool, stateless: bool)
             pardon(case, reason::FRAGMENT);
             return task::NONE;
         }
+    }
+    if !world.keeps_state() {
+        return task::NONE;
+    }
+    if denied {
         if conn::is_icmp_error(&case.facts) {
             // An error does not keep the connection alive: anybody on the way can send one.
             return if case.quoted != 0 { task::RELATED } else { task::NONE };

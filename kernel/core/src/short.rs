@@ -33,10 +33,19 @@ pub trait Memory {
     fn entries(&self, facts: &Facts, interface: u32) -> Entries;
     /// Whether any TCP or UDP that neither end of is the node itself opens a connection.
     fn opens(&self) -> bool;
+    /// [`World::keeps_state`].
+    ///
+    /// [`World::keeps_state`]: crate::judge::World::keeps_state
+    #[inline(always)]
+    fn keeps_state(&self) -> bool {
+        true
+    }
     /// False when the address is surely not one of the node's own.
     fn may_be_local(&self, family: u8, address: &Address) -> bool;
     /// Whether audit mode is on.
     fn audit_mode(&self) -> bool;
+    /// What notes are hashed under.
+    fn seed(&self) -> u64;
     /// What was noted last at a slot of [`Mark`]s.
     fn noted(&self, slot: u32) -> u64;
     /// False when there is surely no connection that nobody answered yet: [`crate::opening`].
@@ -45,6 +54,10 @@ pub trait Memory {
     fn connects(&self, table: Table, key: &ConnKey) -> bool;
     /// A clock that may be some milliseconds late, nanoseconds.
     fn about_ns(&self) -> u64;
+    /// Whether there is a connection that the packet may be return traffic of: [`may_reply`].
+    fn may_reply(&self, facts: &Facts) -> bool {
+        may_reply(self, facts)
+    }
 }
 
 /// Ethernet, then IPv4 without options or IPv6.
@@ -140,7 +153,7 @@ pub fn serves<T: Tables>(tables: &T) -> bool {
 
 /// Decides a [`usual`] frame on arrival. False when it must take the long way; the verdict is of no use then.
 #[inline(always)]
-pub fn decide<M: Memory>(memory: &M, seed: u64, facts: &Facts, interface: u32, verdict: &mut Verdict) -> bool {
+pub fn decide<M: Memory>(memory: &M, facts: &Facts, interface: u32, verdict: &mut Verdict) -> bool {
     if memory.may_be_local(facts.family, &facts.destination) {
         return false;
     }
@@ -148,6 +161,9 @@ pub fn decide<M: Memory>(memory: &M, seed: u64, facts: &Facts, interface: u32, v
     *verdict = answer.verdict;
     if answer.denied && memory.audit_mode() {
         return false;
+    }
+    if !memory.keeps_state() {
+        return true;
     }
     let wanted = if answer.denied { task::REPLY } else { task::KEEP };
     if answer.denied {
@@ -162,11 +178,11 @@ pub fn decide<M: Memory>(memory: &M, seed: u64, facts: &Facts, interface: u32, v
         return true;
     }
     if !is_plain(facts) {
-        return answer.denied && !may_reply(memory, facts);
+        return answer.denied && !memory.may_reply(facts);
     }
-    let mark = Mark::of(facts, seed);
+    let mark = Mark::of(facts, memory.seed());
     if !mark.is(memory.noted(mark.slot), wanted, memory.about_ns()) {
-        return answer.denied && !may_reply(memory, facts);
+        return answer.denied && !memory.may_reply(facts);
     }
     if answer.denied {
         verdict.action = PASS;
@@ -176,8 +192,9 @@ pub fn decide<M: Memory>(memory: &M, seed: u64, facts: &Facts, interface: u32, v
 }
 
 /// Whether there is a connection that the packet may be return traffic of.
+#[must_use]
 #[inline(always)]
-fn may_reply<M: Memory>(memory: &M, facts: &Facts) -> bool {
+pub fn may_reply<M: Memory + ?Sized>(memory: &M, facts: &Facts) -> bool {
     if facts.family == FAMILY_V6 {
         // Its key would not find room on the stack of a kernel program beside what is there already.
         return true;

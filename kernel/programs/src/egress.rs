@@ -12,7 +12,7 @@ use gabion_kernel_core::parse::parse_into;
 
 use crate::count::gabion_count;
 use crate::packet::{Hook, Packet, encoded};
-use crate::world::{InCase, Maps};
+use crate::world::{InCase, Maps, keeps_state};
 use crate::{maps, memory};
 
 /// Bytes that hold all headers of all but contrived packets: 14 Ethernet, 8 VLAN, 40 IPv6, 60 TCP, and room
@@ -129,7 +129,7 @@ pub fn gabion_egress(context: TcContext) -> i32 {
     if tagged != 0 {
         with_offloaded_tag(&mut case.facts, tci as u16);
     }
-    if may_quote(case) {
+    if keeps_state() && may_quote(case) {
         packet.quote(case);
     }
     judge(&Maps(InCase::of(case)), case);
@@ -138,7 +138,9 @@ pub fn gabion_egress(context: TcContext) -> i32 {
             // XDP counted it.
             return TC_ACT_UNSPEC;
         }
-        retract(&Maps(InCase::of(case)), case);
+        if keeps_state() {
+            retract(&Maps(InCase::of(case)), case);
+        }
     }
     gabion_count(case);
     // TC_ACT_UNSPEC lets other programs on the same hook have their say.

@@ -15,7 +15,7 @@ use gabion_kernel_core::short::{decide, serves, usual};
 
 use crate::count::{count_silently, gabion_count};
 use crate::packet::{Hook, Packet, encoded};
-use crate::world::{InCase, Maps, View, note, seed};
+use crate::world::{InCase, Maps, View, keeps_state, note};
 use crate::{maps, memory};
 
 /// The packet at the XDP hook.
@@ -106,12 +106,9 @@ pub extern "C" fn gabion_ingress_v6(context: *mut xdp_md) -> u32 {
 
 #[inline(always)]
 fn short<const V6: bool>(context: *mut xdp_md) -> u32 {
-    // SAFETY: the context is the kernel's, and its fields are plain integers to us.
-    let interface = memory::interface(unsafe { (*context).ingress_ifindex });
-    if interface.flags & interface::L3 != 0 || !serves(&View::of(0)) {
+    if !serves(&View::of(0)) {
         return UNDECIDED;
     }
-    let world = Maps(memory::revision());
     let packet = packet(context, None);
     let mut here = Facts::default();
     // IPv6 addresses do not find room in registers, nor on the stack.
@@ -122,11 +119,18 @@ fn short<const V6: bool>(context: *mut xdp_md) -> u32 {
     } else {
         &mut here
     };
+    if !usual::<V6, _>(&packet, facts) {
+        return UNDECIDED;
+    }
+    // SAFETY: the context is the kernel's, and its fields are plain integers to us.
+    let interface = memory::interface(unsafe { (*context).ingress_ifindex });
+    if interface.flags & interface::L3 != 0 {
+        // No frame: what was read there means nothing.
+        return UNDECIDED;
+    }
+    let world = Maps(memory::revision());
     let mut verdict = Verdict::default();
-    if usual::<V6, _>(&packet, facts)
-        && decide(&world, seed(world.0), facts, interface.class as u32, &mut verdict)
-        && count_silently(&verdict, packet.len() as u32)
-    {
+    if decide(&world, facts, interface.class as u32, &mut verdict) && count_silently(&verdict, packet.len() as u32) {
         return if verdict.action == DROP { XDP_DROP } else { XDP_PASS };
     }
     UNDECIDED
@@ -158,11 +162,13 @@ pub fn gabion_ingress(context: XdpContext) -> u32 {
     case.place = Place { hook: hook::INGRESS as u32, source_ifindex: ifindex, destination_ifindex: 0 };
     let packet = Arrival(context.ctx);
     packet.parse(case, layer3);
-    if may_quote(case) {
+    if keeps_state() && may_quote(case) {
         packet.quote(case);
     }
     judge(&Maps(InCase::of(case)), case);
-    note(case);
+    if keeps_state() {
+        note(case);
+    }
     gabion_count(case);
     if case.verdict.action == DROP { XDP_DROP } else { XDP_PASS }
 }

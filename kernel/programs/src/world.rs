@@ -6,13 +6,13 @@ use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns, bpf_ktime_get_coarse_n
 use gabion_abi::conn::{ConnKey, ConnValue, FragmentKey};
 use gabion_abi::facts::{Address, ETHERTYPE_IPV4, FAMILY_V4, FAMILY_V6, Facts, TRANSPORT_ICMP};
 use gabion_abi::local::LocalFilter;
-use gabion_abi::tables::{OPENS, PARAM_COUNT};
+use gabion_abi::tables::{OPENS, PARAM_COUNT, STATELESS};
 use gabion_abi::verdict::Interface;
 use gabion_kernel_core::blocks::Bounded;
 use gabion_kernel_core::classify::{Entries, Tables, classify, classify_by_lane, listed};
 use gabion_kernel_core::judge::{Case, Table, World, lists};
 use gabion_kernel_core::opening;
-use gabion_kernel_core::short::{Mark, Memory, lasts};
+use gabion_kernel_core::short::{Mark, Memory, lasts, may_reply};
 use gabion_kernel_core::track::{find, track};
 
 use crate::memory::unknown;
@@ -230,6 +230,24 @@ fn leave_mark(table: Table, key: &ConnKey) {
     }
 }
 
+/// [`may_reply`] of an IPv4 packet as a global function, whose stack is its own. `ports` are source and destination, or
+/// ICMP's identifier twice.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn gabion_replies(source: u32, destination: u32, ports: u32, protocol: u32) -> u32 {
+    let facts = Facts {
+        source: Address::v4(source),
+        destination: Address::v4(destination),
+        source_port: (ports >> 16) as u16,
+        destination_port: ports as u16,
+        family: FAMILY_V4,
+        protocol: protocol as u8,
+        ..Facts::UNKNOWN
+    };
+    // Connections are of no revision.
+    may_reply(&Maps(0), &facts) as u32
+}
+
 /// [`track`] as a global function.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -258,10 +276,18 @@ pub fn about_ns() -> u64 {
 
 /// The secret of the notes of a revision: what an older one noted is of no use to it.
 #[inline(always)]
-pub fn seed(revision: u32) -> u64 {
+fn seed(revision: u32) -> u64 {
     // SAFETY: a valid, aligned static; volatile, because the loader replaces the zero that the compiler sees.
     let seed = unsafe { ptr::read_volatile(ptr::addr_of!(maps::SEED)) };
     seed.wrapping_add(revision as u64)
+}
+
+/// Whether any connection is kept.
+#[inline(always)]
+pub fn keeps_state() -> bool {
+    // SAFETY: a valid, aligned static; volatile as in `seed`. Not by a view, whose address would lie on the stack
+    // across the calls between two questions.
+    unsafe { ptr::read_volatile(ptr::addr_of!(maps::PARAMS[STATELESS])) == 0 }
 }
 
 /// Number of this generation.
@@ -308,6 +334,11 @@ impl<R: Revision> Memory for Maps<R> {
     }
 
     #[inline(always)]
+    fn keeps_state(&self) -> bool {
+        keeps_state()
+    }
+
+    #[inline(always)]
     fn may_be_local(&self, family: u8, address: &Address) -> bool {
         let (word, bit) = LocalFilter::place(family, address);
         memory::local_filter().words[Bounded::masked(word)] >> (bit & 63) & 1 != 0
@@ -329,6 +360,11 @@ impl<R: Revision> Memory for Maps<R> {
     }
 
     #[inline(always)]
+    fn seed(&self) -> u64 {
+        seed(self.0.number())
+    }
+
+    #[inline(always)]
     fn noted(&self, slot: u32) -> u64 {
         // SAFETY: as in `note`.
         unsafe { ptr::read_volatile(memory::note(slot)) }
@@ -337,6 +373,16 @@ impl<R: Revision> Memory for Maps<R> {
     #[inline(always)]
     fn about_ns(&self) -> u64 {
         about_ns()
+    }
+
+    #[inline(always)]
+    fn may_reply(&self, facts: &Facts) -> bool {
+        if facts.family == FAMILY_V6 {
+            return may_reply(self, facts);
+        }
+        let ports =
+            ((facts.source_port | facts.icmp_id) as u32) << 16 | (facts.destination_port | facts.icmp_id) as u32;
+        gabion_replies(facts.source.words[0], facts.destination.words[0], ports, facts.protocol as u32) != 0
     }
 }
 
@@ -349,6 +395,11 @@ impl<R: Revision> World for Maps<R> {
     #[inline(always)]
     fn revision(&self) -> u32 {
         self.0.number()
+    }
+
+    #[inline(always)]
+    fn keeps_state(&self) -> bool {
+        keeps_state()
     }
 
     #[inline(always)]

@@ -18,6 +18,8 @@ use crate::words::Words;
 #[derive(Debug)]
 pub(crate) struct Ends {
     pub classes: Vec<Vec<u32>>,
+    /// Classes of IPv4 and IPv6 addresses, and of links (MAC and interface).
+    pub dimensions: [usize; 3],
 }
 
 /// A sorted list of unions.
@@ -91,6 +93,8 @@ pub(crate) fn lay(
             params[at + end::LINK_COLUMNS] = interfaces.len() as u32 + 1;
         }
     }
+    let distinct = |breaks: &[(u128, u32)]| breaks.iter().map(|&(_, class)| class).collect::<BTreeSet<u32>>().len();
+    let dimensions = [distinct(&v4), distinct(&v6), columns];
     for (mut breaks, bits, root, class) in
         [(v4, 32, end::V4_ROOT, end::V4_CLASS), (v6, 128, end::V6_ROOT, end::V6_CLASS)]
     {
@@ -115,7 +119,7 @@ pub(crate) fn lay(
         params[at + base + 1] = hash.mask;
         params[at + base + 2] = hash.seed;
     }
-    Ok(Ends { classes: classes.into_values() })
+    Ok(Ends { classes: classes.into_values(), dimensions })
 }
 
 fn union_of<'m>(a: &'m [u32], b: &[u32]) -> Cow<'m, [u32]> {

@@ -52,19 +52,28 @@ impl Parts {
 
 /// The service classes that TCP and UDP over IP can have, with whatever tags and fragmented or not.
 pub(crate) fn of_ports(parts: &Parts) -> BTreeSet<u32> {
+    let kinds = [protocol::TCP, protocol::UDP]
+        .into_iter()
+        .flat_map(|protocol| [0, 1, 2].map(|fragment| kind::IP + fragment * 256 + u32::from(protocol)));
+    over_ip(parts, kinds)
+}
+
+/// The service classes of all that can have a connection: whole packets and first fragments over IP.
+pub(crate) fn of_state(parts: &Parts) -> BTreeSet<u32> {
+    over_ip(parts, kind::IP..kind::IP + 512)
+}
+
+fn over_ip(parts: &Parts, kinds: impl Iterator<Item = u32>) -> BTreeSet<u32> {
     let [kind_detail, ports, transport, vlans, link, service] = parts.combined.as_slice() else {
         return BTreeSet::new();
     };
     let all = |field: usize| parts.classes(field, u32::MAX);
-    let kinds = [protocol::TCP, protocol::UDP]
-        .into_iter()
-        .flat_map(|protocol| [0, 1, 2].map(|fragment| kind::IP + fragment * 256 + u32::from(protocol)));
     let product = |combined: &Combined, rows: Vec<u32>, columns: &[u32]| -> Vec<u32> {
         let cells = rows.iter().flat_map(|&row| columns.iter().map(move |&column| combined.of(row, column)));
         cells.collect::<BTreeSet<u32>>().into_iter().collect()
     };
-    let kinds = kinds.map(|index| parts.class(term::KIND, index)).collect();
-    let details = product(kind_detail, kinds, &all(term::DETAIL));
+    let kinds: BTreeSet<u32> = kinds.map(|index| parts.class(term::KIND, index)).collect();
+    let details = product(kind_detail, kinds.into_iter().collect(), &all(term::DETAIL));
     let flags = product(transport, product(ports, details, &all(term::SOURCE_PORT)), &all(term::FLAGS));
     let tags = product(vlans, all(term::VLAN_OUTER), &all(term::VLAN_INNER));
     let ethertypes = [ETHERTYPE_IPV4, ETHERTYPE_IPV6].map(|ip| parts.class(term::ETHERTYPE, u32::from(ip)));

@@ -7,6 +7,7 @@ use gabion_abi::tables::{self, PARAM_COUNT, RANK_NONE, direction, end, entry, gr
 use crate::groups::{Built, Candidates, Classes, dense_bytes, hash_bytes, is_for_all};
 use crate::intern::Interner;
 use crate::normal::{Item, Normal};
+use crate::services::Services;
 use crate::words::Words;
 use crate::{DirectionStats, Refused};
 
@@ -69,28 +70,18 @@ pub(crate) fn lay(
     normal: &Normal,
     sides: &[Side<'_>; 2],
     classes: &Classes<'_>,
-    of_ports: &BTreeSet<u32>,
+    service: &Services,
     words: &mut Words,
     params: &mut [u32; PARAM_COUNT],
 ) -> Result<[DirectionStats; 2], Refused> {
     let conditions = conditions(normal, sides, classes, words, params)?;
     records(sides, end_of(tables::SOURCE), classes.source.len(), words, params)?;
     records(sides, end_of(tables::DESTINATION), classes.destination.len(), words, params)?;
+    let keeps = |side: &Side<'_>, of: &BTreeSet<u32>| keeps_state(normal, side, classes, of);
     // Other protocols' connections are not what lanes ask for.
-    let mut ports_meet: BTreeSet<u32> = BTreeSet::new();
-    for &class in of_ports {
-        ports_meet.extend(&classes.service[class as usize]);
-    }
-    let keeps_state = |side: &Side<'_>| {
-        let floor: BTreeSet<u32> = of_ports.iter().map(|&class| side.floor[class as usize]).collect();
-        side.items.iter().enumerate().any(|(rank, item)| {
-            let keeps = item.action != entry::DENY && item.flags & entry::STATELESS == 0;
-            let reached =
-                if is_for_all(normal, item) { floor.contains(&(rank as u32)) } else { ports_meet.contains(&item.what) };
-            keeps && reached
-        })
-    };
-    params[tables::OPENS] = u32::from(sides.iter().all(keeps_state));
+    params[tables::OPENS] = u32::from(sides.iter().all(|side| keeps(side, &service.of_ports)));
+    // The node itself is asked for one end alone: one direction that keeps state is enough.
+    params[tables::STATELESS] = u32::from(!sides.iter().any(|side| keeps(side, &service.of_state)));
     let mut stats = [DirectionStats::default(), DirectionStats::default()];
     for (side, stats) in sides.iter().zip(&mut stats) {
         let entries: Vec<u32> = side
@@ -122,6 +113,17 @@ pub(crate) fn lay(
         }
     }
     Ok(stats)
+}
+
+/// Whether a direction lets anything of these service classes go and keeps state for it.
+fn keeps_state(normal: &Normal, side: &Side<'_>, classes: &Classes<'_>, of: &BTreeSet<u32>) -> bool {
+    let meet: BTreeSet<u32> = of.iter().flat_map(|&class| &classes.service[class as usize]).copied().collect();
+    let floor: BTreeSet<u32> = of.iter().map(|&class| side.floor[class as usize]).collect();
+    side.items.iter().enumerate().any(|(rank, item)| {
+        let keeps = item.action != entry::DENY && item.flags & entry::STATELESS == 0;
+        let for_all = is_for_all(normal, item);
+        keeps && if for_all { floor.contains(&(rank as u32)) } else { meet.contains(&item.what) }
+    })
 }
 
 /// Numbers the conditions, those of most candidates first, and lays what each service class meets.

@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod chain;
 mod ends;
 mod groups;
 mod intern;
@@ -25,6 +26,7 @@ use gabion_policy_model::PolicySet;
 use gabion_policy_model::subject::Subject;
 use gabion_policy_model::trace::{Direction, RuleRef};
 
+pub use crate::chain::Chain;
 use crate::groups::Built;
 use crate::intern::Interner;
 use crate::lay::Side;
@@ -74,7 +76,22 @@ pub struct Stats {
     pub egress: DirectionStats,
     /// What the destination may receive.
     pub ingress: DirectionStats,
-    /// Bytes of all tables.
+    /// Classes by dimension, what is told apart by each field alone: 1 where the policy does not look at it.
+    pub dimensions: Vec<(&'static str, usize)>,
+    /// The tables, by what they hold.
+    pub tables: Vec<TableStats>,
+    /// Bytes of all tables, with what lies between them.
+    pub bytes: usize,
+}
+
+/// Tables of one kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableStats {
+    /// What they hold.
+    pub name: &'static str,
+    /// How many there are.
+    pub number: usize,
+    /// Their bytes.
     pub bytes: usize,
 }
 
@@ -213,18 +230,29 @@ pub fn compile<S: Subject>(set: &PolicySet<S>, options: &Options) -> Result<Comp
         side(Direction::Egress, |normal| &normal.egress, tables::EGRESS)?,
         side(Direction::Ingress, |normal| &normal.ingress, tables::INGRESS)?,
     ];
-    let [egress, ingress] = lay::lay(&normal, &sides, &classes, &service.of_ports, &mut words, &mut params)?;
-    let mut stats = Stats {
+    let [egress, ingress] = lay::lay(&normal, &sides, &classes, &service, &mut words, &mut params)?;
+    let (words, tables) = words.finish();
+    let stats = Stats {
         source_classes: source.classes.len(),
         destination_classes: destination.classes.len(),
         service_classes: service.classes.len(),
         egress,
         ingress,
-        bytes: 0,
+        dimensions: dimensions(&source.dimensions, &destination.dimensions, &service.fields),
+        bytes: words.len() * 8,
+        tables,
     };
-    stats.bytes = words.len() * 8;
     let rules = numbers.values().iter().map(|&(reference, direction)| rule_info(set, reference, direction)).collect();
-    Ok(Compiled { params, words: words.finish(), rules, interfaces, stats })
+    Ok(Compiled { params, words, rules, interfaces, stats })
+}
+
+fn dimensions(source: &[usize; 3], destination: &[usize; 3], service: &[usize; 7]) -> Vec<(&'static str, usize)> {
+    let ends =
+        ["source IPv4", "source IPv6", "source link", "destination IPv4", "destination IPv6", "destination link"];
+    let services =
+        ["kind", "destination port or ICMP type", "source port", "TCP flags", "VLAN", "inner VLAN", "EtherType"];
+    let ends = ends.into_iter().zip(source.iter().chain(destination).copied());
+    ends.chain(services.into_iter().zip(service.iter().copied())).collect()
 }
 
 fn rule_info<S: Subject>(set: &PolicySet<S>, reference: RuleRef, direction: Direction) -> RuleInfo {

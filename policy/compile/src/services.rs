@@ -19,6 +19,10 @@ pub(crate) struct Services {
     pub in_lanes: BTreeSet<u32>,
     /// The classes of TCP and UDP.
     pub of_ports: BTreeSet<u32>,
+    /// The classes of all that can have a connection.
+    pub of_state: BTreeSet<u32>,
+    /// Classes of each field.
+    pub fields: [usize; FIELDS],
 }
 
 /// A set of terms, one bit each.
@@ -58,6 +62,7 @@ pub(crate) fn lay(normal: &Normal, words: &mut Words, params: &mut [u32; PARAM_C
         }
         partials.push(partial);
     }
+    let fields = std::array::from_fn(|field| partials.get(field).map_or(1, |partial| partial.classes.len()));
     let mut take = partials.into_iter();
     let mut next = || take.next().unwrap_or(Partial { classes: Vec::new() });
     let [kind, detail, source_port, flags, outer, inner, ethertype] = std::array::from_fn(|_| next());
@@ -86,7 +91,8 @@ pub(crate) fn lay(normal: &Normal, words: &mut Words, params: &mut [u32; PARAM_C
         met.dedup();
         met
     });
-    Ok(Services { classes: classes.collect(), in_lanes, of_ports: lanes::of_ports(&parts) })
+    let (of_ports, of_state) = (lanes::of_ports(&parts), lanes::of_state(&parts));
+    Ok(Services { classes: classes.collect(), in_lanes, of_ports, of_state, fields })
 }
 
 /// Most classes that 16-bit entries can number.

@@ -4,14 +4,15 @@ use std::collections::HashMap;
 
 use gabion_abi::tables::{BUCKET_SLOTS, MAC_PRESENT, page, pair_bucket, pair_slot, scramble, spread, trie};
 
-use crate::Refused;
 use crate::intern::Interner;
+use crate::{Refused, TableStats};
 
 /// Words under construction. Word 0 stays unused: base 0 means absent.
 #[derive(Debug)]
 pub(crate) struct Words {
     words: Vec<u64>,
     budget: usize,
+    tables: Vec<TableStats>,
 }
 
 /// Where a trie ended up; see [`trie`].
@@ -57,15 +58,16 @@ fn roomy(count: usize) -> usize {
 impl Words {
     /// Room for `budget` words.
     pub fn new(budget: usize) -> Self {
-        Self { words: vec![0], budget }
+        Self { words: vec![0], budget, tables: Vec::new() }
     }
 
     pub fn len(&self) -> usize {
         self.words.len()
     }
 
-    pub fn finish(self) -> Vec<u64> {
-        self.words
+    /// The words, and what they are of.
+    pub fn finish(self) -> (Vec<u64>, Vec<TableStats>) {
+        (self.words, self.tables)
     }
 
     fn reserve(&mut self, count: usize, what: &'static str) -> Result<u32, Refused> {
@@ -75,6 +77,14 @@ impl Words {
             return Err(Refused::TooManyBytes { what, need: need * 8, limit: self.budget * 8 });
         }
         self.words.resize(need, 0);
+        let bytes = count * 8;
+        match self.tables.iter_mut().find(|table| table.name == what) {
+            Some(table) => {
+                table.number += 1;
+                table.bytes += bytes;
+            }
+            None => self.tables.push(TableStats { name: what, number: 1, bytes }),
+        }
         Ok(base as u32)
     }
 
@@ -346,10 +356,10 @@ mod tests {
             let pairs = pairs(&mut rng, size, key_bits, scattered);
             let mut words = Words::new(BUDGET);
             let hash = words.perfect(&pairs, key_bits, "pairs").unwrap();
-            let words = words.finish();
+            let words = words.finish().0;
             let mut again = Words::new(BUDGET);
             again.perfect(&pairs, key_bits, "pairs").unwrap();
-            assert!(words == again.finish(), "{size} of {key_bits} bits: not deterministic");
+            assert!(words == again.finish().0, "{size} of {key_bits} bits: not deterministic");
 
             for &(key, value) in &pairs {
                 assert_eq!(payload(&words, &hash, key_bits, key), value, "{key} of {size} of {key_bits} bits");
@@ -383,7 +393,7 @@ mod tests {
                 }
                 let mut words = Words::new(BUDGET);
                 let base = words.paged(&values, "values").unwrap();
-                let words = words.finish();
+                let words = words.finish().0;
                 let pages = base + page::index_words(space as u32);
                 for (index, &value) in (0..).zip(&values) {
                     let number = quarter(&words, base, index / page::ENTRIES);
@@ -432,7 +442,7 @@ mod tests {
                 let breaks: Vec<(u128, u32)> = starts.into_iter().map(|start| (start, rng.u32(0..classes))).collect();
                 laid.push((words.trie(&breaks, bits, root_bits).unwrap(), breaks));
             }
-            let words = words.finish();
+            let words = words.finish().0;
             for (trie, breaks) in &laid {
                 let near =
                     breaks.iter().flat_map(|&(start, _)| [start.saturating_sub(1), start, start.saturating_add(1)]);

@@ -77,7 +77,7 @@ impl<'c> Host<'c> {
         let interface = u32::from(self.interface(ifindex).class);
         let (mut facts, mut verdict) = (Facts::default(), Verdict::default());
         let is_usual = usual::<false, _>(&frame, &mut facts) || usual::<true, _>(&frame, &mut facts);
-        (is_usual && decide(self, SEED, &facts, interface, &mut verdict)).then_some(verdict)
+        (is_usual && decide(self, &facts, interface, &mut verdict)).then_some(verdict)
     }
 
     /// The long way: what becomes of a frame at a hook.
@@ -126,6 +126,10 @@ impl Memory for Host<'_> {
 
     fn audit_mode(&self) -> bool {
         World::audit_mode(self)
+    }
+
+    fn seed(&self) -> u64 {
+        SEED
     }
 
     fn noted(&self, slot: u32) -> u64 {

@@ -6,10 +6,12 @@
 
 #![forbid(unsafe_code)]
 
+mod features;
 mod host;
 mod packets;
 mod policies;
 
+pub use features::{Feature, everything, features};
 pub use host::Host;
 pub use packets::{Discovery, Sent, follow_up, frame, packet};
 pub use policies::{INTERFACES, policy_set};

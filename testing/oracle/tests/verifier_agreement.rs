@@ -16,7 +16,7 @@ use gabion_policy_compile::{Compiled, Options, compile};
 use gabion_policy_model::PolicySet;
 use gabion_policy_model::oracle::{self, Action};
 use gabion_policy_model::trace::Direction;
-use gabion_testing_oracle::{Discovery, Host, INTERFACES, follow_up, frame, packet, policy_set};
+use gabion_testing_oracle::{Discovery, Host, INTERFACES, everything, features, follow_up, frame, packet, policy_set};
 
 /// Random decisions in one run; `GABION_DECISIONS` changes it.
 const DECISIONS: usize = 120_000;
@@ -105,6 +105,13 @@ fn settings(rng: &mut Rng) -> Settings {
     settings
 }
 
+/// A random policy; every third is one that uses little, or all.
+fn drawn(seed: u64, rng: &mut Rng) -> PolicySet {
+    let mut few: Vec<PolicySet> = features().into_iter().map(|feature| feature.set).collect();
+    few.push(everything());
+    if seed.is_multiple_of(3) { few.swap_remove(seed as usize / 3 % few.len()) } else { policy_set(rng) }
+}
+
 #[test]
 fn loaded_programs_decide_as_core_and_oracle_do() {
     let Some(bpffs) = Bpffs::mount() else { return };
@@ -114,7 +121,7 @@ fn loaded_programs_decide_as_core_and_oracle_do() {
     let mut discovery = Discovery::default();
     for seed in first..first + decisions.div_ceil(FRAMES) as u64 {
         let mut rng = Rng::with_seed(seed);
-        let set = policy_set(&mut rng);
+        let set = drawn(seed, &mut rng);
         let options = Options { single_group_bytes: [0, 4 << 20][rng.usize(0..2)], ..Options::default() };
         let compiled = compile(&set, &options).unwrap();
         // Each policy starts without connections: the state belongs to the seed.
