@@ -115,6 +115,9 @@ pub(crate) fn of_service(service: &Service, named: Option<(u8, RangeSet)>) -> Op
         term.narrow(VLAN_INNER, &vids(vlan));
     }
     if let Some(reasons) = &service.unparsed {
+        if service.speaks_beyond_link() {
+            return None;
+        }
         let mut kinds = RangeSet::new();
         for (low, high) in reasons.iter() {
             kinds.insert(kind::UNPARSED + low.min(63)..=kind::UNPARSED + high.min(63));
