@@ -7,16 +7,19 @@
 
 #![forbid(unsafe_code)]
 
+mod build;
 mod ends;
 mod groups;
 mod intern;
 mod lanes;
 mod lay;
 mod normal;
+mod refused;
 mod resolve;
 mod services;
 mod term;
 mod words;
+mod work;
 
 use std::collections::BTreeSet;
 
@@ -25,11 +28,14 @@ use gabion_policy_model::PolicySet;
 use gabion_policy_model::subject::Subject;
 use gabion_policy_model::trace::{Direction, RuleRef};
 
-use crate::groups::Built;
+use crate::groups::{Built, Shape};
 use crate::intern::Interner;
 use crate::lay::Side;
 use crate::normal::{Item, Normal};
+use crate::refused::Weights;
 use crate::words::Words;
+use crate::work::Work;
+pub use crate::refused::{Cause, Excess, Refused};
 
 /// A compiled policy: all that a loader needs, and nothing of the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +82,10 @@ pub struct Stats {
     pub ingress: DirectionStats,
     /// Bytes of all tables.
     pub bytes: usize,
+    /// Steps that were spent of [`Options::steps`].
+    pub steps: usize,
+    /// Memory that was needed of [`Options::scratch_bytes`].
+    pub scratch_bytes: usize,
 }
 
 /// Sizes of one direction.
@@ -103,6 +113,11 @@ pub struct Options {
     /// Bytes up to which a direction's list is kept in one group: one group is the quickest to look
     /// up, several need less memory when wide and narrow rules meet.
     pub single_group_bytes: usize,
+    /// Most steps that it may take to work the tables out, where their number does not follow that of the rules: of a
+    /// nanosecond or so each. A count and no clock, so that every machine refuses the same policies.
+    pub steps: usize,
+    /// Most bytes that may be needed meanwhile for what combines: classes, pairs and lists.
+    pub scratch_bytes: usize,
 }
 
 impl Compiled {
@@ -118,57 +133,8 @@ impl Compiled {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { table_bytes: 256 << 20, list_length: 2_000_000, single_group_bytes: 4 << 20 }
+        Self { table_bytes: 256 << 20, list_length: 2_000_000, single_group_bytes: 4 << 20, steps: 400_000_000, scratch_bytes: 192 << 20 }
     }
-}
-
-/// Why a policy cannot be compiled: it is fine as such, but does not fit.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// The list of a direction is too long.
-    #[error(
-        "the policy needs more than {limit} plain rules in one direction once tiers and `pass` are resolved; \
-         use fewer `pass` rules before long tiers, or fewer rules"
-    )]
-    TooManyItems {
-        /// The limit.
-        limit: usize,
-    },
-    /// The tables are too large.
-    #[error(
-        "the policy's {what} need at least {need} bytes, the limit is {limit}; \
-         raise the table budget, or narrow rules that combine wide and narrow blocks"
-    )]
-    TooManyBytes {
-        /// Which tables.
-        what: &'static str,
-        /// Bytes needed, as far as they were counted.
-        need: usize,
-        /// The limit.
-        limit: usize,
-    },
-    /// More classes than an entry can number.
-    #[error("the policy's {what} need {need} classes, the limit is {limit}; use fewer distinct services")]
-    TooManyClasses {
-        /// Which tables.
-        what: &'static str,
-        /// Classes needed.
-        need: usize,
-        /// The limit.
-        limit: usize,
-    },
-    /// Working out the tables would take too long.
-    #[error(
-        "the policy's {what} need more than {limit} steps to work out ({need} so far); use fewer distinct conditions"
-    )]
-    TooMuchWork {
-        /// Which tables.
-        what: &'static str,
-        /// Steps counted.
-        need: usize,
-        /// The limit.
-        limit: usize,
-    },
 }
 
 /// Compiles a policy.
@@ -176,7 +142,11 @@ pub enum Refused {
 /// # Errors
 /// [`Refused`] when it does not fit into `options`.
 pub fn compile<S: Subject>(set: &PolicySet<S>, options: &Options) -> Result<Compiled, Refused> {
-    let normal = normal::flatten(set, options.list_length)?;
+    let mut work = Work::new(options.steps, options.scratch_bytes);
+    let work = &mut work;
+    let refused = |excess, weights: &Weights, unit| Refused { excess, causes: weights.causes(set, unit) };
+    let normal = normal::flatten(set, options.list_length, work)
+        .map_err(|excess| refused(excess, &work.weights, "steps so far"))?;
     let mut words = Words::new(options.table_bytes / 8);
     let mut params = [0; PARAM_COUNT];
     let interfaces: Vec<String> = normal
@@ -188,23 +158,28 @@ pub fn compile<S: Subject>(set: &PolicySet<S>, options: &Options) -> Result<Comp
         .collect::<BTreeSet<_>>()
         .into_iter()
         .collect();
-    if interfaces.len() >= 0xffff {
-        return Err(Refused::TooManyClasses { what: "interfaces", need: interfaces.len(), limit: 0xfffe });
-    }
-    let both = || normal.egress.iter().chain(&normal.ingress);
-    let sources = both().map(|item| item.from).collect();
-    let destinations = both().map(|item| item.to).collect();
-    let source = ends::lay(&normal, &sources, &interfaces, tables::SOURCE, &mut words, &mut params)?;
-    let destination = ends::lay(&normal, &destinations, &interfaces, tables::DESTINATION, &mut words, &mut params)?;
-    let service = services::lay(&normal, &mut words, &mut params)?;
+    let mut end = |end: refused::End, at, words: &mut Words| {
+        let used = normal.egress.iter().chain(&normal.ingress).map(end).collect();
+        ends::lay(&normal, &used, &interfaces, at, words, &mut params, work)
+            .map_err(|excess| refused(excess, &refused::of_ends(&normal, end), "addresses, MACs and interfaces"))
+    };
+    let source = end(|item| item.from, tables::SOURCE, &mut words)?;
+    let destination = end(|item| item.to, tables::DESTINATION, &mut words)?;
+    let service = services::lay(&normal, &mut words, &mut params, work)
+        .map_err(|excess| refused(excess, &refused::of_services(&normal), "ranges in services"))?;
     let classes =
         groups::Classes { source: &source.classes, destination: &destination.classes, service: &service.classes };
     let mut numbers: Interner<(RuleRef, Direction)> = Interner::default();
     let mut budget = options.table_bytes.saturating_sub(words.len() * 8);
+    let mut weights = Weights::default();
     let mut side = |direction, list: fn(&Normal) -> &[Item], at| {
         let items = list(&normal);
         let rules: Vec<u32> = items.iter().map(|item| numbers.intern((item.reference, direction))).collect();
-        let groups = groups::choose(&normal, items, &classes, options.single_group_bytes.min(budget), budget)?;
+        let shape = Shape::new(&normal, items, &classes);
+        shape.weigh(direction, &mut weights);
+        let groups = shape
+            .choose(options.single_group_bytes.min(budget), budget, work)
+            .map_err(|excess| refused(excess, &weights, "pairs of ends"))?;
         budget = budget.saturating_sub(groups.iter().map(Built::bytes).sum());
         let floor = groups::floor(&normal, items, &classes);
         Ok::<_, Refused>(Side { items, rules, groups, floor, in_lanes: &service.in_lanes, at })
@@ -213,7 +188,8 @@ pub fn compile<S: Subject>(set: &PolicySet<S>, options: &Options) -> Result<Comp
         side(Direction::Egress, |normal| &normal.egress, tables::EGRESS)?,
         side(Direction::Ingress, |normal| &normal.ingress, tables::INGRESS)?,
     ];
-    let [egress, ingress] = lay::lay(&normal, &sides, &classes, &service.of_ports, &mut words, &mut params)?;
+    let [egress, ingress] = lay::lay(&normal, &sides, &classes, &service.of_ports, &mut words, &mut params)
+        .map_err(|excess| refused(excess, &weights, "pairs of ends"))?;
     let mut stats = Stats {
         source_classes: source.classes.len(),
         destination_classes: destination.classes.len(),
@@ -221,6 +197,8 @@ pub fn compile<S: Subject>(set: &PolicySet<S>, options: &Options) -> Result<Comp
         egress,
         ingress,
         bytes: 0,
+        steps: work.steps(),
+        scratch_bytes: work.most_held(),
     };
     stats.bytes = words.len() * 8;
     let rules = numbers.values().iter().map(|&(reference, direction)| rule_info(set, reference, direction)).collect();

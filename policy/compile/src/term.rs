@@ -31,6 +31,11 @@ impl Term {
         *slot = Some(slot.as_ref().map_or_else(|| set.clone(), |old| old.intersection(set)));
     }
 
+    /// Ranges of all fields.
+    pub fn ranges(&self) -> usize {
+        self.fields.iter().flatten().map(|set| set.iter().count()).sum()
+    }
+
     /// What is in both; none when nothing is.
     pub fn intersection(mut self, other: &Self) -> Option<Self> {
         for (field, set) in other.fields.iter().enumerate() {

@@ -1,11 +1,12 @@
 //! The array of words that the tables are laid into.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use gabion_abi::tables::{BUCKET_SLOTS, MAC_PRESENT, page, pair_bucket, pair_slot, scramble, spread, trie};
 
-use crate::Refused;
+use crate::Excess;
 use crate::intern::Interner;
+use crate::work::Work;
 
 /// Words under construction. Word 0 stays unused: base 0 means absent.
 #[derive(Debug)]
@@ -47,6 +48,8 @@ const NODE_BITS: u32 = trie::FANOUT.trailing_zeros();
 /// Words of a cache line. Every table begins with one, so that what lies together is read together.
 const LINE_WORDS: usize = 8;
 
+const TRIES: &str = "address tries";
+
 impl Words {
     /// Room for `budget` words.
     pub fn new(budget: usize) -> Self {
@@ -61,27 +64,33 @@ impl Words {
         self.words
     }
 
-    fn reserve(&mut self, count: usize, what: &'static str) -> Result<u32, Refused> {
-        let base = self.words.len().next_multiple_of(LINE_WORDS);
-        let need = base + count;
-        if need > self.budget || u32::try_from(need).is_err() {
-            return Err(Refused::TooManyBytes { what, need: need * 8, limit: self.budget * 8 });
-        }
-        self.words.resize(need, 0);
+    fn reserve(&mut self, count: usize, what: &'static str) -> Result<u32, Excess> {
+        let base = self.has_room(count, what)?;
+        self.words.resize(base + count, 0);
         Ok(base as u32)
     }
 
+    /// Where so many words would begin, if there is room for them.
+    pub fn has_room(&self, count: usize, what: &'static str) -> Result<usize, Excess> {
+        let base = self.words.len().next_multiple_of(LINE_WORDS);
+        let need = base + count;
+        if need > self.budget || u32::try_from(need).is_err() {
+            return Err(Excess::TooManyBytes { what, need: need * 8, limit: self.budget * 8 });
+        }
+        Ok(base)
+    }
+
     /// Lays 16-bit entries.
-    pub fn quarters(&mut self, values: &[u32], what: &'static str) -> Result<u32, Refused> {
+    pub fn quarters(&mut self, values: &[u32], what: &'static str) -> Result<u32, Excess> {
         let base = self.reserve(values.len().div_ceil(4), what)?;
         self.set_quarters(base, values, what)?;
         Ok(base)
     }
 
-    fn set_quarters(&mut self, base: u32, values: &[u32], what: &'static str) -> Result<(), Refused> {
+    fn set_quarters(&mut self, base: u32, values: &[u32], what: &'static str) -> Result<(), Excess> {
         for (i, &value) in values.iter().enumerate() {
             if value > 0xffff {
-                return Err(Refused::TooManyClasses { what, need: value as usize + 1, limit: 0x1_0000 });
+                return Err(Excess::TooManyClasses { what, need: value as usize + 1, limit: 0x1_0000 });
             }
             self.words[base as usize + i / 4] |= u64::from(value) << (i % 4 * 16);
         }
@@ -89,7 +98,7 @@ impl Words {
     }
 
     /// Lays 16-bit entries in pages, equal pages once.
-    pub fn paged(&mut self, values: &[u32], what: &'static str) -> Result<u32, Refused> {
+    pub fn paged(&mut self, values: &[u32], what: &'static str) -> Result<u32, Excess> {
         let mut numbers: HashMap<&[u32], u32> = HashMap::new();
         let mut pages: Vec<&[u32]> = Vec::new();
         let mut index = Vec::new();
@@ -109,7 +118,7 @@ impl Words {
     }
 
     /// Lays 32-bit entries.
-    pub fn halves(&mut self, values: &[u32], what: &'static str) -> Result<u32, Refused> {
+    pub fn halves(&mut self, values: &[u32], what: &'static str) -> Result<u32, Excess> {
         let base = self.reserve(values.len().div_ceil(2), what)?;
         for (i, &value) in values.iter().enumerate() {
             self.words[base as usize + i / 2] |= u64::from(value) << (i % 2 * 32);
@@ -118,7 +127,7 @@ impl Words {
     }
 
     /// Lays whole words.
-    pub fn whole(&mut self, values: &[u64], what: &'static str) -> Result<u32, Refused> {
+    pub fn whole(&mut self, values: &[u64], what: &'static str) -> Result<u32, Excess> {
         let base = self.reserve(values.len(), what)?;
         self.words[base as usize..].copy_from_slice(values);
         Ok(base)
@@ -126,17 +135,26 @@ impl Words {
 
     /// Lays a trie over breakpoints: sorted starts, the first of them 0, each with the class that begins there. `bits`
     /// is the width of the address, `root_bits` how many of them the root takes.
-    pub fn trie(&mut self, breaks: &[(u128, u32)], bits: u32, root_bits: u32) -> Result<Trie, Refused> {
-        let mut branches = Branches { nodes: Interner::default(), limit: self.budget * 8 };
+    pub fn trie(
+        &mut self,
+        breaks: &[(u128, u32)],
+        bits: u32,
+        root_bits: u32,
+        work: &mut Work,
+    ) -> Result<Trie, Excess> {
+        let before = work.held();
+        let mut branches = Branches { nodes: Interner::default(), limit: self.budget * 8, work };
         let root = branches.of(breaks, 0, bits, root_bits)?;
-        let nodes = branches.nodes.into_values();
+        let Branches { nodes, work, .. } = branches;
+        work.release(work.held() - before);
+        let nodes = nodes.into_values();
         let largest = breaks.iter().map(|&(_, class)| class).max().unwrap_or(0).max(nodes.len() as u32);
         let long = largest >= trie::SHORT_CLASS;
         let short = |entry: u32| {
             if entry & trie::LONG_CLASS != 0 { entry & !trie::LONG_CLASS | trie::SHORT_CLASS } else { entry }
         };
         let mut lay = |values: Vec<u32>| {
-            let what = "address tries";
+            let what = TRIES;
             if long {
                 self.halves(&values, what)
             } else {
@@ -152,14 +170,14 @@ impl Words {
 
     /// Lays a static hash of distinct MACs to values. Every key sits in the one bucket that its spread names, so that
     /// a look-up reads one bucket.
-    pub fn hash(&mut self, pairs: &[(u64, u32)], what: &'static str) -> Result<Hash, Refused> {
+    pub fn hash(&mut self, pairs: &[(u64, u32)], what: &'static str) -> Result<Hash, Excess> {
         let slots = BUCKET_SLOTS as usize;
         // About half full on average: at that load a seed that overflows no bucket is found soon.
         let mut buckets = (pairs.len() / 2 + 1).next_power_of_two().max(1);
         loop {
             if self.len() + buckets * 2 * slots > self.budget {
                 let need = (self.len() + buckets * 2 * slots) * 8;
-                return Err(Refused::TooManyBytes { what, need, limit: self.budget * 8 });
+                return Err(Excess::TooManyBytes { what, need, limit: self.budget * 8 });
             }
             for seed in 0..SEEDS {
                 if let Some(words) = fill(pairs, buckets, seed) {
@@ -173,13 +191,13 @@ impl Words {
 
     /// Lays a perfect hash of distinct keys of `key_bits` bits to payloads: a look-up reads the displacement of the
     /// key's bucket and then the one slot where the key is, or nothing is.
-    pub fn perfect(&mut self, pairs: &[(u64, u32)], key_bits: u32, what: &'static str) -> Result<Perfect, Refused> {
+    pub fn perfect(&mut self, pairs: &[(u64, u32)], key_bits: u32, what: &'static str) -> Result<Perfect, Excess> {
         let buckets = (pairs.len() / 3 + 1).next_power_of_two();
         let mut slots = pairs.len() + pairs.len() / 8 + 1;
         for seed in 0.. {
             if self.len() + slots + buckets / 4 > self.budget || u32::try_from(slots).is_err() {
                 let need = (self.len() + slots + buckets / 4) * 8;
-                return Err(Refused::TooManyBytes { what, need, limit: self.budget * 8 });
+                return Err(Excess::TooManyBytes { what, need, limit: self.budget * 8 });
             }
             if let Some((words, displacements)) = displace(pairs, key_bits, buckets, slots, seed) {
                 let displacements = self.quarters(&displacements, what)?;
@@ -189,20 +207,26 @@ impl Words {
             }
             slots += slots / 8 + 1;
         }
-        Err(Refused::TooManyBytes { what, need: usize::MAX, limit: self.budget * 8 })
+        Err(Excess::TooManyBytes { what, need: usize::MAX, limit: self.budget * 8 })
     }
 }
 
 /// The nodes of a trie while it is made, with entries of 32 bits. Equal nodes are kept once.
-struct Branches {
+struct Branches<'w> {
     nodes: Interner<Box<[u32]>>,
     /// Bytes that they may take.
     limit: usize,
+    work: &'w mut Work,
 }
 
-impl Branches {
+/// Steps of a node.
+const NODE_STEPS: usize = 1_000;
+/// Bytes of a node while it is made.
+const NODE_BYTES: usize = trie::FANOUT as usize * 4 + 40;
+
+impl Branches<'_> {
     /// The entries for the next `own_bits` address bits, over the breakpoints of the block that begins at `low`.
-    fn of(&mut self, breaks: &[(u128, u32)], low: u128, bits: u32, own_bits: u32) -> Result<Box<[u32]>, Refused> {
+    fn of(&mut self, breaks: &[(u128, u32)], low: u128, bits: u32, own_bits: u32) -> Result<Box<[u32]>, Excess> {
         let width = bits - own_bits;
         let mut entries = Vec::with_capacity(1 << own_bits);
         // The breakpoint in force where an entry begins, and the first behind it.
@@ -220,14 +244,20 @@ impl Branches {
             entries.push(if after - before == 1 {
                 breaks[before].1 | trie::LONG_CLASS
             } else {
+                self.work.spend(TRIES, NODE_STEPS)?;
                 let node = self.of(&breaks[before..after], first, width, NODE_BITS)?;
-                self.nodes.intern(node)
+                let known = self.nodes.values().len();
+                let number = self.nodes.intern(node);
+                if number as usize == known {
+                    self.work.hold(TRIES, NODE_BYTES)?;
+                }
+                number
             });
         }
         let count = self.nodes.values().len();
         let need = count * trie::FANOUT as usize * 4;
         if count >= trie::SHORT_CLASS as usize && need > self.limit {
-            return Err(Refused::TooManyBytes { what: "address tries", need, limit: self.limit });
+            return Err(Excess::TooManyBytes { what: TRIES, need, limit: self.limit });
         }
         Ok(entries.into_boxed_slice())
     }
@@ -360,7 +390,7 @@ mod tests {
     fn a_perfect_hash_beyond_the_budget_is_refused() {
         let pairs = pairs(&mut Rng::with_seed(2), 1_000, 20, true);
         let refused = Words::new(1_000).perfect(&pairs, 20, "pairs").unwrap_err();
-        assert!(matches!(refused, Refused::TooManyBytes { need, limit: 8_000, .. } if need > 8_000), "{refused}");
+        assert!(matches!(refused, Excess::TooManyBytes { need, limit: 8_000, .. } if need > 8_000), "{refused}");
     }
 
     #[test]
