@@ -8,7 +8,7 @@ mod recipes;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
-use gabion_policy_compile::{Options, compile};
+use gabion_policy_compile::{Compiled, Options, compile};
 
 use crate::recipes::RECIPES;
 
@@ -41,7 +41,10 @@ fn child(name: &str) {
     let ms = start.elapsed().as_secs_f64() * 1000.0;
     let cpu = cpu_ms() - cpu;
     let outcome = match &compiled {
-        Ok(compiled) => format!("fits: {:.1} MiB of tables", compiled.stats.bytes as f64 / f64::from(1 << 20)),
+        Ok(Compiled { stats, .. }) => {
+            let mib = |bytes: usize| bytes as f64 / f64::from(1 << 20);
+            format!("fits: {:.1} MiB of tables, {} steps", mib(stats.bytes), stats.steps)
+        }
         Err(refused) => format!("refused: {refused}"),
     };
     println!("{ms:.0}\t{cpu:.0}\t{before:.0}\t{:.0}\t{outcome}", peak_mib());
@@ -56,7 +59,9 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let itself = std::env::current_exe().expect("the path of this program");
-    println!("| policy | ms | of a processor | MiB of it | peak MiB | outcome |\n| --- | --- | --- | --- | --- | --- |");
+    println!(
+        "| policy | ms | of a processor | MiB of it | peak MiB | outcome |\n| --- | --- | --- | --- | --- | --- |"
+    );
     let mut over = Vec::new();
     for (name, _) in RECIPES.iter().filter(|(name, _)| arguments.iter().all(|wanted| name.contains(wanted.as_str()))) {
         let output = Command::new(&itself).args(["--child", name]).output().expect("this program starts");

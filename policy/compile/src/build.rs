@@ -7,7 +7,6 @@ use gabion_abi::tables::{RANK_NONE, group};
 use crate::Excess;
 use crate::groups::{Built, Candidates, Shape, dense_bytes, hash_bytes};
 use crate::intern::Interner;
-use crate::normal::Item;
 use crate::work::Work;
 
 /// Steps of a rule at a pair of ends, of a rule at a source, of a rule that is added to those of a pair, and of a pair.
@@ -26,15 +25,6 @@ const ROWS: &str = "rows of services";
 impl Shape<'_> {
     /// Works out the group of these ranks (ascending) within a budget of bytes.
     pub(crate) fn build(&self, ranks: &[usize], budget: usize, work: &mut Work) -> Result<Built, Excess> {
-        let before = work.held();
-        let built = self.within(ranks, budget, work);
-        if built.is_err() {
-            work.release(work.held() - before);
-        }
-        built
-    }
-
-    fn within(&self, ranks: &[usize], budget: usize, work: &mut Work) -> Result<Built, Excess> {
         let items = ranks.iter().map(|&rank| &self.items[rank]);
         let (whos, whats) = (self.normal.whos.values().len(), self.normal.whats.values().len());
         let (source_map, sources) = project(self.classes.source, items.clone().map(|item| item.from), whos, work)?;
@@ -60,8 +50,11 @@ impl Shape<'_> {
         for item in ranks.iter().map(|&rank| &self.items[rank]) {
             let width =
                 |who, inverse: &Inverse, all: usize| if self.everyone(who) { all } else { inverse.classes(who).len() };
-            let pairs = width(item.from, &to_sources, sources.len())
-                .saturating_mul(width(item.to, &to_destinations, destinations.len()));
+            let pairs = width(item.from, &to_sources, sources.len()).saturating_mul(width(
+                item.to,
+                &to_destinations,
+                destinations.len(),
+            ));
             most = most.max(pairs);
             if !self.everyone(item.to) {
                 pushes = pushes.saturating_add(pairs);
@@ -281,7 +274,7 @@ fn project(
     work: &mut Work,
 ) -> Result<(Vec<u32>, Vec<Vec<u32>>), Excess> {
     let met: usize = classes.iter().map(Vec::len).sum();
-    work.spend("classes of a group", (met + classes.len()).saturating_mul(MEET_STEPS))?;
+    work.spend(PAIRS, (met + classes.len()).saturating_mul(MEET_STEPS))?;
     let mut is_used = vec![false; conditions];
     used.for_each(|condition| is_used[condition as usize] = true);
     let mut distinct: Interner<Vec<u32>> = Interner::default();

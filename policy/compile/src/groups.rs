@@ -150,15 +150,16 @@ impl<'a> Shape<'a> {
             return Ok(Vec::new());
         }
         if self.bytes_at_most(&all) / 2 <= single
-            && let Ok(group) = self.build(&all, single, work)
+            && let Ok(group) = work.attempt(|work| self.build(&all, single, work))
         {
             return Ok(vec![group]);
         }
         let mut best: Option<(usize, Vec<Built>)> = None;
         let mut refused = None;
-        for threshold in WIDTHS {
-            let before = work.held();
-            match self.split(threshold, budget, work) {
+        for (number, &threshold) in WIDTHS.iter().enumerate() {
+            let is_last = number + 1 == WIDTHS.len() && best.is_none();
+            let split = |work: &mut Work| self.split(threshold, budget, work);
+            match if is_last { split(work) } else { work.attempt(split) } {
                 Ok(groups) => {
                     let bytes = groups.iter().map(Built::bytes).sum();
                     if best.as_ref().is_none_or(|(least, _)| bytes < *least) {
@@ -168,11 +169,10 @@ impl<'a> Shape<'a> {
                         break;
                     }
                 }
-                // The first says most: those behind it have less left to spend.
-                Err(excess) => {
-                    work.release(work.held() - before);
-                    refused = refused.or(Some(excess));
-                }
+                // What one can do about the budget says more than that there is no time left.
+                Err(excess @ Excess::TooManyBytes { .. }) => refused = Some(excess),
+                Err(excess) if matches!(refused, Some(Excess::TooManyBytes { .. })) => drop(excess),
+                Err(excess) => refused = Some(excess),
             }
         }
         match (best, refused) {

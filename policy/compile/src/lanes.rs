@@ -122,9 +122,8 @@ pub(crate) fn lay(parts: &Parts, words: &mut Words, params: &mut [u32; PARAM_COU
         [(term::DETAIL, detail::NONE), (term::SOURCE_PORT, PORT_NONE), (term::FLAGS, FLAGS_NONE)]
             .map(|(field, index)| parts.class(field, index));
     let Some(icmp) = Lane::new(parts, protocol::ICMP) else { return Ok(laid.classes) };
-    let icmp = parts.by_index(term::DETAIL, detail::ICMP..detail::ICMP + lane::PORTS, |detail| {
-        icmp.class(detail, source, flags)
-    });
+    let icmp = parts
+        .by_index(term::DETAIL, detail::ICMP..detail::ICMP + lane::PORTS, |detail| icmp.class(detail, source, flags));
     laid.classes.extend(icmp.chunk_by(u32::eq).map(|run| run[0]));
     params[ICMP] = laid.table(icmp, true, words)?;
     let others = (0..=255).filter_map(|protocol| Some(Lane::new(parts, protocol)?.class(detail, source, flags)));

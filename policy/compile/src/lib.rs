@@ -33,9 +33,9 @@ use crate::intern::Interner;
 use crate::lay::Side;
 use crate::normal::{Item, Normal};
 use crate::refused::Weights;
+pub use crate::refused::{Cause, Excess, Refused};
 use crate::words::Words;
 use crate::work::Work;
-pub use crate::refused::{Cause, Excess, Refused};
 
 /// A compiled policy: all that a loader needs, and nothing of the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,7 +133,13 @@ impl Compiled {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { table_bytes: 256 << 20, list_length: 2_000_000, single_group_bytes: 4 << 20, steps: 400_000_000, scratch_bytes: 192 << 20 }
+        Self {
+            table_bytes: 256 << 20,
+            list_length: 2_000_000,
+            single_group_bytes: 4 << 20,
+            steps: 400_000_000,
+            scratch_bytes: 128 << 20,
+        }
     }
 }
 
@@ -145,8 +151,8 @@ pub fn compile<S: Subject>(set: &PolicySet<S>, options: &Options) -> Result<Comp
     let mut work = Work::new(options.steps, options.scratch_bytes);
     let work = &mut work;
     let refused = |excess, weights: &Weights, unit| Refused { excess, causes: weights.causes(set, unit) };
-    let normal = normal::flatten(set, options.list_length, work)
-        .map_err(|excess| refused(excess, &work.weights, "steps so far"))?;
+    let normal =
+        normal::flatten(set, options.list_length, work).map_err(|excess| refused(excess, &work.weights, "steps"))?;
     let mut words = Words::new(options.table_bytes / 8);
     let mut params = [0; PARAM_COUNT];
     let interfaces: Vec<String> = normal
@@ -179,7 +185,7 @@ pub fn compile<S: Subject>(set: &PolicySet<S>, options: &Options) -> Result<Comp
         shape.weigh(direction, &mut weights);
         let groups = shape
             .choose(options.single_group_bytes.min(budget), budget, work)
-            .map_err(|excess| refused(excess, &weights, "pairs of ends"))?;
+            .map_err(|excess| refused(excess, &weights, OF_PAIRS))?;
         budget = budget.saturating_sub(groups.iter().map(Built::bytes).sum());
         let floor = groups::floor(&normal, items, &classes);
         Ok::<_, Refused>(Side { items, rules, groups, floor, in_lanes: &service.in_lanes, at })
@@ -189,7 +195,7 @@ pub fn compile<S: Subject>(set: &PolicySet<S>, options: &Options) -> Result<Comp
         side(Direction::Ingress, |normal| &normal.ingress, tables::INGRESS)?,
     ];
     let [egress, ingress] = lay::lay(&normal, &sides, &classes, &service.of_ports, &mut words, &mut params)
-        .map_err(|excess| refused(excess, &weights, "pairs of ends"))?;
+        .map_err(|excess| refused(excess, &weights, OF_PAIRS))?;
     let mut stats = Stats {
         source_classes: source.classes.len(),
         destination_classes: destination.classes.len(),
@@ -204,6 +210,9 @@ pub fn compile<S: Subject>(set: &PolicySet<S>, options: &Options) -> Result<Comp
     let rules = numbers.values().iter().map(|&(reference, direction)| rule_info(set, reference, direction)).collect();
     Ok(Compiled { params, words: words.finish(), rules, interfaces, stats })
 }
+
+/// What rules amount to in groups.
+const OF_PAIRS: &str = "pairs of ends of 4 bytes or more each";
 
 fn rule_info<S: Subject>(set: &PolicySet<S>, reference: RuleRef, direction: Direction) -> RuleInfo {
     RuleInfo { reference, direction, name: reference.name(set, direction), tier: reference.tier(set).to_owned() }

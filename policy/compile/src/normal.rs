@@ -60,9 +60,12 @@ pub(crate) struct Normal {
 }
 
 /// Steps of one plain rule, of a pair of terms, and of a range in one of them.
-const ITEM_STEPS: usize = 100;
+const ITEM_STEPS: usize = 600;
 const PAIR_STEPS: usize = 30;
 const RANGE_STEPS: usize = 4;
+/// Bytes of a plain rule with what it says.
+const ITEM_BYTES: usize = 160;
+const ITEMS: &str = "plain rules";
 
 /// Tiers that may `pass` to one another in a row: as many as the stack surely holds.
 const DEPTH_LIMIT: usize = 64;
@@ -191,10 +194,9 @@ impl<'s, S: Subject> Writer<'s, '_, S> {
                     self.depth += 1;
                     let before = self.work.steps();
                     if self.depth > DEPTH_LIMIT {
-                        let what = "tiers that `pass` to one another";
-                        return Err(Excess::TooMuchWork { what, need: self.depth, limit: DEPTH_LIMIT });
+                        return Err(Excess::TooManyPasses { limit: DEPTH_LIMIT });
                     }
-                    let behind = self.tiers(end, Some(&narrower));
+                    let behind = self.another_item().and_then(|()| self.tiers(end, Some(&narrower)));
                     // What a `pass` leads to is its doing, whether it fits or not.
                     self.work.of_rule(reference, self.direction, before);
                     behind?;
@@ -318,9 +320,13 @@ impl<'s, S: Subject> Writer<'s, '_, S> {
         flags: u64,
         reference: RuleRef,
     ) -> Result<(), Excess> {
-        self.work.spend("plain rules", ITEM_STEPS)?;
+        if narrow.is_some() {
+            self.another_item()?;
+        }
         let Some(Narrow { from, to, what }) = self.narrow(narrow, condition, reference)? else { return Ok(()) };
-        self.work.hold("plain rules", (from.len() + to.len() + what.len()) * 4)?;
+        if narrow.is_some() {
+            self.work.hold(ITEMS, (from.len() + to.len() + what.len()) * 4)?;
+        }
         if self.items.len() >= self.limit {
             return Err(Excess::TooManyItems { limit: self.limit });
         }
@@ -329,6 +335,12 @@ impl<'s, S: Subject> Writer<'s, '_, S> {
         let what = self.normal.whats.intern(what);
         self.items.push(Item { from, to, what, action, flags, reference });
         Ok(())
+    }
+
+    /// Spends what a plain rule takes that is not one of the text.
+    fn another_item(&mut self) -> Result<(), Excess> {
+        self.work.spend(ITEMS, ITEM_STEPS)?;
+        self.work.hold(ITEMS, ITEM_BYTES)
     }
 
     /// Both conditions at once; none when no packet can meet both.
@@ -358,7 +370,8 @@ impl<'s, S: Subject> Writer<'s, '_, S> {
 
     /// The terms that say one of each.
     fn both(&mut self, inner: &What, outer: &What) -> Result<What, Excess> {
-        self.work.spend("services behind `pass`", inner.len().saturating_mul(outer.len()).saturating_mul(PAIR_STEPS))?;
+        self.work
+            .spend("services behind `pass`", inner.len().saturating_mul(outer.len()).saturating_mul(PAIR_STEPS))?;
         let mut both = What::new();
         for &a in inner {
             for &b in outer {
@@ -380,12 +393,7 @@ impl<'s, S: Subject> Writer<'s, '_, S> {
     }
 
     /// What a rule says; a search for its subjects is its doing.
-    fn conditions(
-        &mut self,
-        subject: &'s S,
-        rule: &'s Rule<S>,
-        reference: RuleRef,
-    ) -> Result<Vec<Condition>, Excess> {
+    fn conditions(&mut self, subject: &'s S, rule: &'s Rule<S>, reference: RuleRef) -> Result<Vec<Condition>, Excess> {
         let before = self.work.steps();
         let conditions = self.conditions_of(subject, rule);
         self.work.of_rule(reference, self.direction, before);
@@ -410,6 +418,8 @@ impl<'s, S: Subject> Writer<'s, '_, S> {
             match self.resolver.service(service, &mut self.normal, self.work)? {
                 Meaning::Plain(term) => plain.extend(term),
                 Meaning::Named(destinations) => {
+                    self.work.spend(ITEMS, destinations.len().saturating_mul(ITEM_STEPS))?;
+                    self.work.hold(ITEMS, destinations.len().saturating_mul(ITEM_BYTES))?;
                     conditions.extend(destinations.iter().map(|(union, what)| {
                         let to = to.iter().copied().chain([*union]).collect();
                         Condition { from: from.clone(), to, what: what.clone() }

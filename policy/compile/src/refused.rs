@@ -29,6 +29,12 @@ pub enum Excess {
         /// The limit.
         limit: usize,
     },
+    /// Too many tiers lead to one another.
+    #[error("more than {limit} tiers `pass` to one another")]
+    TooManyPasses {
+        /// The limit.
+        limit: usize,
+    },
     /// The tables are too large.
     #[error("the policy's {what} need at least {need} bytes, the limit is {limit}")]
     TooManyBytes {
@@ -50,21 +56,21 @@ pub enum Excess {
         limit: usize,
     },
     /// Working out the tables would take too long.
-    #[error("the policy's {what} need more than {limit} steps to work out ({need} so far)")]
+    #[error("the policy's {what} need more than {limit} steps to work out (at least {need})")]
     TooMuchWork {
         /// Which tables.
         what: &'static str,
-        /// Steps counted.
+        /// Steps needed, as far as they were counted.
         need: usize,
         /// The limit.
         limit: usize,
     },
     /// Working out the tables would take too much memory.
-    #[error("the policy's {what} need more than {limit} bytes of memory to work out ({need} so far)")]
+    #[error("the policy's {what} need more than {limit} bytes of memory to work out (at least {need})")]
     TooMuchMemory {
         /// Which tables.
         what: &'static str,
-        /// Bytes counted.
+        /// Bytes needed, as far as they were counted.
         need: usize,
         /// The limit.
         limit: usize,
@@ -75,9 +81,14 @@ impl Excess {
     fn remedy(&self) -> &'static str {
         match self {
             Self::TooManyItems { .. } => "use fewer `pass` rules before long tiers, or fewer rules",
-            Self::TooManyBytes { .. } => "raise the table budget, or narrow rules that combine wide and narrow blocks",
+            Self::TooManyPasses { .. } => "use fewer tiers, or fewer `pass` rules that others follow in their tier",
+            Self::TooManyBytes { .. } => {
+                "raise the table budget (--table-bytes), or narrow rules that combine wide and narrow blocks"
+            }
             Self::TooManyClasses { .. } => "use fewer distinct services",
-            Self::TooMuchWork { .. } | Self::TooMuchMemory { .. } => "use fewer distinct conditions, or conditions that overlap less",
+            Self::TooMuchWork { .. } | Self::TooMuchMemory { .. } => {
+                "use fewer distinct conditions, or conditions that overlap less"
+            }
         }
     }
 }
@@ -179,9 +190,9 @@ impl Weights {
         }
         let mut sums: Vec<(Document, Sum)> = sums.into_iter().collect();
         sums.sort_by_key(|(document, sum)| (std::cmp::Reverse(sum.amount), *document));
-        let total: u64 = sums.iter().fold(0, |total, (_, sum)| total.saturating_add(sum.amount));
-        // Who has less than a twentieth of it is no reason.
-        sums.retain(|(_, sum)| sum.amount >= total / 20);
+        // Who has less than a tenth of what the first has is no reason.
+        let most = sums.first().map_or(0, |(_, sum)| sum.amount);
+        sums.retain(|(_, sum)| sum.amount >= most / 10);
         sums.truncate(NAMED);
         sums.into_iter()
             .map(|(document, Sum { amount, rules, most: (_, ingress, rule) })| {
@@ -240,7 +251,8 @@ pub(crate) type End = fn(&Item) -> u32;
 pub(crate) fn of_ends(normal: &Normal, end: End) -> Weights {
     let mut weights = Weights::default();
     let mut seen = HashSet::new();
-    let marks = |e: &Extent| e.addresses.len() + e.except.len() + e.macs.len() + e.macs_off_ip.len() + e.interfaces.len();
+    let marks =
+        |e: &Extent| e.addresses.len() + e.except.len() + e.macs.len() + e.macs_off_ip.len() + e.interfaces.len();
     for (direction, item) in both(normal) {
         for &union in normal.whos.value(end(item)) {
             if seen.insert(union) {

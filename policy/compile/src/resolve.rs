@@ -10,15 +10,15 @@ use gabion_policy_model::subject::{Extent, Subject};
 use hashbrown::HashMap;
 
 use crate::Excess;
-use crate::work::Work;
 use crate::normal::{Normal, Union, What, Who};
 use crate::term::{self, Term};
+use crate::work::Work;
 
 /// Bytes that an address, a MAC or an interface of a subject takes, on the way and for good.
 const MARK_BYTES: usize = 40;
-/// Steps of one, of an entry that is looked at to find whether it carries a subject, and of a range of a service.
+/// Steps of one, of a property of an entry that is looked at for a subject, and of a range of a service.
 const MARK_STEPS: usize = 30;
-const LOOK_STEPS: usize = 60;
+const LOOK_STEPS: usize = 80;
 const RANGE_STEPS: usize = 10;
 /// Steps of one port that a name stands for.
 const PORT_STEPS: usize = 500;
@@ -65,7 +65,12 @@ impl<'s, S: Subject> Resolver<'s, S> {
     }
 
     /// A list of subjects; none when nobody carries any of them.
-    pub fn who(&mut self, subjects: Option<&'s [S]>, normal: &mut Normal, work: &mut Work) -> Result<Option<Who>, Excess> {
+    pub fn who(
+        &mut self,
+        subjects: Option<&'s [S]>,
+        normal: &mut Normal,
+        work: &mut Work,
+    ) -> Result<Option<Who>, Excess> {
         let Some(subjects) = subjects else { return Ok(Some(Who::new())) };
         if let Some(known) = self.whos.get(subjects) {
             return Ok(known.clone());

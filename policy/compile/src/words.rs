@@ -135,13 +135,7 @@ impl Words {
 
     /// Lays a trie over breakpoints: sorted starts, the first of them 0, each with the class that begins there. `bits`
     /// is the width of the address, `root_bits` how many of them the root takes.
-    pub fn trie(
-        &mut self,
-        breaks: &[(u128, u32)],
-        bits: u32,
-        root_bits: u32,
-        work: &mut Work,
-    ) -> Result<Trie, Excess> {
+    pub fn trie(&mut self, breaks: &[(u128, u32)], bits: u32, root_bits: u32, work: &mut Work) -> Result<Trie, Excess> {
         let before = work.held();
         let mut branches = Branches { nodes: Interner::default(), limit: self.budget * 8, work };
         let root = branches.of(breaks, 0, bits, root_bits)?;
@@ -150,22 +144,32 @@ impl Words {
         let nodes = nodes.into_values();
         let largest = breaks.iter().map(|&(_, class)| class).max().unwrap_or(0).max(nodes.len() as u32);
         let long = largest >= trie::SHORT_CLASS;
-        let short = |entry: u32| {
-            if entry & trie::LONG_CLASS != 0 { entry & !trie::LONG_CLASS | trie::SHORT_CLASS } else { entry }
-        };
-        let mut lay = |values: Vec<u32>| {
-            let what = TRIES;
-            if long {
-                self.halves(&values, what)
-            } else {
-                self.quarters(&values.into_iter().map(short).collect::<Vec<u32>>(), what)
-            }
-        };
         let mut form = if long { trie::LONG } else { 0 };
         if root.len() as u32 == trie::WIDE_FANOUT {
             form |= trie::WIDE;
         }
-        Ok(Trie { root: lay(root.into_vec())?, nodes: lay(nodes.concat())?, form })
+        Ok(Trie { root: self.entries(vec![root], long)?, nodes: self.entries(nodes, long)?, form })
+    }
+
+    /// Lays nodes of a trie one behind the other, and lets go of each.
+    fn entries(&mut self, nodes: Vec<Box<[u32]>>, long: bool) -> Result<u32, Excess> {
+        let count: usize = nodes.iter().map(|node| node.len()).sum();
+        let base = self.reserve(count.div_ceil(if long { 2 } else { 4 }), TRIES)?;
+        let mut at = base as usize;
+        for node in nodes {
+            if long {
+                for (word, pair) in self.words[at..].iter_mut().zip(node.chunks(2)) {
+                    *word = pair.iter().rev().fold(0, |word, &entry| word << 32 | u64::from(entry));
+                }
+                at += node.len() / 2;
+            } else {
+                for (word, four) in self.words[at..].iter_mut().zip(node.chunks(4)) {
+                    *word = four.iter().rev().fold(0, |word, &entry| word << 16 | u64::from(short(entry)));
+                }
+                at += node.len() / 4;
+            }
+        }
+        Ok(base)
     }
 
     /// Lays a static hash of distinct MACs to values. Every key sits in the one bucket that its spread names, so that
@@ -211,6 +215,11 @@ impl Words {
     }
 }
 
+/// An entry of 32 bits as one of 16.
+fn short(entry: u32) -> u32 {
+    if entry & trie::LONG_CLASS != 0 { entry & !trie::LONG_CLASS | trie::SHORT_CLASS } else { entry }
+}
+
 /// The nodes of a trie while it is made, with entries of 32 bits. Equal nodes are kept once.
 struct Branches<'w> {
     nodes: Interner<Box<[u32]>>,
@@ -220,7 +229,7 @@ struct Branches<'w> {
 }
 
 /// Steps of a node.
-const NODE_STEPS: usize = 1_000;
+const NODE_STEPS: usize = 2_500;
 /// Bytes of a node while it is made.
 const NODE_BYTES: usize = trie::FANOUT as usize * 4 + 40;
 
@@ -453,7 +462,7 @@ mod tests {
                 starts.sort_unstable();
                 starts.dedup();
                 let breaks: Vec<(u128, u32)> = starts.into_iter().map(|start| (start, rng.u32(0..classes))).collect();
-                laid.push((words.trie(&breaks, bits, root_bits).unwrap(), breaks));
+                laid.push((words.trie(&breaks, bits, root_bits, &mut unbounded()).unwrap(), breaks));
             }
             let words = words.finish();
             for (trie, breaks) in &laid {
@@ -469,6 +478,10 @@ mod tests {
         }
     }
 
+    fn unbounded() -> Work {
+        Work::new(usize::MAX, usize::MAX)
+    }
+
     #[test]
     fn equal_parts_of_tries_are_laid_once() {
         let mut words = Words::new(BUDGET);
@@ -476,7 +489,7 @@ mod tests {
         let breaks: Vec<(u128, u32)> = (0..100u128)
             .flat_map(|block| [(block << 16, 1), (block << 16 | 0x80, 2), (block << 16 | 0x100, 3)])
             .collect();
-        words.trie(&breaks, 32, NODE_BITS).unwrap();
+        words.trie(&breaks, 32, NODE_BITS, &mut unbounded()).unwrap();
         let node = trie::FANOUT as usize / 4;
         assert!(words.len() <= LINE_WORDS + 4 * node, "{} words: a root, and one of each lower width", words.len());
     }

@@ -41,21 +41,36 @@ impl Work {
 
     /// Spends steps, before they are taken where they are known.
     pub fn spend(&mut self, what: &'static str, steps: usize) -> Result<(), Excess> {
-        self.steps = self.steps.saturating_add(steps);
-        if self.steps > self.step_limit {
-            return Err(Excess::TooMuchWork { what, need: self.steps, limit: self.step_limit });
+        let need = self.steps.saturating_add(steps);
+        if need > self.step_limit {
+            return Err(Excess::TooMuchWork { what, need, limit: self.step_limit });
         }
+        self.steps = need;
         Ok(())
     }
 
     /// Takes memory, before it is allocated.
     pub fn hold(&mut self, what: &'static str, bytes: usize) -> Result<(), Excess> {
-        self.bytes = self.bytes.saturating_add(bytes);
-        self.most_bytes = self.most_bytes.max(self.bytes);
-        if self.bytes > self.byte_limit {
-            return Err(Excess::TooMuchMemory { what, need: self.bytes, limit: self.byte_limit });
+        let need = self.bytes.saturating_add(bytes);
+        if need > self.byte_limit {
+            return Err(Excess::TooMuchMemory { what, need, limit: self.byte_limit });
         }
+        self.bytes = need;
+        self.most_bytes = self.most_bytes.max(need);
         Ok(())
+    }
+
+    /// Tries something that may cost half of the steps that are left, so that the rest is there for another way. What it
+    /// held is given back when it fails.
+    pub fn attempt<T>(&mut self, way: impl FnOnce(&mut Self) -> Result<T, Excess>) -> Result<T, Excess> {
+        let (limit, held) = (self.step_limit, self.bytes);
+        self.step_limit = self.steps + (limit - self.steps) / 2;
+        let outcome = way(self);
+        self.step_limit = limit;
+        if outcome.is_err() {
+            self.bytes = held;
+        }
+        outcome
     }
 
     /// Gives memory back.

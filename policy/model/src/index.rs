@@ -53,7 +53,7 @@ pub struct Index<'i> {
     addresses: OnceLock<Vec<(IpAddr, u32)>>,
     macs: OnceLock<HashMap<Mac, Vec<u32>>>,
     interfaces: OnceLock<HashMap<&'i str, Vec<u32>>>,
-    /// Entries that were looked at, one by one.
+    /// Properties of entries that were looked at, one by one.
     looks: AtomicUsize,
 }
 
@@ -74,7 +74,7 @@ impl<'i> Index<'i> {
         }
     }
 
-    /// How many entries had to be looked at one by one so far, for all subjects that were looked up.
+    /// How many properties of entries had to be looked at one by one so far, for all subjects that were looked up.
     #[must_use]
     pub fn looks(&self) -> usize {
         self.looks.load(Ordering::Relaxed)
@@ -86,9 +86,9 @@ impl<'i> Index<'i> {
         self.inventory
     }
 
-    /// Positions of the candidates for whom this holds.
-    pub(crate) fn filter(&self, candidates: &Positions<'_>, holds: impl Fn(&Entry) -> bool) -> Vec<u32> {
-        self.looks.fetch_add(candidates.count(), Ordering::Relaxed);
+    /// Positions of the candidates for whom this holds, which takes so many looks at each.
+    pub(crate) fn filter(&self, candidates: &Positions<'_>, looks: usize, holds: impl Fn(&Entry) -> bool) -> Vec<u32> {
+        self.looks.fetch_add(candidates.count().saturating_mul(looks), Ordering::Relaxed);
         candidates.iter().filter(|&position| holds(self.at(position))).collect()
     }
 

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use gabion_policy_model::PolicySet;
 use gabion_policy_model::inventory::{DEFAULT_NAMESPACE, Entry, Inventory, NamedPort};
 use gabion_policy_model::range::RangeSet;
-use gabion_policy_model::rule::{Action, ClusterPolicy, Rule, Stage, Tier};
+use gabion_policy_model::rule::{Action, ClusterPolicy, Policy, Rule, Stage, Tier};
 use gabion_policy_model::service::{FlagMatch, PortMatch, Service, Vlan};
 use gabion_policy_model::set::Location;
 use gabion_policy_model::subject::{Any, AnySubject, Cidr, LabelSelector, LabelTest, Labels, Mac, Namespaces};
@@ -16,7 +16,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 pub type Recipe = (&'static str, fn() -> PolicySet);
 
 /// All of them.
-pub const RECIPES: [Recipe; 18] = [
+pub const RECIPES: [Recipe; 19] = [
     ("crossing blocks, ports, VLANs", crossing_blocks),
     ("the same in IPv6", crossing_blocks_v6),
     ("wide blocks meet narrow ones", wide_meets_narrow),
@@ -35,6 +35,7 @@ pub const RECIPES: [Recipe; 18] = [
     ("tiers that pass without end", endless_passes),
     ("named ports", named_ports),
     ("MACs and labels cross", macs_and_labels),
+    ("for comparison: 100,000 workloads", workloads),
 ];
 
 pub fn rule(number: usize, action: Action) -> Rule {
@@ -288,10 +289,7 @@ fn holes() -> PolicySet {
         // A wide block with a hole of its own: every address is in nearly all of them.
         let hole = IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::from_bits(address(&mut seed)), 24).trunc());
         let block = IpNet::V4(Ipv4Net::new_assert(0.into(), 0));
-        Rule {
-            from: Some(vec![AnySubject::Cidr(Cidr { block, except: vec![hole] })]),
-            ..rule(number, Action::Deny)
-        }
+        Rule { from: Some(vec![AnySubject::Cidr(Cidr { block, except: vec![hole] })]), ..rule(number, Action::Deny) }
     })
 }
 
@@ -355,8 +353,40 @@ fn macs_and_labels() -> PolicySet {
     one_tier(8_000, |number| {
         let seed = &mut seed;
         let mac = |seed: &mut u32| AnySubject::Mac(Mac::from_bits(u64::from(below(seed, 4_000)) + 1));
-        let either =
-            |seed: &mut u32| Some(vec![mac(seed), mac(seed), block(address(seed), 4 + below(seed, 20) as u8)]);
+        let either = |seed: &mut u32| Some(vec![mac(seed), mac(seed), block(address(seed), 4 + below(seed, 20) as u8)]);
         Rule { from: either(seed), to: either(seed), ..rule(number, Action::Deny) }
     })
+}
+
+/// Nothing hostile: as many workloads and rules as a large site has, each rule from one to one.
+fn workloads() -> PolicySet {
+    let mut seed = 16;
+    let count = 100_000;
+    let identity = |number: u32| {
+        AnySubject::Labels(Labels {
+            selector: LabelSelector {
+                match_labels: BTreeMap::from([("identity".to_owned(), number.to_string())]),
+                match_expressions: Vec::new(),
+            },
+            namespaces: Namespaces::All,
+        })
+    };
+    let policies = (0..count / 5).map(|server| Policy {
+        name: format!("server-{server}"),
+        namespace: DEFAULT_NAMESPACE.to_owned(),
+        subject: identity(server),
+        ingress: Some(
+            (0..5)
+                .map(|number| {
+                    let port = [80, 443, 5432, 502, 2404, 53][below(&mut seed, 6) as usize];
+                    let from = Some(vec![identity(below(&mut seed, count))]);
+                    Rule { from, services: vec![tcp(RangeSet::from_range(port..=port))], ..rule(number, Action::Allow) }
+                })
+                .collect(),
+        ),
+        egress: None,
+        location: Location::default(),
+    });
+    let policies = PolicySet { policies: policies.collect(), ..PolicySet::default() };
+    with_entries(entries(count, |number| BTreeMap::from([("identity".to_owned(), number.to_string())])), policies)
 }
