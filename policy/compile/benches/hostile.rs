@@ -31,7 +31,8 @@ fn cpu_ms() -> f64 {
     ns / 1e6
 }
 
-/// Compiles one, and tells what it took: milliseconds by the clock and of a processor, MiB before and at most, and what came of it.
+/// Compiles one, and tells what it took: milliseconds by the clock and of a processor, MiB before and at most, and what
+/// came of it.
 fn child(name: &str) {
     let (_, make) = RECIPES.iter().find(|(known, _)| *known == name).expect("a recipe's name");
     let set = make();

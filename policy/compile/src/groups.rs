@@ -170,9 +170,11 @@ impl<'a> Shape<'a> {
                     }
                 }
                 // What one can do about the budget says more than that there is no time left.
-                Err(excess @ Excess::TooManyBytes { .. }) => refused = Some(excess),
-                Err(excess) if matches!(refused, Some(Excess::TooManyBytes { .. })) => drop(excess),
-                Err(excess) => refused = Some(excess),
+                Err(excess) => {
+                    if !matches!(refused, Some(Excess::TooManyBytes { .. })) {
+                        refused = Some(excess);
+                    }
+                }
             }
         }
         match (best, refused) {

@@ -76,7 +76,8 @@ pub fn agree(octets: &[u8]) -> Result<Met, String> {
     let octets = &octets[..octets.len().min(LONGEST)];
     let reversed: Vec<u8> = octets.iter().rev().copied().collect();
     let mut choices = Unstructured::new(octets);
-    let tells_macs = Choices::bool(&mut choices);
+    let form = Choices::u8(&mut choices, 0..4);
+    let (tells_macs, split) = (form % 2 == 1, form / 2 == 1);
     let mut set = policy_set(&mut choices);
     if !tells_macs {
         without_macs(&mut set);
@@ -85,19 +86,18 @@ pub fn agree(octets: &[u8]) -> Result<Met, String> {
     let mut choices = Unstructured::new(&reversed);
     let sent: Vec<Sent> = (0..PACKETS).map(|_| packet_near(&mut choices, &corners)).collect();
     let mut met = Met::default();
-    // One group where that is possible, and every list split as those of large policies are.
-    for single_group_bytes in [Options::default().single_group_bytes, 0] {
-        let Ok(compiled) = compile(&set, &Options { single_group_bytes, ..Options::default() }) else {
-            met.refused += 1;
-            continue;
-        };
-        let case = Case { set: &set, compiled: &compiled };
-        for sent in &sent {
-            case.holds(sent, &mut met).map_err(|difference| case.told(single_group_bytes, &difference, sent))?;
-        }
-        case.sequence(&mut choices, &sent, &mut met)
-            .map_err(|(difference, sent)| case.told(single_group_bytes, &difference, &sent))?;
+    // One group where that is possible, or every list split as those of large policies are.
+    let single_group_bytes = if split { 0 } else { Options::default().single_group_bytes };
+    let Ok(compiled) = compile(&set, &Options { single_group_bytes, ..Options::default() }) else {
+        met.refused += 1;
+        return Ok(met);
+    };
+    let case = Case { set: &set, compiled: &compiled };
+    let told = |difference: String| format!("{difference}\nsingle_group_bytes {single_group_bytes}, {set:#?}");
+    for sent in &sent {
+        case.holds(sent, &mut met).map_err(|difference| told(format!("{difference}\n{sent:#?}")))?;
     }
+    case.sequence(&mut choices, &sent, &mut met).map_err(told)?;
     Ok(met)
 }
 
@@ -107,10 +107,6 @@ struct Case<'c> {
 }
 
 impl<'c> Case<'c> {
-    fn told(&self, single_group_bytes: usize, difference: &str, sent: &Sent) -> String {
-        format!("{difference}\nsingle_group_bytes {single_group_bytes}, {sent:#?}\n{:#?}", self.set)
-    }
-
     fn tables(&self) -> SliceTables<'c> {
         SliceTables { params: &self.compiled.params, words: &self.compiled.words }
     }
@@ -172,7 +168,7 @@ impl<'c> Case<'c> {
     }
 
     /// All packets after each other, with answers and errors between them: the short way against the long one.
-    fn sequence<R: Choices>(&self, choices: &mut R, sent: &[Sent], met: &mut Met) -> Result<(), (String, Sent)> {
+    fn sequence<R: Choices>(&self, choices: &mut R, sent: &[Sent], met: &mut Met) -> Result<(), String> {
         let name = (choices.u8(0..3) > 0).then(|| INTERFACES[choices.usize(0..INTERFACES.len())]);
         let mut host = self.host(name);
         for sent in sent.iter().filter(|sent| sent.facts.unparsed == 0 && sent.facts.family != FAMILY_NONE) {
@@ -183,7 +179,7 @@ impl<'c> Case<'c> {
                     met.short += 1;
                     let long = host.clone().long(&bytes, ARRIVES).verdict;
                     if outcome(&short) != outcome(&long) {
-                        return Err((format!("short way {short:?}, long way {long:?}"), sent.clone()));
+                        return Err(format!("short way {short:?}, long way {long:?}, from {facts:?}"));
                     }
                 } else {
                     let _ = host.long(&bytes, ARRIVES);

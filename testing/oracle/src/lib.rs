@@ -3,7 +3,8 @@
 //! Addresses, MACs, ports, labels and VLANs come from short lists, so that a random packet has a
 //! fair chance to match a random rule, and every field of every rule is exercised. The same seed
 //! always gives the same policy and packets, and so do the octets of a fuzzer, which may leave the small world
-//! ([`Choices`]). Start with [`policy_set`] and [`packet`]; [`agree`] holds the tables of one such policy to the oracle.
+//! ([`Choices`]). Start with [`policy_set`] and [`packet`]; [`agree`] holds the tables of one such policy to the
+//! oracle.
 
 #![forbid(unsafe_code)]
 
