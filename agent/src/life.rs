@@ -57,8 +57,10 @@ impl Trigger {
 pub struct Source {
     /// Files and folders.
     pub paths: Vec<PathBuf>,
-    /// Text → tables.
+    /// Text → tables, within so many bytes.
     pub load: LoadPolicy,
+    /// Most bytes that the tables may take.
+    pub table_bytes: usize,
 }
 
 /// A policy that is ready to go into force.
@@ -80,7 +82,7 @@ impl Source {
 
     fn build_from(&self, files: Vec<SourceFile>, since: Instant) -> Result<Built, Problem> {
         let digest = policy::digest(&files);
-        let loaded = (self.load)(&files)?;
+        let loaded = (self.load)(&files, self.table_bytes)?;
         Ok(Built { files, digest, loaded, since })
     }
 }

@@ -14,7 +14,7 @@ use crate::interfaces::{Link, Links, Stacking};
 use crate::journal::Journal;
 use crate::kernel::fake::{Fake, World};
 use crate::life::{Agent, Source, Trigger};
-use crate::load::load;
+use crate::load::{TABLE_BYTES, load};
 
 /// A node: its policy folder, its state folder, its kernel. Agents come and go.
 pub(crate) struct Node {
@@ -44,7 +44,7 @@ impl Node {
 
     pub(crate) fn agent(&self) -> Agent {
         let opened = Journal::open(&self.folder.path().join("state")).unwrap();
-        let source = Source { paths: vec![self.policy()], load };
+        let source = Source { paths: vec![self.policy()], load, table_bytes: TABLE_BYTES };
         let kernel = Box::new(Fake(Rc::clone(&self.world)));
         let mut agent = Agent::new(kernel, opened, source, None);
         let ether = |name: &str| Link { name: name.into(), link_type: 1, up: true, ..Link::default() };

@@ -13,11 +13,14 @@ use crate::policy::{Loaded, SourceFile};
 /// Columns of rendered findings.
 const WIDTH: usize = 100;
 
-/// Parses and compiles.
-pub fn load(files: &[SourceFile]) -> Result<Loaded, Problem> {
+/// Most bytes of tables, unless stated: as many as a map of a generation can hold.
+pub const TABLE_BYTES: usize = 256 << 20;
+
+/// Parses and compiles, to at most so many bytes of tables.
+pub fn load(files: &[SourceFile], table_bytes: usize) -> Result<Loaded, Problem> {
     let sources: Vec<Source> = files.iter().map(|file| Source::new(file.name.as_str(), file.text.as_str())).collect();
     let set = parse(&sources).map_err(|findings| refused(&findings, &sources))?;
-    let compiled = compile(&set, &Options::default()).map_err(|error| Problem {
+    let compiled = compile(&set, &Options { table_bytes, ..Options::default() }).map_err(|error| Problem {
         code: String::from("policy-too-large"),
         blame: String::from("input"),
         message: error.to_string(),
@@ -58,7 +61,7 @@ mod tests {
             name: "/etc/gabion/site.yaml".into(),
             text: "apiVersion: gabion.dev/v1alpha1\nkind: Sight\nmetadata: {name: x}\n".into(),
         };
-        let problem = load(&[file]).unwrap_err();
+        let problem = load(&[file], TABLE_BYTES).unwrap_err();
         assert_eq!(problem.blame, "input");
         assert!(problem.message.contains("site.yaml:2"), "{}", problem.message);
         assert!(problem.details.contains("Sight"), "{}", problem.details);

@@ -35,7 +35,7 @@ pub struct Loaded {
 }
 
 /// Text → typed policy → tables. Replaceable, so that the pipeline can be tested without.
-pub type LoadPolicy = fn(&[SourceFile]) -> Result<Loaded, Problem>;
+pub type LoadPolicy = fn(&[SourceFile], usize) -> Result<Loaded, Problem>;
 
 /// Files that are read at most.
 const FILE_LIMIT: usize = 10_000;

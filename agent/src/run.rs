@@ -35,6 +35,8 @@ pub struct RunOptions {
     pub socket: PathBuf,
     /// Loopback address of the read-only API.
     pub listen: Option<SocketAddr>,
+    /// Most bytes that a policy's tables may take.
+    pub table_bytes: usize,
 }
 
 /// Opens the kernel side, given the bpffs folder.
@@ -80,7 +82,7 @@ async fn work(options: &RunOptions, open_kernel: OpenKernel, begun: Instant) -> 
         Some(address) => Some(serve::bind_tcp(address).await?),
         None => None,
     };
-    let source = Source { paths: options.policy.clone(), load: crate::load::load };
+    let source = Source { paths: options.policy.clone(), load: crate::load::load, table_bytes: options.table_bytes };
     // Watched before it is read: what changes in between is announced.
     let watch = Watch::open(&options.policy).map_err(|error| system("inotify", &error))?;
     let monitor = Monitor::open().map_err(|error| system("netlink", &error))?;

@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, ValueEnum};
+use gabion_agent::load::TABLE_BYTES;
 use gabion_agent::run::RunOptions;
 
 use super::{BPFFS, Connection, STATE, failed};
@@ -33,6 +35,9 @@ pub struct RunArgs {
     /// Also answer questions (and /metrics) on this loopback address, read-only
     #[arg(long, value_name = "127.0.0.1:PORT")]
     listen: Option<SocketAddr>,
+    /// Most bytes that a policy's tables may take; more is refused, and the policy before stays in force
+    #[arg(long, value_name = "BYTES", default_value_t = TABLE_BYTES as u64, value_parser = within_a_map())]
+    table_bytes: u64,
     /// How to write the log
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log_format: LogFormat,
@@ -63,6 +68,11 @@ enum LogLevel {
     Debug,
 }
 
+/// A generation's map holds no more.
+fn within_a_map() -> RangedU64ValueParser {
+    clap::value_parser!(u64).range(1..=TABLE_BYTES as u64)
+}
+
 pub(super) fn run(arguments: &RunArgs) -> Result<Exit, Failure> {
     start_log(arguments.log_format, arguments.log_level);
     let options = RunOptions {
@@ -71,6 +81,8 @@ pub(super) fn run(arguments: &RunArgs) -> Result<Exit, Failure> {
         state: arguments.state.clone(),
         socket: arguments.connection.socket.clone(),
         listen: arguments.listen,
+        // No more than TABLE_BYTES, which is of that type.
+        table_bytes: arguments.table_bytes as usize,
     };
     gabion_agent::run::run(&options, gabion_agent::kernel::bpf::open).map_err(failed)?;
     Ok(Exit::Fine)

@@ -8,10 +8,11 @@ use gabion_abi::tables::{PARAM_COUNT, end, trie};
 use gabion_policy_model::subject::Extent;
 use ipnet::IpNet;
 
-use crate::Refused;
+use crate::Excess;
 use crate::intern::Interner;
 use crate::normal::Normal;
 use crate::words::Words;
+use crate::work::Work;
 
 /// The classes of one side. `classes[c]` lists, sorted, the interned [`crate::normal::Who`]s that class `c` meets,
 /// less those that everyone meets.
@@ -28,9 +29,16 @@ type Members = Vec<u32>;
 /// Breakpoints of IPv4 from which on the root of the trie is wide.
 const WIDE_FROM: usize = 64;
 
-/// Most members that the lists of all classes may have together: 64 MiB of numbers. Real rule sets
-/// nest a few dozen deep; sets of blocks made to overlap everywhere are refused.
-const MEMBER_LIMIT: usize = 16 << 20;
+/// Steps of a member of a class of addresses, and of a look at who a class may meet.
+const MEMBER_STEPS: usize = 10;
+const LOOK_STEPS: usize = 10;
+const WHAT: &str = "overlapping subjects";
+
+/// Spends what a list of members takes, before it is made.
+fn members(work: &mut Work, count: usize) -> Result<(), Excess> {
+    work.spend(WHAT, count.saturating_mul(MEMBER_STEPS))?;
+    work.hold(WHAT, count.saturating_mul(4).saturating_add(32))
+}
 
 /// Computes the classes of one side, lays its tables and sets its parameters, which start at `at`.
 pub(crate) fn lay(
@@ -40,11 +48,12 @@ pub(crate) fn lay(
     at: usize,
     words: &mut Words,
     params: &mut [u32; PARAM_COUNT],
-) -> Result<Ends, Refused> {
+    work: &mut Work,
+) -> Result<Ends, Excess> {
     let unions: BTreeSet<u32> = used.iter().flat_map(|&who| normal.whos.value(who).iter().copied()).collect();
     let mut addresses: Interner<Members> = Interner::default();
-    let mut v4 = sweep::<u32>(normal, &unions, &mut addresses)?;
-    let mut v6 = sweep::<u128>(normal, &unions, &mut addresses)?;
+    let mut v4 = sweep::<u32>(normal, &unions, &mut addresses, work)?;
+    let mut v6 = sweep::<u128>(normal, &unions, &mut addresses, work)?;
     let none = addresses.intern(Members::new());
     let off_ip = by_key(normal, &unions, |extent| extent.macs_off_ip.iter().map(|mac| mac.to_bits()).collect());
     let mut off_ip: Vec<(u64, u32)> =
@@ -58,24 +67,30 @@ pub(crate) fn lay(
     let mut links: Interner<Members> = Interner::default();
     let mut link_table = Vec::new();
     for mac in mac_classes.values() {
+        members(work, mac.len())?;
         links.intern(mac.clone());
         if by_interface.is_empty() {
             continue;
         }
         for interface in std::iter::once(None).chain(interfaces.iter().map(Some)) {
-            let members = interface.and_then(|name| by_interface.get(name));
-            link_table.push(links.intern(union_of(mac, members.map_or(&[], Vec::as_slice)).into_owned()));
+            let behind = interface.and_then(|name| by_interface.get(name)).map_or(&[][..], Vec::as_slice);
+            members(work, mac.len() + behind.len())?;
+            link_table.push(links.intern(union_of(mac, behind).into_owned()));
         }
     }
 
     let index = Index::new(normal, used);
     let mut classes: Interner<Vec<u32>> = Interner::default();
     let columns = links.values().len();
-    bounded(addresses.values().len().saturating_mul(columns))?;
+    members(work, addresses.values().len().saturating_mul(columns))?;
     let mut table = Vec::with_capacity(addresses.values().len() * columns);
     for address in addresses.values() {
         for link in links.values() {
-            table.push(classes.intern(index.met(&union_of(address, link))));
+            if columns > 1 {
+                work.spend(WHAT, (address.len() + link.len()) * MEMBER_STEPS)?;
+            }
+            let met = index.met(&union_of(address, link), work)?;
+            table.push(classes.intern(met));
         }
     }
     if columns == 1 {
@@ -105,7 +120,7 @@ pub(crate) fn lay(
         }
         // A wide root saves a step, and is not worth its memory for a few blocks.
         let fanout = if bits == 32 && breaks.len() > WIDE_FROM { trie::WIDE_FANOUT } else { trie::FANOUT };
-        let laid = words.trie(&breaks, bits, fanout.trailing_zeros())?;
+        let laid = words.trie(&breaks, bits, fanout.trailing_zeros(), work)?;
         params[at + root..][..3].copy_from_slice(&[laid.root, laid.nodes, laid.form]);
     }
     for (pairs, base) in [(macs, end::MAC_BASE), (off_ip, end::OFF_IP_BASE)] {
@@ -191,15 +206,19 @@ fn sweep<A: Number>(
     normal: &Normal,
     unions: &BTreeSet<u32>,
     classes: &mut Interner<Members>,
-) -> Result<Vec<(u128, u32)>, Refused> {
+    work: &mut Work,
+) -> Result<Vec<(u128, u32)>, Excess> {
     let mut toggles: Vec<(A, u32)> = Vec::new();
     let mut ranges: Vec<(A, A)> = Vec::new();
     for &union in unions {
         ranges.clear();
         for extent in normal.unions.value(union) {
+            let (blocks, holes) = (extent.addresses.len(), extent.except.len());
+            work.spend(WHAT, blocks.saturating_mul(holes + 1).saturating_mul(if holes > 0 { 4 } else { 1 }))?;
             add_ranges(extent, &mut ranges);
         }
         merge(&mut ranges);
+        work.hold(WHAT, ranges.len() * 2 * size_of::<(A, u32)>())?;
         for &(low, high) in &ranges {
             toggles.push((low, union));
             toggles.extend(high.next().map(|after| (after, union)));
@@ -211,13 +230,11 @@ fn sweep<A: Number>(
     // cost the square of the nesting.
     let mut sum = 0u128;
     let mut known: HashMap<u128, u32> = HashMap::new();
-    let mut listed = 0;
     let mut class_of = |active: &BTreeSet<u32>, sum: u128| {
-        Ok(match known.entry(sum) {
+        Ok::<u32, Excess>(match known.entry(sum) {
             Slot::Occupied(class) => *class.get(),
             Slot::Vacant(slot) => {
-                listed += active.len();
-                bounded(listed)?;
+                members(work, active.len())?;
                 *slot.insert(classes.intern(active.iter().copied().collect()))
             }
         })
@@ -240,13 +257,6 @@ fn sweep<A: Number>(
         breaks.push((start.widen(), class_of(&active, sum)?));
     }
     Ok(breaks)
-}
-
-fn bounded(members: usize) -> Result<(), Refused> {
-    if members > MEMBER_LIMIT {
-        return Err(Refused::TooMuchWork { what: "overlapping subjects", need: members, limit: MEMBER_LIMIT });
-    }
-    Ok(())
 }
 
 /// A fixed pseudo-random number for each union (two rounds of SplitMix64).
@@ -343,7 +353,9 @@ impl<'n> Index<'n> {
     }
 
     /// `members` are sorted, and so is what they meet.
-    fn met(&self, members: &[u32]) -> Vec<u32> {
+    fn met(&self, members: &[u32], work: &mut Work) -> Result<Vec<u32>, Excess> {
+        let filed = |&union: &u32| self.starts[union as usize + 1] - self.starts[union as usize];
+        work.spend(WHAT, members.iter().map(filed).sum::<usize>().saturating_mul(LOOK_STEPS))?;
         let candidates = members.iter().flat_map(|&union| {
             let union = union as usize;
             &self.filed[self.starts[union]..self.starts[union + 1]]
@@ -356,6 +368,7 @@ impl<'n> Index<'n> {
             })
             .collect();
         met.sort_unstable();
-        met
+        work.hold(WHAT, met.len() * 4)?;
+        Ok(met)
     }
 }

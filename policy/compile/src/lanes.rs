@@ -1,13 +1,14 @@
 //! Service classes → lanes: what most packets need, in fewer steps.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use gabion_abi::facts::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, protocol};
 use gabion_abi::tables::{
     FLAGS_NONE, HAS_LANES, ICMP, LANES, OTHERS, PARAM_COUNT, PORT_NONE, VID_NONE, detail, kind, lane,
 };
+use hashbrown::HashMap;
 
-use crate::Refused;
+use crate::Excess;
 use crate::intern::Interner;
 use crate::term;
 use crate::words::Words;
@@ -43,10 +44,26 @@ impl Parts {
 
     /// The distinct classes of a field's first indices.
     fn classes(&self, field: usize, indices: u32) -> Vec<u32> {
-        let mut classes: Vec<u32> = self.fields[field].iter().take(indices as usize).copied().collect();
+        let indices = self.fields[field].len().min(indices as usize);
+        // Most neighbours are of one class.
+        let mut classes: Vec<u32> = self.fields[field][..indices].chunk_by(u32::eq).map(|run| run[0]).collect();
         classes.sort_unstable();
         classes.dedup();
         if classes.is_empty() { vec![0] } else { classes }
+    }
+
+    /// What `of` says of the class of each of so many indices of a field; asked once for neighbours that are alike.
+    fn by_index(&self, field: usize, indices: std::ops::Range<u32>, of: impl Fn(u32) -> u32) -> Vec<u32> {
+        let all = &self.fields[field];
+        let (first, end) = (indices.start as usize, indices.end as usize);
+        let mut said = Vec::with_capacity(end - first);
+        for run in all.get(first..end).unwrap_or_default().chunk_by(u32::eq) {
+            said.resize(said.len() + run.len(), of(run[0]));
+        }
+        if said.is_empty() {
+            said.resize(end - first, of(0));
+        }
+        said
     }
 }
 
@@ -81,7 +98,7 @@ fn over_ip(parts: &Parts, kinds: impl Iterator<Item = u32>) -> BTreeSet<u32> {
 }
 
 /// Combinations of ports and flags that a lane is made for.
-const WORK_LIMIT: usize = 4 << 20;
+const WORK_LIMIT: usize = 512 << 10;
 
 /// Columns that say the same, by their first: which of them stands for each, and how many there are.
 struct Merged {
@@ -103,7 +120,7 @@ fn merged<K: std::hash::Hash + Eq>(keys: impl Iterator<Item = K>) -> Merged {
 }
 
 /// Lays the lanes, unless that would be more than they are worth, and says which service classes they lead to.
-pub(crate) fn lay(parts: &Parts, words: &mut Words, params: &mut [u32; PARAM_COUNT]) -> Result<BTreeSet<u32>, Refused> {
+pub(crate) fn lay(parts: &Parts, words: &mut Words, params: &mut [u32; PARAM_COUNT]) -> Result<BTreeSet<u32>, Excess> {
     let mut laid = Laid::default();
     for (number, protocol) in [protocol::TCP, protocol::UDP].into_iter().enumerate() {
         if !one(parts, protocol, LANES + number * lane::COUNT, &mut laid, words, params)? {
@@ -114,9 +131,9 @@ pub(crate) fn lay(parts: &Parts, words: &mut Words, params: &mut [u32; PARAM_COU
         [(term::DETAIL, detail::NONE), (term::SOURCE_PORT, PORT_NONE), (term::FLAGS, FLAGS_NONE)]
             .map(|(field, index)| parts.class(field, index));
     let Some(icmp) = Lane::new(parts, protocol::ICMP) else { return Ok(laid.classes) };
-    let icmp = (0..lane::PORTS).map(|index| icmp.class(parts.class(term::DETAIL, detail::ICMP + index), source, flags));
-    let icmp: Vec<u32> = icmp.collect();
-    laid.classes.extend(&icmp);
+    let icmp = parts
+        .by_index(term::DETAIL, detail::ICMP..detail::ICMP + lane::PORTS, |detail| icmp.class(detail, source, flags));
+    laid.classes.extend(icmp.chunk_by(u32::eq).map(|run| run[0]));
     params[ICMP] = laid.table(icmp, true, words)?;
     let others = (0..=255).filter_map(|protocol| Some(Lane::new(parts, protocol)?.class(detail, source, flags)));
     let others: Vec<u32> = others.collect();
@@ -160,7 +177,7 @@ struct Laid {
 }
 
 impl Laid {
-    fn table(&mut self, values: Vec<u32>, paged: bool, words: &mut Words) -> Result<u32, Refused> {
+    fn table(&mut self, values: Vec<u32>, paged: bool, words: &mut Words) -> Result<u32, Excess> {
         if let Some(&base) = self.tables.get(&values) {
             return Ok(base);
         }
@@ -178,7 +195,7 @@ fn one(
     laid: &mut Laid,
     words: &mut Words,
     params: &mut [u32; PARAM_COUNT],
-) -> Result<bool, Refused> {
+) -> Result<bool, Excess> {
     let Some(lane_of) = Lane::new(parts, protocol) else { return Ok(false) };
     let destinations = parts.classes(term::DETAIL, detail::PORT + lane::PORTS);
     let sources = parts.classes(term::SOURCE_PORT, lane::PORTS);
@@ -214,7 +231,7 @@ fn one(
     let said = |cell: usize| if flags_matter { cells.of[cell] } else { columns[cell][0] };
     let by_port = |classes: &[u32], of: &[u32], field: usize| -> Vec<u32> {
         let number: HashMap<u32, u32> = classes.iter().copied().zip(of.iter().copied()).collect();
-        (0..lane::PORTS).map(|port| number[&parts.class(field, port)]).collect()
+        parts.by_index(field, 0..lane::PORTS, |class| number[&class])
     };
     params[at + lane::CLASS] = said(0);
     let width = by_source.first.len();

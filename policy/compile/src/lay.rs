@@ -9,7 +9,7 @@ use crate::intern::Interner;
 use crate::normal::{Item, Normal};
 use crate::services::Services;
 use crate::words::Words;
-use crate::{DirectionStats, Refused};
+use crate::{DirectionStats, Excess};
 
 /// One direction, on its way into the tables.
 pub(crate) struct Side<'s> {
@@ -36,13 +36,12 @@ fn bits_of(count: usize) -> u32 {
 const MATCH_BYTES: usize = 8 << 20;
 
 /// Numbers of the conditions on services, by interned `What`.
-struct Conditions<'c> {
+struct Conditions {
     bits: HashMap<u32, u32>,
     rank_bits: u32,
-    classes: &'c [Vec<u32>],
 }
 
-impl Conditions<'_> {
+impl Conditions {
     /// Candidate of a rank, if its condition has a number.
     fn candidate(&self, items: &[Item], rank: u32) -> Option<u32> {
         Some(self.bits.get(&items[rank as usize].what)? << self.rank_bits | rank)
@@ -51,9 +50,9 @@ impl Conditions<'_> {
     /// Ranks by the service classes of a group.
     fn row(&self, built: &Built, items: &[Item], ranks: &[u32]) -> Vec<u32> {
         let mut row = vec![RANK_NONE; built.services];
-        for (met, &column) in self.classes.iter().zip(&built.service_map) {
-            if let Some(&first) = ranks.iter().find(|&&rank| met.contains(&items[rank as usize].what)) {
-                row[column as usize] = first;
+        for &rank in ranks.iter().rev() {
+            for &class in built.of_service.classes(items[rank as usize].what) {
+                row[class as usize] = rank;
             }
         }
         row
@@ -73,7 +72,7 @@ pub(crate) fn lay(
     service: &Services,
     words: &mut Words,
     params: &mut [u32; PARAM_COUNT],
-) -> Result<[DirectionStats; 2], Refused> {
+) -> Result<[DirectionStats; 2], Excess> {
     let conditions = conditions(normal, sides, classes, words, params)?;
     records(sides, end_of(tables::SOURCE), classes.source.len(), words, params)?;
     records(sides, end_of(tables::DESTINATION), classes.destination.len(), words, params)?;
@@ -127,13 +126,13 @@ fn keeps_state(normal: &Normal, side: &Side<'_>, classes: &Classes<'_>, of: &BTr
 }
 
 /// Numbers the conditions, those of most candidates first, and lays what each service class meets.
-fn conditions<'c>(
+fn conditions(
     normal: &Normal,
     sides: &[Side<'_>; 2],
-    classes: &Classes<'c>,
+    classes: &Classes<'_>,
     words: &mut Words,
     params: &mut [u32; PARAM_COUNT],
-) -> Result<Conditions<'c>, Refused> {
+) -> Result<Conditions, Excess> {
     let mut uses: HashMap<u32, usize> = HashMap::new();
     for side in sides {
         for candidates in side.groups.iter().flat_map(|built| &built.candidates) {
@@ -178,7 +177,7 @@ fn conditions<'c>(
         params[service::MATCHES] = words.whole(&matches, "services")?;
         params[service::MATCH_WORDS] = width as u32;
     }
-    Ok(Conditions { bits, rank_bits, classes: classes.service })
+    Ok(Conditions { bits, rank_bits })
 }
 
 /// Where one end's parameters are, and how a group knows it.
@@ -209,7 +208,7 @@ fn records(
     classes: usize,
     words: &mut Words,
     params: &mut [u32; PARAM_COUNT],
-) -> Result<(), Refused> {
+) -> Result<(), Excess> {
     let groups: Vec<(usize, &Built)> = sides
         .iter()
         .flat_map(|side| {
@@ -255,11 +254,11 @@ fn records(
 fn lay_group(
     built: &Built,
     items: &[Item],
-    conditions: &Conditions<'_>,
+    conditions: &Conditions,
     at: usize,
     words: &mut Words,
     params: &mut [u32; PARAM_COUNT],
-) -> Result<(), Refused> {
+) -> Result<(), Excess> {
     let dense = dense_bytes(built.sources, built.destinations) <= hash_bytes(built.cells.len());
     let destination_bits = bits_of(built.destinations);
     let key_bits = destination_bits + bits_of(built.sources);
@@ -299,19 +298,19 @@ fn lay_group(
 fn payloads(
     built: &Built,
     items: &[Item],
-    conditions: &Conditions<'_>,
+    conditions: &Conditions,
     payload_bits: u32,
     at: usize,
     words: &mut Words,
     params: &mut [u32; PARAM_COUNT],
-) -> Result<Vec<u32>, Refused> {
+) -> Result<Vec<u32>, Excess> {
     let kind_shift = payload_bits - 2;
     let limit = 1u32 << kind_shift;
     let fits = |what, rest: u32| {
         if rest < limit {
             Ok(rest)
         } else {
-            Err(Refused::TooManyClasses { what, need: rest as usize + 1, limit: limit as usize })
+            Err(Excess::TooManyClasses { what, need: rest as usize + 1, limit: limit as usize })
         }
     };
     let mut rows = built.rows.clone();
@@ -329,6 +328,7 @@ fn payloads(
         let listed: Option<Vec<u32>> = ranks.iter().map(|&rank| conditions.candidate(items, rank)).collect();
         let Some(mut listed) = listed else {
             // A condition's number is too large to stand beside a rank.
+            words.has_room(rows.len() / 2 + built.services / 2, "rows of services")?;
             shapes.push((group::ROW, (rows.len() / built.services) as u32));
             rows.extend(conditions.row(built, items, ranks));
             continue;

@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod build;
 mod chain;
 mod ends;
 mod groups;
@@ -14,10 +15,12 @@ mod intern;
 mod lanes;
 mod lay;
 mod normal;
+mod refused;
 mod resolve;
 mod services;
 mod term;
 mod words;
+mod work;
 
 use std::collections::BTreeSet;
 
@@ -27,11 +30,14 @@ use gabion_policy_model::subject::Subject;
 use gabion_policy_model::trace::{Direction, RuleRef};
 
 pub use crate::chain::Chain;
-use crate::groups::Built;
+use crate::groups::{Built, Shape};
 use crate::intern::Interner;
 use crate::lay::Side;
 use crate::normal::{Item, Normal};
+use crate::refused::Weights;
+pub use crate::refused::{Cause, Excess, Refused};
 use crate::words::Words;
+use crate::work::Work;
 
 /// A compiled policy: all that a loader needs, and nothing of the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +88,10 @@ pub struct Stats {
     pub tables: Vec<TableStats>,
     /// Bytes of all tables, with what lies between them.
     pub bytes: usize,
+    /// Steps that were spent of [`Options::steps`].
+    pub steps: usize,
+    /// Memory that was needed of [`Options::scratch_bytes`].
+    pub scratch_bytes: usize,
 }
 
 /// Tables of one kind.
@@ -120,6 +130,11 @@ pub struct Options {
     /// Bytes up to which a direction's list is kept in one group: one group is the quickest to look
     /// up, several need less memory when wide and narrow rules meet.
     pub single_group_bytes: usize,
+    /// Most steps that it may take to work the tables out, where their number does not follow that of the rules: of a
+    /// nanosecond or so each. A count and no clock, so that every machine refuses the same policies.
+    pub steps: usize,
+    /// Most bytes that may be needed meanwhile for what combines: classes, pairs and lists.
+    pub scratch_bytes: usize,
 }
 
 impl Compiled {
@@ -135,57 +150,14 @@ impl Compiled {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { table_bytes: 256 << 20, list_length: 2_000_000, single_group_bytes: 4 << 20 }
+        Self {
+            table_bytes: 256 << 20,
+            list_length: 2_000_000,
+            single_group_bytes: 4 << 20,
+            steps: 400_000_000,
+            scratch_bytes: 128 << 20,
+        }
     }
-}
-
-/// Why a policy cannot be compiled: it is fine as such, but does not fit.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// The list of a direction is too long.
-    #[error(
-        "the policy needs more than {limit} plain rules in one direction once tiers and `pass` are resolved; \
-         use fewer `pass` rules before long tiers, or fewer rules"
-    )]
-    TooManyItems {
-        /// The limit.
-        limit: usize,
-    },
-    /// The tables are too large.
-    #[error(
-        "the policy's {what} need at least {need} bytes, the limit is {limit}; \
-         raise the table budget, or narrow rules that combine wide and narrow blocks"
-    )]
-    TooManyBytes {
-        /// Which tables.
-        what: &'static str,
-        /// Bytes needed, as far as they were counted.
-        need: usize,
-        /// The limit.
-        limit: usize,
-    },
-    /// More classes than an entry can number.
-    #[error("the policy's {what} need {need} classes, the limit is {limit}; use fewer distinct services")]
-    TooManyClasses {
-        /// Which tables.
-        what: &'static str,
-        /// Classes needed.
-        need: usize,
-        /// The limit.
-        limit: usize,
-    },
-    /// Working out the tables would take too long.
-    #[error(
-        "the policy's {what} need more than {limit} steps to work out ({need} so far); use fewer distinct conditions"
-    )]
-    TooMuchWork {
-        /// Which tables.
-        what: &'static str,
-        /// Steps counted.
-        need: usize,
-        /// The limit.
-        limit: usize,
-    },
 }
 
 /// Compiles a policy.
@@ -193,7 +165,11 @@ pub enum Refused {
 /// # Errors
 /// [`Refused`] when it does not fit into `options`.
 pub fn compile<S: Subject>(set: &PolicySet<S>, options: &Options) -> Result<Compiled, Refused> {
-    let normal = normal::flatten(set, options.list_length)?;
+    let mut work = Work::new(options.steps, options.scratch_bytes);
+    let work = &mut work;
+    let refused = |excess, weights: &Weights, unit| Refused { excess, causes: weights.causes(set, unit) };
+    let normal =
+        normal::flatten(set, options.list_length, work).map_err(|excess| refused(excess, &work.weights, "steps"))?;
     let mut words = Words::new(options.table_bytes / 8);
     let mut params = [0; PARAM_COUNT];
     let interfaces: Vec<String> = normal
@@ -205,23 +181,28 @@ pub fn compile<S: Subject>(set: &PolicySet<S>, options: &Options) -> Result<Comp
         .collect::<BTreeSet<_>>()
         .into_iter()
         .collect();
-    if interfaces.len() >= 0xffff {
-        return Err(Refused::TooManyClasses { what: "interfaces", need: interfaces.len(), limit: 0xfffe });
-    }
-    let both = || normal.egress.iter().chain(&normal.ingress);
-    let sources = both().map(|item| item.from).collect();
-    let destinations = both().map(|item| item.to).collect();
-    let source = ends::lay(&normal, &sources, &interfaces, tables::SOURCE, &mut words, &mut params)?;
-    let destination = ends::lay(&normal, &destinations, &interfaces, tables::DESTINATION, &mut words, &mut params)?;
-    let service = services::lay(&normal, &mut words, &mut params)?;
+    let mut end = |end: refused::End, at, words: &mut Words| {
+        let used = normal.egress.iter().chain(&normal.ingress).map(end).collect();
+        ends::lay(&normal, &used, &interfaces, at, words, &mut params, work)
+            .map_err(|excess| refused(excess, &refused::of_ends(&normal, end), "addresses, MACs and interfaces"))
+    };
+    let source = end(|item| item.from, tables::SOURCE, &mut words)?;
+    let destination = end(|item| item.to, tables::DESTINATION, &mut words)?;
+    let service = services::lay(&normal, &mut words, &mut params, work)
+        .map_err(|excess| refused(excess, &refused::of_services(&normal), "ranges in services"))?;
     let classes =
         groups::Classes { source: &source.classes, destination: &destination.classes, service: &service.classes };
     let mut numbers: Interner<(RuleRef, Direction)> = Interner::default();
     let mut budget = options.table_bytes.saturating_sub(words.len() * 8);
+    let mut weights = Weights::default();
     let mut side = |direction, list: fn(&Normal) -> &[Item], at| {
         let items = list(&normal);
         let rules: Vec<u32> = items.iter().map(|item| numbers.intern((item.reference, direction))).collect();
-        let groups = groups::choose(&normal, items, &classes, options.single_group_bytes.min(budget), budget)?;
+        let shape = Shape::new(&normal, items, &classes);
+        shape.weigh(direction, &mut weights);
+        let groups = shape
+            .choose(options.single_group_bytes.min(budget), budget, work)
+            .map_err(|excess| refused(excess, &weights, OF_PAIRS))?;
         budget = budget.saturating_sub(groups.iter().map(Built::bytes).sum());
         let floor = groups::floor(&normal, items, &classes);
         Ok::<_, Refused>(Side { items, rules, groups, floor, in_lanes: &service.in_lanes, at })
@@ -230,7 +211,8 @@ pub fn compile<S: Subject>(set: &PolicySet<S>, options: &Options) -> Result<Comp
         side(Direction::Egress, |normal| &normal.egress, tables::EGRESS)?,
         side(Direction::Ingress, |normal| &normal.ingress, tables::INGRESS)?,
     ];
-    let [egress, ingress] = lay::lay(&normal, &sides, &classes, &service, &mut words, &mut params)?;
+    let [egress, ingress] = lay::lay(&normal, &sides, &classes, &service, &mut words, &mut params)
+        .map_err(|excess| refused(excess, &weights, OF_PAIRS))?;
     let (words, tables) = words.finish();
     let stats = Stats {
         source_classes: source.classes.len(),
@@ -241,6 +223,8 @@ pub fn compile<S: Subject>(set: &PolicySet<S>, options: &Options) -> Result<Comp
         dimensions: dimensions(&source.dimensions, &destination.dimensions, &service.fields),
         bytes: words.len() * 8,
         tables,
+        steps: work.steps(),
+        scratch_bytes: work.most_held(),
     };
     let rules = numbers.values().iter().map(|&(reference, direction)| rule_info(set, reference, direction)).collect();
     Ok(Compiled { params, words, rules, interfaces, stats })
@@ -254,6 +238,9 @@ fn dimensions(source: &[usize; 3], destination: &[usize; 3], service: &[usize; 7
     let ends = ends.into_iter().zip(source.iter().chain(destination).copied());
     ends.chain(services.into_iter().zip(service.iter().copied())).collect()
 }
+
+/// What rules amount to in groups.
+const OF_PAIRS: &str = "pairs of ends of 4 bytes or more each";
 
 fn rule_info<S: Subject>(set: &PolicySet<S>, reference: RuleRef, direction: Direction) -> RuleInfo {
     RuleInfo { reference, direction, name: reference.name(set, direction), tier: reference.tier(set).to_owned() }

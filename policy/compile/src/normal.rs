@@ -14,10 +14,11 @@ use gabion_policy_model::subject::{Extent, Subject};
 use gabion_policy_model::trace::{Direction, RuleRef};
 use hashbrown::HashMap;
 
-use crate::Refused;
+use crate::Excess;
 use crate::intern::Interner;
 use crate::resolve::{Meaning, Resolver};
 use crate::term::{self, Term};
+use crate::work::Work;
 
 /// A union of extents, normalised; `None` in `parts` would be everything and is never interned.
 pub(crate) type Union = Vec<Extent>;
@@ -58,6 +59,14 @@ pub(crate) struct Normal {
     pub ingress: Vec<Item>,
 }
 
+/// Steps of one plain rule, of a pair of terms, and of a range in one of them.
+const ITEM_STEPS: usize = 600;
+const PAIR_STEPS: usize = 30;
+const RANGE_STEPS: usize = 4;
+/// Bytes of a plain rule with what it says.
+const ITEM_BYTES: usize = 160;
+const ITEMS: &str = "plain rules";
+
 /// Tiers that may `pass` to one another in a row: as many as the stack surely holds.
 const DEPTH_LIMIT: usize = 64;
 
@@ -76,7 +85,8 @@ struct Condition {
     what: What,
 }
 
-struct Writer<'s, S: Subject> {
+struct Writer<'s, 'w, S: Subject> {
+    work: &'w mut Work,
     set: &'s PolicySet<S>,
     resolver: Resolver<'s, S>,
     /// Terms that say two terms at once; none when no packet meets both.
@@ -94,7 +104,7 @@ struct Writer<'s, S: Subject> {
 }
 
 /// Flattens a policy. `limit` bounds the length of each list.
-pub(crate) fn flatten<S: Subject>(set: &PolicySet<S>, limit: usize) -> Result<Normal, Refused> {
+pub(crate) fn flatten<S: Subject>(set: &PolicySet<S>, limit: usize, work: &mut Work) -> Result<Normal, Excess> {
     let mut normal = Normal::default();
     let mut all = |terms: Vec<Term>| -> What { terms.into_iter().map(|t| normal.terms.intern(t)).collect() };
     let ordinary = all(Vec::from_iter(term::of_service(&Service::default(), None)));
@@ -102,6 +112,7 @@ pub(crate) fn flatten<S: Subject>(set: &PolicySet<S>, limit: usize) -> Result<No
     let unparsed = all(vec![term::unparsed()]);
     let everything = all(vec![Term::default()]);
     let mut writer = Writer {
+        work,
         set,
         resolver: Resolver::new(&set.inventory),
         narrowed: HashMap::new(),
@@ -122,14 +133,14 @@ pub(crate) fn flatten<S: Subject>(set: &PolicySet<S>, limit: usize) -> Result<No
     Ok(writer.normal)
 }
 
-impl<'s, S: Subject> Writer<'s, S> {
-    fn direction(&mut self, direction: Direction) -> Result<(), Refused> {
+impl<'s, S: Subject> Writer<'s, '_, S> {
+    fn direction(&mut self, direction: Direction) -> Result<(), Excess> {
         self.direction = direction;
         self.tiers(0, None)
     }
 
     /// The tier that starts at policy `from` and all behind it.
-    fn tiers(&mut self, from: usize, narrow: Option<&Narrow>) -> Result<(), Refused> {
+    fn tiers(&mut self, from: usize, narrow: Option<&Narrow>) -> Result<(), Excess> {
         let set = self.set;
         let mut at = from;
         let mut policies_done = set.cluster_policies[..from].last().is_some_and(|p| p.tier.stage == Stage::Baseline);
@@ -149,7 +160,7 @@ impl<'s, S: Subject> Writer<'s, S> {
         self.defaults(narrow)
     }
 
-    fn tier(&mut self, start: usize, end: usize, narrow: Option<&Narrow>) -> Result<(), Refused> {
+    fn tier(&mut self, start: usize, end: usize, narrow: Option<&Narrow>) -> Result<(), Excess> {
         let set = self.set;
         let rules: Vec<(usize, usize)> = (start..end)
             .flat_map(|p| {
@@ -168,7 +179,7 @@ impl<'s, S: Subject> Writer<'s, S> {
                 Direction::Egress => &policy.egress[r],
             };
             let reference = RuleRef::Cluster { policy: p as u32, rule: r as u32 };
-            let conditions = self.conditions(&policy.subject, rule)?;
+            let conditions = self.conditions(&policy.subject, rule, reference)?;
             if rule.action != Action::Pass {
                 for condition in conditions {
                     self.push(narrow, condition, rule, reference)?;
@@ -179,13 +190,16 @@ impl<'s, S: Subject> Writer<'s, S> {
                 continue;
             }
             for condition in conditions {
-                if let Some(narrower) = self.narrow(narrow, condition) {
+                if let Some(narrower) = self.narrow(narrow, condition, reference)? {
                     self.depth += 1;
+                    let before = self.work.steps();
                     if self.depth > DEPTH_LIMIT {
-                        let what = "tiers that `pass` to one another";
-                        return Err(Refused::TooMuchWork { what, need: self.depth, limit: DEPTH_LIMIT });
+                        return Err(Excess::TooManyPasses { limit: DEPTH_LIMIT });
                     }
-                    self.tiers(end, Some(&narrower))?;
+                    let behind = self.another_item().and_then(|()| self.tiers(end, Some(&narrower)));
+                    // What a `pass` leads to is its doing, whether it fits or not.
+                    self.work.of_rule(reference, self.direction, before);
+                    behind?;
                     self.depth -= 1;
                 }
             }
@@ -194,7 +208,7 @@ impl<'s, S: Subject> Writer<'s, S> {
     }
 
     /// The `Policy` layer: denials, audits, allowances, then isolation.
-    fn policies(&mut self, narrow: Option<&Narrow>) -> Result<(), Refused> {
+    fn policies(&mut self, narrow: Option<&Narrow>) -> Result<(), Excess> {
         let set = self.set;
         for action in [Action::Deny, Action::Audit, Action::Allow] {
             for (p, policy) in set.policies.iter().enumerate() {
@@ -205,7 +219,7 @@ impl<'s, S: Subject> Writer<'s, S> {
                 for (r, rule) in rules.iter().flatten().enumerate() {
                     if rule.action == action {
                         let reference = RuleRef::Policy { policy: p as u32, rule: r as u32 };
-                        for condition in self.conditions(&policy.subject, rule)? {
+                        for condition in self.conditions(&policy.subject, rule, reference)? {
                             self.push(narrow, condition, rule, reference)?;
                         }
                     }
@@ -227,7 +241,7 @@ impl<'s, S: Subject> Writer<'s, S> {
         Ok(())
     }
 
-    fn defaults(&mut self, narrow: Option<&Narrow>) -> Result<(), Refused> {
+    fn defaults(&mut self, narrow: Option<&Narrow>) -> Result<(), Excess> {
         self.special(narrow)?;
         let set = self.set;
         let site = set.site.as_ref();
@@ -251,7 +265,7 @@ impl<'s, S: Subject> Writer<'s, S> {
     }
 
     /// What becomes of unparsed packets and of link control that no rule names.
-    fn special(&mut self, narrow: Option<&Narrow>) -> Result<(), Refused> {
+    fn special(&mut self, narrow: Option<&Narrow>) -> Result<(), Excess> {
         let fallback = Defaults::<S>::default();
         let set = self.set;
         let defaults = set.site.as_ref().map_or(&fallback, |site| &site.defaults);
@@ -268,7 +282,7 @@ impl<'s, S: Subject> Writer<'s, S> {
         what: What,
         action: u64,
         reference: RuleRef,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), Excess> {
         let condition = match self.direction {
             Direction::Ingress => Condition { from: Who::new(), to: who.clone(), what },
             Direction::Egress => Condition { from: who.clone(), to: Who::new(), what },
@@ -282,7 +296,7 @@ impl<'s, S: Subject> Writer<'s, S> {
         condition: Condition,
         rule: &Rule<S>,
         reference: RuleRef,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), Excess> {
         let action = match rule.action {
             Action::Allow | Action::Pass => entry::ALLOW,
             Action::Deny => entry::DENY,
@@ -305,10 +319,16 @@ impl<'s, S: Subject> Writer<'s, S> {
         action: u64,
         flags: u64,
         reference: RuleRef,
-    ) -> Result<(), Refused> {
-        let Some(Narrow { from, to, what }) = self.narrow(narrow, condition) else { return Ok(()) };
+    ) -> Result<(), Excess> {
+        if narrow.is_some() {
+            self.another_item()?;
+        }
+        let Some(Narrow { from, to, what }) = self.narrow(narrow, condition, reference)? else { return Ok(()) };
+        if narrow.is_some() {
+            self.work.hold(ITEMS, (from.len() + to.len() + what.len()) * 4)?;
+        }
         if self.items.len() >= self.limit {
-            return Err(Refused::TooManyItems { limit: self.limit });
+            return Err(Excess::TooManyItems { limit: self.limit });
         }
         let from = self.normal.whos.intern(from);
         let to = self.normal.whos.intern(to);
@@ -317,24 +337,27 @@ impl<'s, S: Subject> Writer<'s, S> {
         Ok(())
     }
 
+    /// Spends what a plain rule takes that is not one of the text.
+    fn another_item(&mut self) -> Result<(), Excess> {
+        self.work.spend(ITEMS, ITEM_STEPS)?;
+        self.work.hold(ITEMS, ITEM_BYTES)
+    }
+
     /// Both conditions at once; none when no packet can meet both.
-    fn narrow(&mut self, narrow: Option<&Narrow>, condition: Condition) -> Option<Narrow> {
+    fn narrow(
+        &mut self,
+        narrow: Option<&Narrow>,
+        condition: Condition,
+        reference: RuleRef,
+    ) -> Result<Option<Narrow>, Excess> {
         let Condition { mut from, mut to, mut what } = condition;
         if let Some(outer) = narrow {
             from.extend(&outer.from);
             to.extend(&outer.to);
-            let terms = &mut self.normal.terms;
-            let mut both = |a: u32, b: u32| {
-                *self.narrowed.entry((a, b)).or_insert_with(|| {
-                    let term = terms.value(a).clone().intersection(terms.value(b));
-                    term.map(|term| terms.intern(term))
-                })
-            };
-            what = what
-                .iter()
-                .flat_map(|&a| outer.what.iter().map(move |&b| (a, b)))
-                .filter_map(|(a, b)| both(a, b))
-                .collect();
+            let before = self.work.steps();
+            let both = self.both(&what, &outer.what);
+            self.work.of_rule(reference, self.direction, before);
+            what = both?;
         }
         for who in [&mut from, &mut to] {
             who.sort_unstable();
@@ -342,10 +365,42 @@ impl<'s, S: Subject> Writer<'s, S> {
         }
         what.sort_unstable();
         what.dedup();
-        (!what.is_empty()).then_some(Narrow { from, to, what })
+        Ok((!what.is_empty()).then_some(Narrow { from, to, what }))
     }
 
-    fn conditions(&mut self, subject: &'s S, rule: &'s Rule<S>) -> Result<Vec<Condition>, Refused> {
+    /// The terms that say one of each.
+    fn both(&mut self, inner: &What, outer: &What) -> Result<What, Excess> {
+        self.work
+            .spend("services behind `pass`", inner.len().saturating_mul(outer.len()).saturating_mul(PAIR_STEPS))?;
+        let mut both = What::new();
+        for &a in inner {
+            for &b in outer {
+                if let Some(&known) = self.narrowed.get(&(a, b)) {
+                    both.extend(known);
+                    continue;
+                }
+                let terms = &mut self.normal.terms;
+                let ranges = terms.value(a).ranges() + terms.value(b).ranges();
+                self.work.spend("services behind `pass`", ranges * RANGE_STEPS)?;
+                let term = terms.value(a).clone().intersection(terms.value(b));
+                self.work.hold("services behind `pass`", 200 + term.as_ref().map_or(0, |term| term.ranges() * 8))?;
+                let known = term.map(|term| terms.intern(term));
+                self.narrowed.insert((a, b), known);
+                both.extend(known);
+            }
+        }
+        Ok(both)
+    }
+
+    /// What a rule says; a search for its subjects is its doing.
+    fn conditions(&mut self, subject: &'s S, rule: &'s Rule<S>, reference: RuleRef) -> Result<Vec<Condition>, Excess> {
+        let before = self.work.steps();
+        let conditions = self.conditions_of(subject, rule);
+        self.work.of_rule(reference, self.direction, before);
+        conditions
+    }
+
+    fn conditions_of(&mut self, subject: &'s S, rule: &'s Rule<S>) -> Result<Vec<Condition>, Excess> {
         let Some(selected) = self.who(Some(std::slice::from_ref(subject)))? else { return Ok(Vec::new()) };
         let (Some(mut from), Some(mut to)) = (self.who(rule.from.as_deref())?, self.who(rule.to.as_deref())?) else {
             return Ok(Vec::new());
@@ -360,9 +415,11 @@ impl<'s, S: Subject> Writer<'s, S> {
             plain.extend(&self.ordinary);
         }
         for service in &rule.services {
-            match self.resolver.service(service, &mut self.normal)? {
+            match self.resolver.service(service, &mut self.normal, self.work)? {
                 Meaning::Plain(term) => plain.extend(term),
                 Meaning::Named(destinations) => {
+                    self.work.spend(ITEMS, destinations.len().saturating_mul(ITEM_STEPS))?;
+                    self.work.hold(ITEMS, destinations.len().saturating_mul(ITEM_BYTES))?;
                     conditions.extend(destinations.iter().map(|(union, what)| {
                         let to = to.iter().copied().chain([*union]).collect();
                         Condition { from: from.clone(), to, what: what.clone() }
@@ -376,8 +433,8 @@ impl<'s, S: Subject> Writer<'s, S> {
         Ok(conditions)
     }
 
-    fn who(&mut self, subjects: Option<&'s [S]>) -> Result<Option<Who>, Refused> {
-        self.resolver.who(subjects, &mut self.normal)
+    fn who(&mut self, subjects: Option<&'s [S]>) -> Result<Option<Who>, Excess> {
+        self.resolver.who(subjects, &mut self.normal, self.work)
     }
 }
 

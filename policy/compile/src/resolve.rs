@@ -9,13 +9,19 @@ use gabion_policy_model::service::{PortMatch, Service};
 use gabion_policy_model::subject::{Extent, Subject};
 use hashbrown::HashMap;
 
-use crate::Refused;
+use crate::Excess;
 use crate::normal::{Normal, Union, What, Who};
-use crate::term;
+use crate::term::{self, Term};
+use crate::work::Work;
 
-/// Addresses, MACs and interfaces that all subjects may have together: some 300 MiB of them. More takes a policy where
-/// very many subjects are each carried by very many.
-const MARK_LIMIT: usize = 16 << 20;
+/// Bytes that an address, a MAC or an interface of a subject takes, on the way and for good.
+const MARK_BYTES: usize = 40;
+/// Steps of one, of a property of an entry that is looked at for a subject, and of a range of a service.
+const MARK_STEPS: usize = 30;
+const LOOK_STEPS: usize = 80;
+const RANGE_STEPS: usize = 10;
+/// Steps of one port that a name stands for.
+const PORT_STEPS: usize = 500;
 
 /// What a service says of packets.
 #[derive(Debug)]
@@ -39,7 +45,6 @@ pub(crate) struct Resolver<'s, S> {
     named: HashMap<&'s str, Vec<(&'s NamedPort, &'s Entry)>>,
     /// What each port name stands for.
     destinations: HashMap<&'s str, Vec<Destinations>>,
-    marks: usize,
 }
 
 impl<'s, S: Subject> Resolver<'s, S> {
@@ -56,25 +61,33 @@ impl<'s, S: Subject> Resolver<'s, S> {
             services: HashMap::new(),
             named,
             destinations: HashMap::new(),
-            marks: 0,
         }
     }
 
     /// A list of subjects; none when nobody carries any of them.
-    pub fn who(&mut self, subjects: Option<&'s [S]>, normal: &mut Normal) -> Result<Option<Who>, Refused> {
+    pub fn who(
+        &mut self,
+        subjects: Option<&'s [S]>,
+        normal: &mut Normal,
+        work: &mut Work,
+    ) -> Result<Option<Who>, Excess> {
         let Some(subjects) = subjects else { return Ok(Some(Who::new())) };
         if let Some(known) = self.whos.get(subjects) {
             return Ok(known.clone());
         }
         let mut union = Union::new();
         for subject in subjects {
-            union.extend(subject.extents(&self.index));
+            let before = self.index.looks();
+            let extents = subject.extents(&self.index);
+            let looks = self.index.looks() - before;
+            work.spend("subjects", looks.saturating_mul(LOOK_STEPS))?;
+            count(&extents, work)?;
+            union.extend(extents);
         }
         let who = if union.iter().any(|extent| extent.any) {
             Some(Who::new())
         } else {
             let union = normalise(union);
-            self.count(&union)?;
             (!union.is_empty()).then(|| vec![normal.unions.intern(union)])
         };
         self.whos.insert(subjects, who.clone());
@@ -82,18 +95,28 @@ impl<'s, S: Subject> Resolver<'s, S> {
     }
 
     /// A service.
-    pub fn service(&mut self, service: &'s Service, normal: &mut Normal) -> Result<&Meaning, Refused> {
+    pub fn service(&mut self, service: &'s Service, normal: &mut Normal, work: &mut Work) -> Result<&Meaning, Excess> {
         if !self.services.contains_key(service) {
             let meaning = match &service.ports {
-                Some(PortMatch::Named(name)) => Meaning::Named(self.named(service, name, normal)?),
-                _ => Meaning::Plain(term::of_service(service, None).map(|term| normal.terms.intern(term))),
+                Some(PortMatch::Named(name)) => Meaning::Named(self.named(service, name, normal, work)?),
+                _ => {
+                    let term = term::of_service(service, None);
+                    work.spend("services", term.as_ref().map_or(0, Term::ranges) * RANGE_STEPS)?;
+                    Meaning::Plain(term.map(|term| normal.terms.intern(term)))
+                }
             };
             self.services.insert(service, meaning);
         }
         Ok(&self.services[service])
     }
 
-    fn named(&mut self, service: &Service, name: &'s str, normal: &mut Normal) -> Result<Vec<(u32, What)>, Refused> {
+    fn named(
+        &mut self,
+        service: &Service,
+        name: &'s str,
+        normal: &mut Normal,
+        work: &mut Work,
+    ) -> Result<Vec<(u32, What)>, Excess> {
         if !self.destinations.contains_key(name) {
             let mut by_number: BTreeMap<(u8, u16), Union> = BTreeMap::new();
             for (port, entry) in self.named.get(name).into_iter().flatten() {
@@ -102,7 +125,7 @@ impl<'s, S: Subject> Resolver<'s, S> {
             let mut destinations = Vec::with_capacity(by_number.len());
             for (number, union) in by_number {
                 let union = normalise(union);
-                self.count(&union)?;
+                count(&union, work)?;
                 destinations.push((number, normal.unions.intern(union)));
             }
             self.destinations.insert(name, destinations);
@@ -111,21 +134,21 @@ impl<'s, S: Subject> Resolver<'s, S> {
             let number = RangeSet::from_range(u32::from(port)..=u32::from(port));
             term::of_service(service, Some((protocol, number)))
         };
+        work.spend("named ports", self.destinations[name].len().saturating_mul(PORT_STEPS))?;
         let destinations = self.destinations[name].iter().map(|&((protocol, port), union)| {
             (union, term(protocol, port).map(|term| normal.terms.intern(term)).into_iter().collect())
         });
         Ok(destinations.collect())
     }
+}
 
-    fn count(&mut self, union: &Union) -> Result<(), Refused> {
-        let marks =
-            |e: &Extent| e.addresses.len() + e.except.len() + e.macs.len() + e.macs_off_ip.len() + e.interfaces.len();
-        self.marks += union.iter().map(marks).sum::<usize>();
-        if self.marks > MARK_LIMIT {
-            return Err(Refused::TooMuchWork { what: "subjects", need: self.marks, limit: MARK_LIMIT });
-        }
-        Ok(())
-    }
+/// Counts what subjects are made of, which is a product of theirs and of those who carry them.
+fn count(union: &[Extent], work: &mut Work) -> Result<(), Excess> {
+    let marks =
+        |e: &Extent| e.addresses.len() + e.except.len() + e.macs.len() + e.macs_off_ip.len() + e.interfaces.len();
+    let marks = union.iter().map(marks).sum::<usize>();
+    work.spend("subjects", marks.saturating_mul(MARK_STEPS))?;
+    work.hold("subjects", marks.saturating_mul(MARK_BYTES))
 }
 
 /// Merges the extents without exceptions into one, so that equal unions intern alike.

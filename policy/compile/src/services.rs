@@ -1,15 +1,18 @@
 //! What → classes: all packets that no service tells apart, whoever their ends are, share one.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use gabion_abi::tables::{PARAM_COUNT, service};
 use gabion_policy_model::range::RangeSet;
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 
-use crate::Refused;
+use crate::Excess;
 use crate::lanes::{self, Combined, Parts};
 use crate::normal::Normal;
 use crate::term::{self, FIELDS, SPACES};
 use crate::words::Words;
+use crate::work::Work;
 
 /// `classes[c]` lists, sorted, the interned [`crate::normal::What`]s that service class `c` meets.
 #[derive(Debug)]
@@ -33,11 +36,23 @@ struct Partial {
     classes: Vec<Bits>,
 }
 
-/// Most work, in 64-bit operations, that combining classes may take: a second or two.
-const WORK_LIMIT: usize = 2_000_000_000;
+/// Steps of a class or a pair of them, beside those of the words of its bits.
+const CLASS_STEPS: usize = 60;
+/// Steps of a condition that a class meets.
+const MEET_STEPS: usize = 10;
+
+/// Holds what another class takes: its bits, twice.
+fn another_class(work: &mut Work, what: &'static str, width: usize) -> Result<(), Excess> {
+    work.hold(what, width * 16 + 64)
+}
 
 /// Computes the service classes, lays their tables and sets their parameters.
-pub(crate) fn lay(normal: &Normal, words: &mut Words, params: &mut [u32; PARAM_COUNT]) -> Result<Services, Refused> {
+pub(crate) fn lay(
+    normal: &Normal,
+    words: &mut Words,
+    params: &mut [u32; PARAM_COUNT],
+    work: &mut Work,
+) -> Result<Services, Excess> {
     let array_params = [
         service::KIND,
         service::DETAIL,
@@ -50,7 +65,7 @@ pub(crate) fn lay(normal: &Normal, words: &mut Words, params: &mut [u32; PARAM_C
     let mut partials = Vec::with_capacity(FIELDS);
     let mut parts = Parts::default();
     for field in 0..FIELDS {
-        let (array, partial) = field_classes(normal, field)?;
+        let (array, partial) = field_classes(normal, field, work)?;
         if partial.classes.len() > 1 {
             let paged = [term::DETAIL, term::SOURCE_PORT, term::ETHERTYPE].contains(&field);
             let what = "service fields";
@@ -67,7 +82,7 @@ pub(crate) fn lay(normal: &Normal, words: &mut Words, params: &mut [u32; PARAM_C
     let mut next = || take.next().unwrap_or(Partial { classes: Vec::new() });
     let [kind, detail, source_port, flags, outer, inner, ethertype] = std::array::from_fn(|_| next());
     let mut combine = |a: &Partial, b: &Partial, at: usize| {
-        let (partial, combined) = combine(a, b, at, words, params)?;
+        let (partial, combined) = combine(a, b, at, words, params, work)?;
         parts.combined.push(combined);
         Ok(partial)
     };
@@ -85,21 +100,26 @@ pub(crate) fn lay(normal: &Normal, words: &mut Words, params: &mut [u32; PARAM_C
             of_term[term as usize].push(what as u32);
         }
     }
-    let classes = all.classes.iter().map(|bits| {
+    let mut classes = Vec::with_capacity(all.classes.len());
+    for bits in &all.classes {
+        let met: usize = ones(bits).map(|term| of_term[term].len()).sum();
+        work.spend("services", met.saturating_mul(MEET_STEPS))?;
         let mut met: Vec<u32> = ones(bits).flat_map(|term| of_term[term].iter().copied()).collect();
         met.sort_unstable();
         met.dedup();
-        met
-    });
+        work.hold("services", met.len() * 4)?;
+        met.shrink_to_fit();
+        classes.push(met);
+    }
     let (of_ports, of_state) = (lanes::of_ports(&parts), lanes::of_state(&parts));
-    Ok(Services { classes: classes.collect(), in_lanes, of_ports, of_state, fields })
+    Ok(Services { classes, in_lanes, of_ports, of_state, fields })
 }
 
 /// Most classes that 16-bit entries can number.
 const CLASS_LIMIT: usize = 0x1_0000;
 
-fn numbered(what: &'static str, need: usize) -> Result<(), Refused> {
-    if need > CLASS_LIMIT { Err(Refused::TooManyClasses { what, need, limit: CLASS_LIMIT }) } else { Ok(()) }
+fn numbered(what: &'static str, need: usize) -> Result<(), Excess> {
+    if need > CLASS_LIMIT { Err(Excess::TooManyClasses { what, need, limit: CLASS_LIMIT }) } else { Ok(()) }
 }
 
 fn ones(bits: &Bits) -> impl Iterator<Item = usize> + '_ {
@@ -114,7 +134,7 @@ fn ones(bits: &Bits) -> impl Iterator<Item = usize> + '_ {
 }
 
 /// Splits one index space into classes: the array from index to class, and the terms of each.
-fn field_classes(normal: &Normal, field: usize) -> Result<(Vec<u32>, Partial), Refused> {
+fn field_classes(normal: &Normal, field: usize, work: &mut Work) -> Result<(Vec<u32>, Partial), Excess> {
     let terms = normal.terms.values();
     let width = terms.len().div_ceil(64).max(1);
     let space = SPACES[field];
@@ -138,16 +158,20 @@ fn field_classes(normal: &Normal, field: usize) -> Result<(Vec<u32>, Partial), R
         }
     }
     toggles.sort_unstable();
-    if toggles.len().saturating_mul(width) > WORK_LIMIT {
-        return Err(Refused::TooMuchWork { what: "service fields", need: toggles.len() * width, limit: WORK_LIMIT });
-    }
+    let flips: usize = sets.iter().map(|(set, terms)| 2 * set.iter().count() * terms.len()).sum();
+    work.spend("service fields", flips.saturating_add(toggles.len().saturating_mul(width + CLASS_STEPS)))?;
     let mut known: HashMap<Bits, u32> = HashMap::new();
     let mut classes = Vec::new();
     let mut class_of = |bits: &Bits| {
-        *known.entry(bits.clone()).or_insert_with(|| {
-            classes.push(bits.clone());
-            classes.len() as u32 - 1
-        })
+        if let Some(&class) = known.get(bits) {
+            return Ok(class);
+        }
+        numbered("service fields", classes.len() + 1)?;
+        another_class(work, "service fields", width)?;
+        classes.push(bits.clone());
+        let class = classes.len() as u32 - 1;
+        known.insert(bits.clone(), class);
+        Ok(class)
     };
     let mut array = Vec::with_capacity(space as usize);
     let mut at = 0;
@@ -160,10 +184,8 @@ fn field_classes(normal: &Normal, field: usize) -> Result<(Vec<u32>, Partial), R
             at += 1;
         }
         let until = toggles.get(at).map_or(space, |&(start, _)| start.min(space));
-        array.resize(until as usize, class_of(&bits));
+        array.resize(until as usize, class_of(&bits)?);
     }
-    drop(known);
-    numbered("service fields", classes.len())?;
     Ok((array, Partial { classes }))
 }
 
@@ -173,32 +195,39 @@ fn combine(
     at: usize,
     words: &mut Words,
     params: &mut [u32; PARAM_COUNT],
-) -> Result<(Partial, Combined), Refused> {
+    work: &mut Work,
+) -> Result<(Partial, Combined), Excess> {
+    let what = "service combinations";
     let width = a.classes.first().map_or(0, |bits| bits.len());
-    let work = a.classes.len() * b.classes.len() * (width + 1);
-    if work > WORK_LIMIT {
-        return Err(Refused::TooMuchWork { what: "service combinations", need: work, limit: WORK_LIMIT });
-    }
+    let pairs = a.classes.len().saturating_mul(b.classes.len());
+    work.spend(what, pairs.saturating_mul(width + CLASS_STEPS))?;
+    work.hold(what, pairs.saturating_mul(4))?;
     let mut known: HashMap<Bits, u32> = HashMap::new();
     let mut classes = Vec::new();
     let mut table = Vec::with_capacity(a.classes.len() * b.classes.len());
     for left in &a.classes {
-        numbered("service combinations", classes.len())?;
+        numbered(what, classes.len())?;
         for right in &b.classes {
             let both: Bits = left.iter().zip(right).map(|(l, r)| l & r).collect();
             let next = classes.len() as u32;
-            table.push(*known.entry(both).or_insert_with_key(|bits| {
-                classes.push(bits.clone());
-                next
-            }));
+            let class = match known.entry(both) {
+                Entry::Occupied(class) => *class.get(),
+                Entry::Vacant(slot) => {
+                    another_class(work, what, width)?;
+                    classes.push(slot.key().clone());
+                    *slot.insert(next)
+                }
+            };
+            table.push(class);
         }
     }
     if b.classes.len() > 1 {
-        params[at] = words.quarters(&table, "service combinations")?;
+        params[at] = words.quarters(&table, what)?;
         params[at + 1] = b.classes.len() as u32;
         return Ok((Partial { classes }, Combined { table, columns: b.classes.len() }));
     }
     // One column: the first class stands for the combination, whatever its number.
+    work.hold(what, pairs.saturating_mul(width * 8 + 32))?;
     let renumbered = table.iter().map(|&class| classes[class as usize].clone()).collect();
     Ok((Partial { classes: renumbered }, Combined::default()))
 }

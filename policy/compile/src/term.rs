@@ -31,6 +31,11 @@ impl Term {
         *slot = Some(slot.as_ref().map_or_else(|| set.clone(), |old| old.intersection(set)));
     }
 
+    /// Ranges of all fields.
+    pub fn ranges(&self) -> usize {
+        self.fields.iter().flatten().map(|set| set.iter().count()).sum()
+    }
+
     /// What is in both; none when nothing is.
     pub fn intersection(mut self, other: &Self) -> Option<Self> {
         for (field, set) in other.fields.iter().enumerate() {
@@ -115,6 +120,9 @@ pub(crate) fn of_service(service: &Service, named: Option<(u8, RangeSet)>) -> Op
         term.narrow(VLAN_INNER, &vids(vlan));
     }
     if let Some(reasons) = &service.unparsed {
+        if service.speaks_beyond_link() {
+            return None;
+        }
         let mut kinds = RangeSet::new();
         for (low, high) in reasons.iter() {
             kinds.insert(kind::UNPARSED + low.min(63)..=kind::UNPARSED + high.min(63));

@@ -1,11 +1,12 @@
 //! The array of words that the tables are laid into.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use gabion_abi::tables::{BUCKET_SLOTS, MAC_PRESENT, page, pair_bucket, pair_slot, scramble, spread, trie};
 
 use crate::intern::Interner;
-use crate::{Refused, TableStats};
+use crate::work::Work;
+use crate::{Excess, TableStats};
 
 /// Words under construction. Word 0 stays unused: base 0 means absent.
 #[derive(Debug)]
@@ -48,6 +49,8 @@ const NODE_BITS: u32 = trie::FANOUT.trailing_zeros();
 /// Words of a cache line. Every table begins with one, so that what lies together is read together.
 const LINE_WORDS: usize = 8;
 
+const TRIES: &str = "address tries";
+
 /// Words that a table of `count` takes: in steps of an eighth or less, so that one which grows a little stays where it
 /// is, and all behind it, and can be changed in place.
 fn roomy(count: usize) -> usize {
@@ -70,13 +73,9 @@ impl Words {
         (self.words, self.tables)
     }
 
-    fn reserve(&mut self, count: usize, what: &'static str) -> Result<u32, Refused> {
-        let base = self.words.len().next_multiple_of(LINE_WORDS);
-        let need = base + roomy(count);
-        if need > self.budget || u32::try_from(need).is_err() {
-            return Err(Refused::TooManyBytes { what, need: need * 8, limit: self.budget * 8 });
-        }
-        self.words.resize(need, 0);
+    fn reserve(&mut self, count: usize, what: &'static str) -> Result<u32, Excess> {
+        let base = self.has_room(count, what)?;
+        self.words.resize(base + roomy(count), 0);
         let bytes = count * 8;
         match self.tables.iter_mut().find(|table| table.name == what) {
             Some(table) => {
@@ -88,17 +87,27 @@ impl Words {
         Ok(base as u32)
     }
 
+    /// Where so many words would begin, if there is room for them.
+    pub fn has_room(&self, count: usize, what: &'static str) -> Result<usize, Excess> {
+        let base = self.words.len().next_multiple_of(LINE_WORDS);
+        let need = base + roomy(count);
+        if need > self.budget || u32::try_from(need).is_err() {
+            return Err(Excess::TooManyBytes { what, need: need * 8, limit: self.budget * 8 });
+        }
+        Ok(base)
+    }
+
     /// Lays 16-bit entries.
-    pub fn quarters(&mut self, values: &[u32], what: &'static str) -> Result<u32, Refused> {
+    pub fn quarters(&mut self, values: &[u32], what: &'static str) -> Result<u32, Excess> {
         let base = self.reserve(values.len().div_ceil(4), what)?;
         self.set_quarters(base, values, what)?;
         Ok(base)
     }
 
-    fn set_quarters(&mut self, base: u32, values: &[u32], what: &'static str) -> Result<(), Refused> {
+    fn set_quarters(&mut self, base: u32, values: &[u32], what: &'static str) -> Result<(), Excess> {
         for (i, &value) in values.iter().enumerate() {
             if value > 0xffff {
-                return Err(Refused::TooManyClasses { what, need: value as usize + 1, limit: 0x1_0000 });
+                return Err(Excess::TooManyClasses { what, need: value as usize + 1, limit: 0x1_0000 });
             }
             self.words[base as usize + i / 4] |= u64::from(value) << (i % 4 * 16);
         }
@@ -106,7 +115,7 @@ impl Words {
     }
 
     /// Lays 16-bit entries in pages, equal pages once.
-    pub fn paged(&mut self, values: &[u32], what: &'static str) -> Result<u32, Refused> {
+    pub fn paged(&mut self, values: &[u32], what: &'static str) -> Result<u32, Excess> {
         let mut numbers: HashMap<&[u32], u32> = HashMap::new();
         let mut pages: Vec<&[u32]> = Vec::new();
         let mut index = Vec::new();
@@ -126,7 +135,7 @@ impl Words {
     }
 
     /// Lays 32-bit entries.
-    pub fn halves(&mut self, values: &[u32], what: &'static str) -> Result<u32, Refused> {
+    pub fn halves(&mut self, values: &[u32], what: &'static str) -> Result<u32, Excess> {
         let base = self.reserve(values.len().div_ceil(2), what)?;
         for (i, &value) in values.iter().enumerate() {
             self.words[base as usize + i / 2] |= u64::from(value) << (i % 2 * 32);
@@ -135,7 +144,7 @@ impl Words {
     }
 
     /// Lays whole words.
-    pub fn whole(&mut self, values: &[u64], what: &'static str) -> Result<u32, Refused> {
+    pub fn whole(&mut self, values: &[u64], what: &'static str) -> Result<u32, Excess> {
         let base = self.reserve(values.len(), what)?;
         self.words[base as usize..][..values.len()].copy_from_slice(values);
         Ok(base)
@@ -143,40 +152,53 @@ impl Words {
 
     /// Lays a trie over breakpoints: sorted starts, the first of them 0, each with the class that begins there. `bits`
     /// is the width of the address, `root_bits` how many of them the root takes.
-    pub fn trie(&mut self, breaks: &[(u128, u32)], bits: u32, root_bits: u32) -> Result<Trie, Refused> {
-        let mut branches = Branches { nodes: Interner::default(), limit: self.budget * 8 };
+    pub fn trie(&mut self, breaks: &[(u128, u32)], bits: u32, root_bits: u32, work: &mut Work) -> Result<Trie, Excess> {
+        let before = work.held();
+        let mut branches = Branches { nodes: Interner::default(), limit: self.budget * 8, work };
         let root = branches.of(breaks, 0, bits, root_bits)?;
-        let nodes = branches.nodes.into_values();
+        let Branches { nodes, work, .. } = branches;
+        work.release(work.held() - before);
+        let nodes = nodes.into_values();
         let largest = breaks.iter().map(|&(_, class)| class).max().unwrap_or(0).max(nodes.len() as u32);
         let long = largest >= trie::SHORT_CLASS;
-        let short = |entry: u32| {
-            if entry & trie::LONG_CLASS != 0 { entry & !trie::LONG_CLASS | trie::SHORT_CLASS } else { entry }
-        };
-        let mut lay = |values: Vec<u32>| {
-            let what = "address tries";
-            if long {
-                self.halves(&values, what)
-            } else {
-                self.quarters(&values.into_iter().map(short).collect::<Vec<u32>>(), what)
-            }
-        };
         let mut form = if long { trie::LONG } else { 0 };
         if root.len() as u32 == trie::WIDE_FANOUT {
             form |= trie::WIDE;
         }
-        Ok(Trie { root: lay(root.into_vec())?, nodes: lay(nodes.concat())?, form })
+        Ok(Trie { root: self.entries(vec![root], long)?, nodes: self.entries(nodes, long)?, form })
+    }
+
+    /// Lays nodes of a trie one behind the other, and lets go of each.
+    fn entries(&mut self, nodes: Vec<Box<[u32]>>, long: bool) -> Result<u32, Excess> {
+        let count: usize = nodes.iter().map(|node| node.len()).sum();
+        let base = self.reserve(count.div_ceil(if long { 2 } else { 4 }), TRIES)?;
+        let mut at = base as usize;
+        for node in nodes {
+            if long {
+                for (word, pair) in self.words[at..].iter_mut().zip(node.chunks(2)) {
+                    *word = pair.iter().rev().fold(0, |word, &entry| word << 32 | u64::from(entry));
+                }
+                at += node.len() / 2;
+            } else {
+                for (word, four) in self.words[at..].iter_mut().zip(node.chunks(4)) {
+                    *word = four.iter().rev().fold(0, |word, &entry| word << 16 | u64::from(short(entry)));
+                }
+                at += node.len() / 4;
+            }
+        }
+        Ok(base)
     }
 
     /// Lays a static hash of distinct MACs to values. Every key sits in the one bucket that its spread names, so that
     /// a look-up reads one bucket.
-    pub fn hash(&mut self, pairs: &[(u64, u32)], what: &'static str) -> Result<Hash, Refused> {
+    pub fn hash(&mut self, pairs: &[(u64, u32)], what: &'static str) -> Result<Hash, Excess> {
         let slots = BUCKET_SLOTS as usize;
         // About half full on average: at that load a seed that overflows no bucket is found soon.
         let mut buckets = (pairs.len() / 2 + 1).next_power_of_two().max(1);
         loop {
             if self.len() + buckets * 2 * slots > self.budget {
                 let need = (self.len() + buckets * 2 * slots) * 8;
-                return Err(Refused::TooManyBytes { what, need, limit: self.budget * 8 });
+                return Err(Excess::TooManyBytes { what, need, limit: self.budget * 8 });
             }
             for seed in 0..SEEDS {
                 if let Some(words) = fill(pairs, buckets, seed) {
@@ -190,13 +212,13 @@ impl Words {
 
     /// Lays a perfect hash of distinct keys of `key_bits` bits to payloads: a look-up reads the displacement of the
     /// key's bucket and then the one slot where the key is, or nothing is.
-    pub fn perfect(&mut self, pairs: &[(u64, u32)], key_bits: u32, what: &'static str) -> Result<Perfect, Refused> {
+    pub fn perfect(&mut self, pairs: &[(u64, u32)], key_bits: u32, what: &'static str) -> Result<Perfect, Excess> {
         let buckets = (pairs.len() / 3 + 1).next_power_of_two();
         let mut slots = roomy(pairs.len() + pairs.len() / 8 + 1);
         for seed in 0.. {
             if self.len() + slots + buckets / 4 > self.budget || u32::try_from(slots).is_err() {
                 let need = (self.len() + slots + buckets / 4) * 8;
-                return Err(Refused::TooManyBytes { what, need, limit: self.budget * 8 });
+                return Err(Excess::TooManyBytes { what, need, limit: self.budget * 8 });
             }
             if let Some((words, displacements)) = displace(pairs, key_bits, buckets, slots, seed) {
                 let displacements = self.quarters(&displacements, what)?;
@@ -206,20 +228,31 @@ impl Words {
             }
             slots += slots / 8 + 1;
         }
-        Err(Refused::TooManyBytes { what, need: usize::MAX, limit: self.budget * 8 })
+        Err(Excess::TooManyBytes { what, need: usize::MAX, limit: self.budget * 8 })
     }
 }
 
+/// An entry of 32 bits as one of 16.
+fn short(entry: u32) -> u32 {
+    if entry & trie::LONG_CLASS != 0 { entry & !trie::LONG_CLASS | trie::SHORT_CLASS } else { entry }
+}
+
 /// The nodes of a trie while it is made, with entries of 32 bits. Equal nodes are kept once.
-struct Branches {
+struct Branches<'w> {
     nodes: Interner<Box<[u32]>>,
     /// Bytes that they may take.
     limit: usize,
+    work: &'w mut Work,
 }
 
-impl Branches {
+/// Steps of a node.
+const NODE_STEPS: usize = 2_500;
+/// Bytes of a node while it is made.
+const NODE_BYTES: usize = trie::FANOUT as usize * 4 + 40;
+
+impl Branches<'_> {
     /// The entries for the next `own_bits` address bits, over the breakpoints of the block that begins at `low`.
-    fn of(&mut self, breaks: &[(u128, u32)], low: u128, bits: u32, own_bits: u32) -> Result<Box<[u32]>, Refused> {
+    fn of(&mut self, breaks: &[(u128, u32)], low: u128, bits: u32, own_bits: u32) -> Result<Box<[u32]>, Excess> {
         let width = bits - own_bits;
         let mut entries = Vec::with_capacity(1 << own_bits);
         // The breakpoint in force where an entry begins, and the first behind it.
@@ -237,14 +270,20 @@ impl Branches {
             entries.push(if after - before == 1 {
                 breaks[before].1 | trie::LONG_CLASS
             } else {
+                self.work.spend(TRIES, NODE_STEPS)?;
                 let node = self.of(&breaks[before..after], first, width, NODE_BITS)?;
-                self.nodes.intern(node)
+                let known = self.nodes.values().len();
+                let number = self.nodes.intern(node);
+                if number as usize == known {
+                    self.work.hold(TRIES, NODE_BYTES)?;
+                }
+                number
             });
         }
         let count = self.nodes.values().len();
         let need = count * trie::FANOUT as usize * 4;
         if count >= trie::SHORT_CLASS as usize && need > self.limit {
-            return Err(Refused::TooManyBytes { what: "address tries", need, limit: self.limit });
+            return Err(Excess::TooManyBytes { what: TRIES, need, limit: self.limit });
         }
         Ok(entries.into_boxed_slice())
     }
@@ -377,7 +416,7 @@ mod tests {
     fn a_perfect_hash_beyond_the_budget_is_refused() {
         let pairs = pairs(&mut Rng::with_seed(2), 1_000, 20, true);
         let refused = Words::new(1_000).perfect(&pairs, 20, "pairs").unwrap_err();
-        assert!(matches!(refused, Refused::TooManyBytes { need, limit: 8_000, .. } if need > 8_000), "{refused}");
+        assert!(matches!(refused, Excess::TooManyBytes { need, limit: 8_000, .. } if need > 8_000), "{refused}");
     }
 
     #[test]
@@ -440,7 +479,7 @@ mod tests {
                 starts.sort_unstable();
                 starts.dedup();
                 let breaks: Vec<(u128, u32)> = starts.into_iter().map(|start| (start, rng.u32(0..classes))).collect();
-                laid.push((words.trie(&breaks, bits, root_bits).unwrap(), breaks));
+                laid.push((words.trie(&breaks, bits, root_bits, &mut unbounded()).unwrap(), breaks));
             }
             let words = words.finish().0;
             for (trie, breaks) in &laid {
@@ -456,6 +495,10 @@ mod tests {
         }
     }
 
+    fn unbounded() -> Work {
+        Work::new(usize::MAX, usize::MAX)
+    }
+
     #[test]
     fn equal_parts_of_tries_are_laid_once() {
         let mut words = Words::new(BUDGET);
@@ -463,7 +506,7 @@ mod tests {
         let breaks: Vec<(u128, u32)> = (0..100u128)
             .flat_map(|block| [(block << 16, 1), (block << 16 | 0x80, 2), (block << 16 | 0x100, 3)])
             .collect();
-        words.trie(&breaks, 32, NODE_BITS).unwrap();
+        words.trie(&breaks, 32, NODE_BITS, &mut unbounded()).unwrap();
         let node = trie::FANOUT as usize / 4;
         assert!(words.len() <= LINE_WORDS + 4 * node, "{} words: a root, and one of each lower width", words.len());
     }

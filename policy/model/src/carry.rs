@@ -102,6 +102,11 @@ pub(crate) trait EntrySubject {
 
     /// All whom this holds of, and perhaps others.
     fn candidates<'x>(&self, index: &'x Index<'_>) -> Positions<'x>;
+
+    /// How much of an entry [`Self::holds`] looks at.
+    fn looks(&self) -> usize {
+        1
+    }
 }
 
 impl EntrySubject for Labels {
@@ -111,6 +116,12 @@ impl EntrySubject for Labels {
 
     fn candidates<'x>(&self, index: &'x Index<'_>) -> Positions<'x> {
         index.labelled(&self.selector, &self.namespaces)
+    }
+
+    fn looks(&self) -> usize {
+        let of = |selector: &LabelSelector| selector.match_labels.len() + selector.match_expressions.len();
+        let inside = if let Namespaces::Matching(selector) = &self.namespaces { of(selector) } else { 0 };
+        1 + of(&self.selector) + inside
     }
 }
 
@@ -163,7 +174,7 @@ macro_rules! subject_of_entries {
             }
 
             fn entries(&self, index: &Index<'_>) -> Vec<u32> {
-                index.filter(&self.candidates(index), |entry| self.holds(entry, index.inventory()))
+                index.filter(&self.candidates(index), self.looks(), |entry| self.holds(entry, index.inventory()))
             }
 
             fn describe(&self) -> String {
@@ -222,7 +233,7 @@ impl Subject for Cidr {
     }
 
     fn entries(&self, index: &Index<'_>) -> Vec<u32> {
-        index.filter(&index.in_block(&self.block), |entry| {
+        index.filter(&index.in_block(&self.block), 1 + self.except.len(), |entry| {
             let end = |&address| End { address: Some(address), ..End::default() };
             entry.addresses.iter().any(|address| self.carried_by(&end(address), index.inventory()))
         })

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ipnet::IpNet;
 
@@ -52,6 +53,8 @@ pub struct Index<'i> {
     addresses: OnceLock<Vec<(IpAddr, u32)>>,
     macs: OnceLock<HashMap<Mac, Vec<u32>>>,
     interfaces: OnceLock<HashMap<&'i str, Vec<u32>>>,
+    /// Properties of entries that were looked at, one by one.
+    looks: AtomicUsize,
 }
 
 impl<'i> Index<'i> {
@@ -67,7 +70,14 @@ impl<'i> Index<'i> {
             addresses: OnceLock::new(),
             macs: OnceLock::new(),
             interfaces: OnceLock::new(),
+            looks: AtomicUsize::new(0),
         }
+    }
+
+    /// How many properties of entries had to be looked at one by one so far, for all subjects that were looked up.
+    #[must_use]
+    pub fn looks(&self) -> usize {
+        self.looks.load(Ordering::Relaxed)
     }
 
     /// What is indexed.
@@ -76,8 +86,9 @@ impl<'i> Index<'i> {
         self.inventory
     }
 
-    /// Positions of the candidates for whom this holds.
-    pub(crate) fn filter(&self, candidates: &Positions<'_>, holds: impl Fn(&Entry) -> bool) -> Vec<u32> {
+    /// Positions of the candidates for whom this holds, which takes so many looks at each.
+    pub(crate) fn filter(&self, candidates: &Positions<'_>, looks: usize, holds: impl Fn(&Entry) -> bool) -> Vec<u32> {
+        self.looks.fetch_add(candidates.count().saturating_mul(looks), Ordering::Relaxed);
         candidates.iter().filter(|&position| holds(self.at(position))).collect()
     }
 

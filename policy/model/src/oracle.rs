@@ -342,7 +342,7 @@ pub fn service_matches(service: &Service, packet: &Packet<'_>) -> bool {
     if facts.unparsed != facts::unparsed::NONE {
         // What stands behind the fault is not known, so that only the link fields can match.
         return service.unparsed.as_ref().is_some_and(|reasons| reasons.contains(u32::from(facts.unparsed)))
-            && !speaks_beyond_link(service);
+            && !service.speaks_beyond_link();
     }
     if service.unparsed.is_some() {
         return false;
@@ -367,16 +367,6 @@ pub fn service_matches(service: &Service, packet: &Packet<'_>) -> bool {
         && service.tcp_flags.is_none_or(|flags| {
             with_ports && facts.protocol == facts::protocol::TCP && facts.tcp_flags & flags.mask == flags.value
         })
-}
-
-fn speaks_beyond_link(service: &Service) -> bool {
-    service.llc.is_some()
-        || service.protocols.is_some()
-        || service.ports.is_some()
-        || service.source_ports.is_some()
-        || service.icmp.is_some()
-        || service.tcp_flags.is_some()
-        || service.fragments.is_some()
 }
 
 fn vlan_matches(wanted: Option<&Vlan>, vid: u16) -> bool {

@@ -75,6 +75,19 @@ pub enum FragmentMatch {
 }
 
 impl Service {
+    /// Whether a field says something about what stands behind EtherType and VLAN tags. Beside `unparsed` such a field
+    /// matches nothing: what stands behind the fault is not known.
+    #[must_use]
+    pub const fn speaks_beyond_link(&self) -> bool {
+        self.llc.is_some()
+            || self.protocols.is_some()
+            || self.ports.is_some()
+            || self.source_ports.is_some()
+            || self.icmp.is_some()
+            || self.tcp_flags.is_some()
+            || self.fragments.is_some()
+    }
+
     /// Whether the fields contradict each other, so that no packet can match. Says nothing about
     /// named ports, which depend on the inventory.
     #[must_use]

@@ -2,10 +2,11 @@
 
 use std::net::IpAddr;
 
-use fastrand::Rng;
 use gabion_abi::facts::{self, Address, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_LLC, Facts, protocol};
 
-use crate::policies::{INTERFACES, ethertype, link, llc, mac, port, protocol as any_protocol, v4, v6, vid};
+use crate::choices::Choices;
+use crate::corners::Corners;
+use crate::policies::{INTERFACES, link};
 
 /// A packet and the interfaces on both sides of the node.
 #[derive(Clone, Debug)]
@@ -28,40 +29,46 @@ fn address(address: IpAddr) -> Address {
 /// A random packet. All of them but the unparsed ones can be put into a [`frame`], which does not say whether an end
 /// is the node itself.
 #[must_use]
-pub fn packet(rng: &mut Rng) -> Sent {
+pub fn packet<R: Choices>(rng: &mut R) -> Sent {
+    packet_near(rng, &Corners::default())
+}
+
+/// A random packet that takes its values from the corners of a policy more often than not.
+#[must_use]
+pub fn packet_near<R: Choices>(rng: &mut R, corners: &Corners) -> Sent {
     let mut facts = Facts::UNKNOWN;
-    facts.source_mac = mac(rng).to_bits();
-    facts.destination_mac = mac(rng).to_bits();
+    facts.source_mac = corners.mac(rng);
+    facts.destination_mac = corners.mac(rng);
     if rng.usize(0..4) == 0 {
-        facts.vlan_outer = vid(rng);
+        facts.vlan_outer = corners.vid(rng);
         if rng.bool() {
-            facts.vlan_inner = vid(rng);
+            facts.vlan_inner = corners.vid(rng);
         }
     }
     match rng.usize(0..8) {
         0 => {
-            facts.ethertype = ethertype(rng);
+            facts.ethertype = corners.ethertype(rng);
             if facts.ethertype == ETHERTYPE_LLC {
-                facts.llc = llc(rng);
+                facts.llc = corners.llc(rng);
             }
         }
-        1..=2 => network(rng, &mut facts, true),
-        _ => network(rng, &mut facts, false),
+        1..=2 => network(rng, corners, &mut facts, true),
+        _ => network(rng, corners, &mut facts, false),
     }
     if rng.usize(0..20) == 0 {
-        facts.unparsed = rng.u8(1..facts::unparsed::COUNT);
+        facts.unparsed = corners.reason(rng);
     }
-    let interface = |rng: &mut Rng| (rng.usize(0..3) > 0).then(|| INTERFACES[rng.usize(0..4)]);
+    let interface = |rng: &mut R| (rng.usize(0..3) > 0).then(|| INTERFACES[rng.usize(0..4)]);
     Sent { facts, source_interface: interface(rng), destination_interface: interface(rng) }
 }
 
-fn network(rng: &mut Rng, facts: &mut Facts, v6_packet: bool) {
-    let any = |rng: &mut Rng| if v6_packet { IpAddr::V6(v6(rng)) } else { IpAddr::V4(v4(rng)) };
+fn network<R: Choices>(rng: &mut R, corners: &Corners, facts: &mut Facts, v6_packet: bool) {
+    let any = |rng: &mut R| if v6_packet { IpAddr::V6(corners.v6(rng)) } else { IpAddr::V4(corners.v4(rng)) };
     facts.source = address(any(rng));
     facts.destination = address(any(rng));
     facts.family = if v6_packet { facts::FAMILY_V6 } else { facts::FAMILY_V4 };
     facts.ethertype = if v6_packet { ETHERTYPE_IPV6 } else { ETHERTYPE_IPV4 };
-    facts.protocol = any_protocol(rng);
+    facts.protocol = corners.protocol(rng);
     facts.node = u8::from(rng.usize(0..4) == 0);
     if v6_packet {
         facts.hop_limit = [255, 255, 254, 64][rng.usize(0..4)];
@@ -76,21 +83,21 @@ fn network(rng: &mut Rng, facts: &mut Facts, v6_packet: bool) {
     match facts.protocol {
         protocol::TCP | protocol::UDP | protocol::SCTP | protocol::UDPLITE | protocol::DCCP => {
             facts.transport = facts::TRANSPORT_PORTS;
-            facts.source_port = port(rng);
-            facts.destination_port = port(rng);
+            facts.source_port = corners.port(rng);
+            facts.destination_port = corners.port(rng);
             if facts.protocol == protocol::TCP {
-                facts.tcp_flags = [0x02, 0x10, 0x12, 0x18, 0x11, 0x04][rng.usize(0..6)];
+                facts.tcp_flags = corners.flags(rng);
             }
         }
         protocol::ICMP if !v6_packet => {
             facts.transport = facts::TRANSPORT_ICMP;
-            facts.icmp_type = [0, 3, 8, 11][rng.usize(0..4)];
-            facts.icmp_code = rng.u8(0..3);
+            (facts.icmp_type, facts.icmp_code) =
+                corners.icmp(rng, |rng| ([0, 3, 8, 11][rng.usize(0..4)], rng.u8(0..3)));
         }
         protocol::ICMPV6 if v6_packet => {
             facts.transport = facts::TRANSPORT_ICMP;
-            facts.icmp_type = [1, 3, 128, 129, 133, 135, 136][rng.usize(0..7)];
-            facts.icmp_code = rng.u8(0..4) / 3;
+            (facts.icmp_type, facts.icmp_code) =
+                corners.icmp(rng, |rng| ([1, 3, 128, 129, 133, 135, 136][rng.usize(0..7)], rng.u8(0..4) / 3));
             if facts.has_discovery_type() && rng.bool() {
                 facts.destination = Address::v6(link(rng).to_bits());
             }
@@ -230,7 +237,7 @@ fn payload(facts: &Facts) -> Vec<u8> {
 
 /// A frame that follows on an earlier one: an answer, a later fragment, or an ICMP error about it.
 #[must_use]
-pub fn follow_up(rng: &mut Rng, earlier: &Facts) -> Vec<u8> {
+pub fn follow_up<R: Choices>(rng: &mut R, earlier: &Facts) -> Vec<u8> {
     let mut facts = *earlier;
     if facts.fragment == facts::FRAGMENT_FIRST {
         facts.fragment = facts::FRAGMENT_LATER;

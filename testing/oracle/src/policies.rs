@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use fastrand::Rng;
 use gabion_policy_model::PolicySet;
 use gabion_policy_model::inventory::{Entry, Inventory, NamedPort};
 use gabion_policy_model::range::RangeSet;
@@ -17,72 +16,98 @@ use gabion_policy_model::subject::{
 };
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use crate::choices::Choices;
+
 /// Interfaces that policies and packets speak of.
 pub const INTERFACES: [&str; 4] = ["eth0", "eth1", "eth2", "tun0"];
 
 /// An IPv4 address of the small world.
-pub(crate) fn v4(rng: &mut Rng) -> Ipv4Addr {
+pub(crate) fn v4<R: Choices>(rng: &mut R) -> Ipv4Addr {
+    if rng.strays() {
+        return Ipv4Addr::from_bits(rng.u32(..));
+    }
     Ipv4Addr::new(10, rng.u8(0..2), rng.u8(0..2), rng.u8(0..8))
 }
 
 /// An IPv6 address of the small world.
-pub(crate) fn v6(rng: &mut Rng) -> Ipv6Addr {
+pub(crate) fn v6<R: Choices>(rng: &mut R) -> Ipv6Addr {
+    if rng.strays() {
+        return Ipv6Addr::from_bits((0..4).fold(0, |bits, _| bits << 32 | u128::from(rng.u32(..))));
+    }
     Ipv6Addr::new(0xfd00, 0, rng.u16(0..2), 0, 0, 0, 0, rng.u16(0..8))
 }
 
 /// An IPv6 address that is of one link only, or looks like it: the first and last of the blocks, and their neighbours.
-pub(crate) fn link(rng: &mut Rng) -> Ipv6Addr {
+pub(crate) fn link<R: Choices>(rng: &mut R) -> Ipv6Addr {
     let first = [0xff02, 0xff02, 0xfe80, 0xfe80, 0xfebf, 0xfec0, 0xff05, 0xff12][rng.usize(0..8)];
     Ipv6Addr::new(first, 0, 0, 0, 0, 0, 0, rng.u16(0..8))
 }
 
 /// A MAC of the small world.
-pub(crate) fn mac(rng: &mut Rng) -> Mac {
+pub(crate) fn mac<R: Choices>(rng: &mut R) -> Mac {
+    if rng.strays() {
+        return Mac([rng.u8(..), 0, 0, 0, rng.u8(..), rng.u8(1..)]);
+    }
     Mac([2, 0, 0, 0, 0, rng.u8(1..7)])
 }
 
 /// A port of the small world.
-pub(crate) fn port(rng: &mut Rng) -> u16 {
+pub(crate) fn port<R: Choices>(rng: &mut R) -> u16 {
+    if rng.strays() {
+        return rng.u16(..);
+    }
     [22, 80, 102, 443, 502, 503, 504, 2404, 8080, 65_535, 0, 1][rng.usize(0..12)]
 }
 
 /// A protocol of the small world.
-pub(crate) fn protocol(rng: &mut Rng) -> u8 {
+pub(crate) fn protocol<R: Choices>(rng: &mut R) -> u8 {
+    if rng.strays() {
+        return rng.u8(..);
+    }
     [1, 6, 6, 6, 17, 17, 58, 132, 47, 50, 112, 2][rng.usize(0..12)]
 }
 
-/// An EtherType that is not IP.
-pub(crate) fn ethertype(rng: &mut Rng) -> u16 {
+/// An EtherType that is not IP, unless it strays.
+pub(crate) fn ethertype<R: Choices>(rng: &mut R) -> u16 {
+    if rng.strays() {
+        return rng.u16(0x0600..);
+    }
     [0x88b8, 0x88ba, 0x8892, 0x88f7, 0x88cc, 0x0806, 0x0004][rng.usize(0..7)]
 }
 
 /// An LLC value of the small world.
-pub(crate) fn llc(rng: &mut Rng) -> u16 {
+pub(crate) fn llc<R: Choices>(rng: &mut R) -> u16 {
+    if rng.strays() {
+        return rng.u16(..);
+    }
     [0x4242, 0xe0e0, 0xfefe][rng.usize(0..3)]
 }
 
 /// A VID of the small world.
-pub(crate) fn vid(rng: &mut Rng) -> u16 {
+pub(crate) fn vid<R: Choices>(rng: &mut R) -> u16 {
+    if rng.strays() {
+        return rng.u16(0..4096);
+    }
     [0, 10, 11, 12, 4095][rng.usize(0..5)]
 }
 
-fn label(rng: &mut Rng) -> (String, String) {
+fn label<R: Choices>(rng: &mut R) -> (String, String) {
     (["role", "zone", "env"][rng.usize(0..3)].to_owned(), ["a", "b", "c"][rng.usize(0..3)].to_owned())
 }
 
-fn namespace(rng: &mut Rng) -> String {
+fn namespace<R: Choices>(rng: &mut R) -> String {
     ["default", "plant", "it"][rng.usize(0..3)].to_owned()
 }
 
-fn some<T>(rng: &mut Rng, one_in: usize, make: impl FnOnce(&mut Rng) -> T) -> Option<T> {
+fn some<R: Choices, T>(rng: &mut R, one_in: usize, make: impl FnOnce(&mut R) -> T) -> Option<T> {
     (rng.usize(0..one_in) == 0).then(|| make(rng))
 }
 
-fn several<T>(rng: &mut Rng, most: usize, mut make: impl FnMut(&mut Rng) -> T) -> Vec<T> {
+fn several<R: Choices, T>(rng: &mut R, most: usize, mut make: impl FnMut(&mut R) -> T) -> Vec<T> {
     (0..rng.usize(0..=most)).map(|_| make(rng)).collect()
 }
 
-fn entry(rng: &mut Rng, number: usize) -> Entry {
+fn entry<R: Choices>(rng: &mut R, number: usize) -> Entry {
     let addresses = several(rng, 2, |rng| if rng.bool() { IpAddr::V4(v4(rng)) } else { IpAddr::V6(v6(rng)) });
     Entry {
         name: format!("entry-{number}"),
@@ -98,14 +123,14 @@ fn entry(rng: &mut Rng, number: usize) -> Entry {
         interfaces: several(rng, 1, |rng| INTERFACES[rng.usize(0..4)].to_owned()),
         ports: several(rng, 2, |rng| NamedPort {
             name: ["modbus", "web"][rng.usize(0..2)].to_owned(),
-            protocol: [6, 17][rng.usize(0..2)],
+            protocol: if rng.strays() { [132, 33, 136][rng.usize(0..3)] } else { [6, 17][rng.usize(0..2)] },
             port: port(rng),
         }),
         location: Location::default(),
     }
 }
 
-fn selector(rng: &mut Rng) -> LabelSelector {
+fn selector<R: Choices>(rng: &mut R) -> LabelSelector {
     let match_labels: BTreeMap<_, _> = several(rng, 1, label).into_iter().collect();
     let match_expressions = several(rng, 1, |rng| {
         let (key, value) = label(rng);
@@ -119,21 +144,29 @@ fn selector(rng: &mut Rng) -> LabelSelector {
     LabelSelector { match_labels, match_expressions }
 }
 
-fn cidr(rng: &mut Rng) -> Cidr {
+fn v4_block<R: Choices>(rng: &mut R, narrower: bool) -> IpNet {
+    let lengths = [0, 8, 15, 16, 24, 30, 31, 32];
+    let address = v4(rng);
+    let length = if rng.strays() { rng.u8(0..=32) } else { lengths[rng.usize(if narrower { 3..8 } else { 0..8 })] };
+    IpNet::V4(Ipv4Net::new_assert(address, length).trunc())
+}
+
+fn v6_block<R: Choices>(rng: &mut R, narrower: bool) -> IpNet {
+    let lengths = [0, 16, 47, 48, 126, 127, 128];
+    let address = v6(rng);
+    let length = if rng.strays() { rng.u8(0..=128) } else { lengths[rng.usize(if narrower { 3..7 } else { 0..7 })] };
+    IpNet::V6(Ipv6Net::new_assert(address, length).trunc())
+}
+
+fn cidr<R: Choices>(rng: &mut R) -> Cidr {
     if rng.usize(0..3) > 0 {
-        let net = |rng: &mut Rng, low: u8| {
-            Ipv4Net::new_assert(v4(rng), [0, 8, 15, 16, 24, 30, 31, 32][rng.usize(usize::from(low)..8)]).trunc()
-        };
-        Cidr { block: IpNet::V4(net(rng, 0)), except: several(rng, 2, |rng| IpNet::V4(net(rng, 3))) }
+        Cidr { block: v4_block(rng, false), except: several(rng, 2, |rng| v4_block(rng, true)) }
     } else {
-        let net = |rng: &mut Rng, low: u8| {
-            Ipv6Net::new_assert(v6(rng), [0, 16, 47, 48, 126, 127, 128][rng.usize(usize::from(low)..7)]).trunc()
-        };
-        Cidr { block: IpNet::V6(net(rng, 0)), except: several(rng, 2, |rng| IpNet::V6(net(rng, 3))) }
+        Cidr { block: v6_block(rng, false), except: several(rng, 2, |rng| v6_block(rng, true)) }
     }
 }
 
-fn subject(rng: &mut Rng) -> AnySubject {
+fn subject<R: Choices>(rng: &mut R) -> AnySubject {
     match rng.usize(0..12) {
         0 => AnySubject::Any(Any),
         1..=4 => AnySubject::Labels(Labels {
@@ -162,7 +195,7 @@ fn subject(rng: &mut Rng) -> AnySubject {
     }
 }
 
-fn ports(rng: &mut Rng) -> RangeSet {
+fn ports<R: Choices>(rng: &mut R) -> RangeSet {
     let mut set = RangeSet::new();
     for _ in 0..rng.usize(1..3) {
         let (a, b) = (u32::from(port(rng)), u32::from(port(rng)));
@@ -175,7 +208,7 @@ fn one(value: u32) -> RangeSet {
     RangeSet::from_range(value..=value)
 }
 
-fn vlan(rng: &mut Rng) -> Vlan {
+fn vlan<R: Choices>(rng: &mut R) -> Vlan {
     if rng.usize(0..3) == 0 {
         return Vlan::Untagged;
     }
@@ -183,7 +216,45 @@ fn vlan(rng: &mut Rng) -> Vlan {
     Vlan::Ids(RangeSet::from_range(a.min(b)..=a.max(b)))
 }
 
-fn service(rng: &mut Rng) -> Service {
+/// Any fields beside each other, whether they can all be met or not.
+fn any_service<R: Choices>(rng: &mut R) -> Service {
+    let between = |rng: &mut R, most: u32| {
+        let (a, b) = (rng.u32(0..=most), rng.u32(0..=most));
+        RangeSet::from_range(a.min(b)..=a.max(b))
+    };
+    Service {
+        ether_types: some(rng, 4, |rng| {
+            let mut set = between(rng, 0xffff);
+            set.insert(0x0800..=0x0800);
+            set
+        }),
+        llc: some(rng, 12, llc),
+        vlan: some(rng, 4, vlan),
+        inner_vlan: some(rng, 8, vlan),
+        protocols: some(rng, 3, |rng| between(rng, 255)),
+        ports: some(rng, 3, |rng| match rng.usize(0..3) {
+            0 => PortMatch::Named("modbus".to_owned()),
+            _ => PortMatch::Numbers(ports(rng)),
+        }),
+        source_ports: some(rng, 4, ports),
+        icmp: some(rng, 4, |rng| between(rng, 0xffff)),
+        tcp_flags: some(rng, 4, |rng| {
+            let mask = rng.u8(..);
+            FlagMatch { mask, value: rng.u8(..) & mask }
+        }),
+        fragments: some(rng, 4, fragments),
+        unparsed: some(rng, 8, |rng| between(rng, 13)),
+    }
+}
+
+fn fragments<R: Choices>(rng: &mut R) -> FragmentMatch {
+    [FragmentMatch::None, FragmentMatch::Any, FragmentMatch::First, FragmentMatch::Later][rng.usize(0..4)]
+}
+
+fn service<R: Choices>(rng: &mut R) -> Service {
+    if rng.strays() {
+        return any_service(rng);
+    }
     let mut service = Service::default();
     if rng.usize(0..5) == 0 {
         service.vlan = Some(vlan(rng));
@@ -199,9 +270,7 @@ fn service(rng: &mut Rng) -> Service {
             service.protocols = some(rng, 2, |rng| one([1, 58][rng.usize(0..2)]));
         }
         4 => {
-            service.fragments = Some(
-                [FragmentMatch::None, FragmentMatch::Any, FragmentMatch::First, FragmentMatch::Later][rng.usize(0..4)],
-            );
+            service.fragments = Some(fragments(rng));
             service.protocols = some(rng, 2, |rng| one(u32::from(protocol(rng))));
         }
         5 => {
@@ -223,7 +292,7 @@ fn service(rng: &mut Rng) -> Service {
     service
 }
 
-fn rule(rng: &mut Rng, number: usize, actions: &[Action]) -> Rule {
+fn rule<R: Choices>(rng: &mut R, number: usize, actions: &[Action]) -> Rule {
     Rule {
         name: format!("rule-{number}"),
         action: actions[rng.usize(0..actions.len())],
@@ -236,17 +305,17 @@ fn rule(rng: &mut Rng, number: usize, actions: &[Action]) -> Rule {
     }
 }
 
-fn rules(rng: &mut Rng, most: usize, actions: &[Action]) -> Vec<Rule> {
+fn rules<R: Choices>(rng: &mut R, most: usize, actions: &[Action]) -> Vec<Rule> {
     (0..rng.usize(0..=most)).map(|number| rule(rng, number, actions)).collect()
 }
 
-fn default_action(rng: &mut Rng) -> DefaultAction {
+fn default_action<R: Choices>(rng: &mut R) -> DefaultAction {
     if rng.bool() { DefaultAction::Allow } else { DefaultAction::Deny }
 }
 
 /// A random policy set of moderate size.
 #[must_use]
-pub fn policy_set(rng: &mut Rng) -> PolicySet {
+pub fn policy_set<R: Choices>(rng: &mut R) -> PolicySet {
     let size = [1, 3, 8][rng.usize(0..3)];
     let in_policy = [Action::Allow, Action::Allow, Action::Deny, Action::Audit];
     let in_tier = [Action::Allow, Action::Deny, Action::Pass, Action::Audit];
@@ -302,4 +371,25 @@ pub fn policy_set(rng: &mut Rng) -> PolicySet {
         ..Site::default()
     });
     PolicySet { policies, cluster_policies, inventory, site }
+}
+
+/// Takes out of a policy set what tells MACs apart, or nothing would take the short way.
+pub fn without_macs(set: &mut PolicySet) {
+    for entry in &mut set.inventory.entries {
+        entry.macs.clear();
+    }
+    let has_mac = |subject: &AnySubject| matches!(subject, AnySubject::Mac(_));
+    let names_mac = |rule: &Rule| rule.from.iter().chain(&rule.to).flatten().any(has_mac);
+    for rules in set.policies.iter_mut().flat_map(|Policy { ingress, egress, .. }| ingress.iter_mut().chain(egress)) {
+        rules.retain(|rule| !names_mac(rule));
+    }
+    for ClusterPolicy { ingress, egress, .. } in &mut set.cluster_policies {
+        ingress.retain(|rule| !names_mac(rule));
+        egress.retain(|rule| !names_mac(rule));
+    }
+    set.policies.retain(|policy| !has_mac(&policy.subject));
+    set.cluster_policies.retain(|policy| !has_mac(&policy.subject));
+    if let Some(site) = &mut set.site {
+        site.defaults.subjects.retain(|default| !has_mac(&default.subject));
+    }
 }

@@ -12,11 +12,10 @@ use gabion_kernel_core::short::usual;
 use gabion_policy_compile::{Compiled, Options, compile};
 use gabion_policy_model::PolicySet;
 use gabion_policy_model::range::RangeSet;
-use gabion_policy_model::rule::{Action, ClusterPolicy, Policy, Rule};
+use gabion_policy_model::rule::{Action, Rule};
 use gabion_policy_model::service::Service;
 use gabion_policy_model::site::{DefaultAction, Defaults, Site};
-use gabion_policy_model::subject::AnySubject;
-use gabion_testing_oracle::{Host, follow_up, frame, packet, policy_set};
+use gabion_testing_oracle::{Host, follow_up, frame, packet, policy_set, without_macs};
 
 /// Packets between two generations.
 const PACKETS: usize = 1_500;
@@ -34,23 +33,7 @@ const CLOSE_NS: u64 = 7 * SECOND_NS;
 /// A policy set that tells no MACs apart, or nothing would take the short way.
 fn set(rng: &mut Rng) -> PolicySet {
     let mut set = policy_set(rng);
-    for entry in &mut set.inventory.entries {
-        entry.macs.clear();
-    }
-    let has_mac = |subject: &AnySubject| matches!(subject, AnySubject::Mac(_));
-    let names_mac = |rule: &Rule| rule.from.iter().chain(&rule.to).flatten().any(has_mac);
-    for rules in set.policies.iter_mut().flat_map(|Policy { ingress, egress, .. }| ingress.iter_mut().chain(egress)) {
-        rules.retain(|rule| !names_mac(rule));
-    }
-    for ClusterPolicy { ingress, egress, .. } in &mut set.cluster_policies {
-        ingress.retain(|rule| !names_mac(rule));
-        egress.retain(|rule| !names_mac(rule));
-    }
-    set.policies.retain(|policy| !has_mac(&policy.subject));
-    set.cluster_policies.retain(|policy| !has_mac(&policy.subject));
-    if let Some(site) = &mut set.site {
-        site.defaults.subjects.retain(|default| !has_mac(&default.subject));
-    }
+    without_macs(&mut set);
     if rng.usize(0..4) == 0 {
         // Hardly anything keeps state, but for what has no ports.
         let defaults = Defaults { ingress: DefaultAction::Deny, egress: DefaultAction::Deny, ..Defaults::default() };

@@ -3,36 +3,17 @@
 
 use fastrand::Rng;
 use gabion_abi::facts::{self, Facts, protocol};
-use gabion_abi::tables::{HAS_LANES, entry};
+use gabion_abi::tables::HAS_LANES;
 use gabion_kernel_core::classify::{SliceTables, Tables, classify, classify_by_lane};
-use gabion_policy_compile::{Compiled, Options, compile};
-use gabion_policy_model::oracle::{self, Action, Decision};
+use gabion_policy_compile::{Options, compile};
+use gabion_policy_model::oracle;
 use gabion_policy_model::trace::Direction;
-use gabion_testing_oracle::{Discovery, packet, policy_set};
+use gabion_testing_oracle::{Discovery, decoded, interface_class, packet, policy_set};
 
 /// Random decisions in one run; `GABION_DECISIONS` changes it.
 const DECISIONS: usize = 100_000;
 /// Packets for each policy.
 const PACKETS: usize = 250;
-
-fn decoded(compiled: &Compiled, word: u64, direction: Direction) -> Decision {
-    let rule = &compiled.rules[entry::rule(word) as usize];
-    assert_eq!(rule.direction, direction);
-    Decision {
-        action: match entry::action(word) {
-            entry::ALLOW => Action::Allow,
-            entry::DENY => Action::Deny,
-            _ => Action::Audit,
-        },
-        rule: rule.reference,
-        stateless: entry::has(word, entry::STATELESS),
-        log: entry::has(word, entry::LOG),
-    }
-}
-
-fn interface_class(compiled: &Compiled, name: Option<&str>) -> u32 {
-    name.and_then(|name| compiled.interfaces.iter().position(|i| i == name)).map_or(0, |at| at as u32 + 1)
-}
 
 #[test]
 fn tables_decide_as_the_oracle_does() {
@@ -71,8 +52,8 @@ fn agree(options: &Options) {
             {
                 actions[expected.action as usize] += 1;
                 assert_eq!(
-                    decoded(&compiled, word, direction),
-                    expected,
+                    decoded(&compiled, word),
+                    (direction, expected),
                     "GABION_SEED={seed}: {direction:?} of {sent:#?}\n{set:#?}"
                 );
             }
