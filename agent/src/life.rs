@@ -261,7 +261,7 @@ impl Agent {
     /// Writes down what would be lost with the maps. Enforcement stays.
     pub fn stop(&mut self) {
         if let (Some(current), Ok(counts)) = (&mut self.current, self.kernel.rule_counts()) {
-            current.counted = counts.into_iter().map(crate::counters::amount).collect();
+            current.counted = counts.into_iter().take(current.rules.len()).map(crate::counters::amount).collect();
         }
         let number = self.number();
         let saved = self.save_state().and_then(|()| {

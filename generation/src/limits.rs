@@ -48,16 +48,22 @@ pub(crate) struct Needs {
     pub(crate) table_bytes: u32,
     /// Bytes from one side of them to the other; 0 when there is one only, which nobody changes.
     pub(crate) side_bytes: u32,
+    /// Rules that can be counted, a power of two.
     pub(crate) rules: u32,
+    /// CPUs that can count, a power of two.
     pub(crate) cpus: u32,
     pub(crate) interfaces: u32,
 }
 
-/// How many CPUs may ever run, counted by their numbers: there may be holes.
+/// How many CPUs there is memory for: all that may ever run, by their numbers, which may have holes; a power of two.
 pub(crate) fn cpus() -> Result<u32, Error> {
     let text = std::fs::read_to_string(POSSIBLE_CPUS).doing(format!("read {POSSIBLE_CPUS}"))?;
     let last = text.trim().rsplit([',', '-']).next().and_then(|last| last.parse::<u32>().ok());
-    Ok(last.ok_or(Error::Object { what: "list of possible CPUs" })?.saturating_add(1))
+    Ok(last
+        .filter(|&last| last < 1 << 16)
+        .ok_or(Error::Object { what: "list of possible CPUs" })?
+        .saturating_add(1)
+        .next_power_of_two())
 }
 
 /// Where the kernel says which CPUs may ever run: ranges, in order.
@@ -88,7 +94,8 @@ pub(crate) fn check(compiled: &Compiled, largest_ifindex: u32) -> Result<Needs, 
     let cpus = cpus()?;
     let interfaces = largest_ifindex.saturating_add(1).next_power_of_two().max(INTERFACES_LEAST);
     let table_bytes = (words * 8).next_power_of_two().max(8);
-    let counter_bytes = rules.max(1) * u64::from(cpus) * size_of::<Count>() as u64;
+    let rules = rules.max(1).next_power_of_two();
+    let counter_bytes = rules * u64::from(cpus) * size_of::<Count>() as u64;
     fit(
         "bytes of counters, one a rule and CPU",
         counter_bytes,
@@ -103,11 +110,5 @@ pub(crate) fn check(compiled: &Compiled, largest_ifindex: u32) -> Result<Needs, 
         fit("bytes of kernel memory", bytes, available / 2, "free memory, or split the policy")?;
     }
     // Both are below 2^29 by the checks above; no map may be empty.
-    Ok(Needs {
-        table_bytes: table_bytes as u32,
-        side_bytes: side_bytes as u32,
-        rules: rules.max(1) as u32,
-        interfaces,
-        cpus,
-    })
+    Ok(Needs { table_bytes: table_bytes as u32, side_bytes: side_bytes as u32, rules: rules as u32, interfaces, cpus })
 }

@@ -209,7 +209,7 @@ impl Staged {
         set_interface(&self.interfaces, &entry)
     }
 
-    /// Packets and bytes by rule number, summed over CPUs.
+    /// Packets and bytes by rule number, summed over CPUs; there are more of them than rules.
     pub fn rule_counts(&self) -> Result<Vec<Count>, Error> {
         Ok(sums(&self.counts, self.counts.bytes() / 8 / cpus()? as usize))
     }
@@ -260,9 +260,9 @@ pub(crate) fn specialised(
         (map::SIDE_BYTES, &needs.side_bytes.to_ne_bytes()[..]),
         (map::GENERATION, &number.to_ne_bytes()[..]),
         (map::SEED, &random()?[..]),
-        (map::INTERFACE_COUNT, &needs.interfaces.to_ne_bytes()[..]),
-        (map::RULE_COUNT, &needs.rules.to_ne_bytes()[..]),
-        (map::CPU_COUNT, &needs.cpus.to_ne_bytes()[..]),
+        (map::INTERFACE_MASK, &(needs.interfaces - 1).to_ne_bytes()[..]),
+        (map::RULE_MASK, &(needs.rules - 1).to_ne_bytes()[..]),
+        (map::CPU_MASK, &(needs.cpus - 1).to_ne_bytes()[..]),
     ];
     Loading::new(programs.object().clone(), &globals, &wanted)
 }

@@ -28,12 +28,12 @@ pub mod map {
     pub const REVISION: &str = ".data.revision";
     /// Words of the tables: a section, which becomes a map with one element.
     pub const TABLES: &str = ".rodata.tables";
-    /// Global: number of interfaces that there is memory for.
-    pub const INTERFACE_COUNT: &str = "INTERFACE_COUNT";
-    /// Global: number of rules that are counted.
-    pub const RULE_COUNT: &str = "RULE_COUNT";
-    /// Global: number of CPUs that count.
-    pub const CPU_COUNT: &str = "CPU_COUNT";
+    /// Global: mask of interface indices, a power of two less one, as all masks.
+    pub const INTERFACE_MASK: &str = "INTERFACE_MASK";
+    /// Global: mask of rule numbers.
+    pub const RULE_MASK: &str = "RULE_MASK";
+    /// Global: mask of CPU numbers.
+    pub const CPU_MASK: &str = "CPU_MASK";
     /// Interfaces by ifindex: memory, as all sections that follow.
     pub const INTERFACES: &str = ".data.interface";
     /// Counts by CPU and rule number.

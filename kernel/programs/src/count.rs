@@ -35,7 +35,7 @@ pub extern "C" fn gabion_count(case: *const Case) -> u32 {
 /// Counts a verdict that nobody is told of. False, and nothing is counted, when somebody might be.
 #[inline(always)]
 pub fn count_silently(verdict: &Verdict, length: u32) -> bool {
-    let Some(tally) = memory::tally() else { return false };
+    let tally = memory::tally();
     let dry_until_ns = || tally.buckets[Bounded::masked(bucket_of(verdict))].dry_until_ns;
     let why = hush(memory::settings(), verdict, dry_until_ns, about_ns);
     if why == ASK {
@@ -65,7 +65,7 @@ fn count_all(tally: &mut Tally, verdict: &Verdict, length: u32) {
 fn count(case: &Case) {
     let length = case.length;
     let verdict = &case.verdict;
-    let Some(tally) = memory::tally() else { return };
+    let tally = memory::tally();
     count_all(tally, verdict, length);
     let settings = memory::settings();
     let bucket = &mut tally.buckets[Bounded::masked(bucket_of(verdict))];

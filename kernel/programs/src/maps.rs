@@ -44,15 +44,15 @@ pub static TABLE_MASK: u32 = 0;
 #[unsafe(no_mangle)]
 pub static SEED: u64 = 0;
 
-/// Sizes of the memory below, filled in like the parameters: interfaces, rules, and CPUs, whose numbers are lower.
+/// Masks of indices into the memory below, each a power of two less one; filled in like the parameters.
 #[unsafe(no_mangle)]
-pub static INTERFACE_COUNT: u32 = 0;
-/// See [`INTERFACE_COUNT`].
+pub static INTERFACE_MASK: u32 = 0;
+/// See [`INTERFACE_MASK`].
 #[unsafe(no_mangle)]
-pub static RULE_COUNT: u32 = 0;
-/// See [`INTERFACE_COUNT`].
+pub static RULE_MASK: u32 = 0;
+/// See [`INTERFACE_MASK`].
 #[unsafe(no_mangle)]
-pub static CPU_COUNT: u32 = 0;
+pub static CPU_MASK: u32 = 0;
 
 /// Interfaces by ifindex. Like [`TABLES`] a section that becomes memory, shared with the agent, as long as it must be.
 #[unsafe(no_mangle)]

@@ -1,8 +1,9 @@
 //! Map memory that is read and written in place, without a look-up: sections that the loader makes as long as they
 //! must be.
 //!
-//! The verifier knows the counts, which are read-only when it looks, so that each compare gives it a bound, and the
-//! loader made the memory for that many.
+//! Every index is masked with a number that the verifier knows, since it is read-only when it looks, and the loader
+//! made the memory for as many. A compare alone does not do: Linux 6.1 loses its bound where the compiler spilled the
+//! index before.
 
 use core::ptr;
 
@@ -40,45 +41,46 @@ pub fn revision() -> u32 {
     unsafe { ptr::read_volatile(revision) }
 }
 
-/// Number of this CPU, when the loader knew of it.
+/// Number of this CPU.
 #[inline(always)]
-fn cpu() -> Option<u32> {
+fn cpu() -> u32 {
     // SAFETY: the helper takes nothing and touches no memory of ours.
     let cpu = unsafe { bpf_get_smp_processor_id() };
-    if cpu < global(ptr::addr_of!(maps::CPU_COUNT)) { Some(cpu) } else { None }
+    cpu & global(ptr::addr_of!(maps::CPU_MASK))
 }
 
 /// The interface, or an unknown one.
 #[inline(always)]
 pub fn interface(ifindex: u32) -> Interface {
-    if ifindex >= global(ptr::addr_of!(maps::INTERFACE_COUNT)) {
+    let mask = global(ptr::addr_of!(maps::INTERFACE_MASK));
+    if ifindex > mask {
         return Interface::default();
     }
     let first: *const u64 = unknown!(ptr::addr_of!(maps::INTERFACES).cast());
     // SAFETY: the loader made memory for so many. One load of an aligned word: the agent writes it while we read.
-    let word = unsafe { ptr::read_volatile(first.wrapping_add(ifindex as usize)) };
+    let word = unsafe { ptr::read_volatile(first.wrapping_add((ifindex & mask) as usize)) };
     Interface { class: word as u16, flags: (word >> 16) as u16, padding: 0 }
 }
 
 /// This CPU's count of a rule.
 #[inline(always)]
 pub fn rule(rule: u32) -> Option<*mut Count> {
-    let rules = global(ptr::addr_of!(maps::RULE_COUNT));
-    if rule >= rules {
+    let mask = global(ptr::addr_of!(maps::RULE_MASK));
+    if rule > mask {
         return None;
     }
     let first: *mut Count = unknown!(ptr::addr_of_mut!(maps::RULES).cast());
-    Some(first.wrapping_add((cpu()? * rules + rule) as usize))
+    Some(first.wrapping_add((cpu() * (mask + 1) + (rule & mask)) as usize))
 }
 
 /// What this CPU counts. One at a time: each program takes it once.
 #[inline(always)]
-pub fn tally() -> Option<&'static mut Tally> {
+pub fn tally() -> &'static mut Tally {
     let first: *mut Tally = unknown!(ptr::addr_of_mut!(maps::TALLIES).cast());
-    let own = first.wrapping_add(cpu()? as usize);
+    let own = first.wrapping_add(cpu() as usize);
     // SAFETY: the loader made memory for so many CPUs, which lives until the program ends. It is this CPU's own, and a
     // program is not interrupted by another that counts; the agent only reads it.
-    Some(unsafe { &mut *own })
+    unsafe { &mut *own }
 }
 
 /// The place of a note.

@@ -31,7 +31,7 @@ fn memory(name: &str, compiled: &Compiled) -> Option<usize> {
     Some(match name {
         map::TABLES => (compiled.words.len() * 8).next_power_of_two() + 8,
         map::INTERFACES => 2 * size_of::<Interface>(),
-        map::RULES => compiled.rules.len() * size_of::<Count>(),
+        map::RULES => compiled.rules.len().next_power_of_two() * size_of::<Count>(),
         map::NOTES => NOTE_SLOTS as usize * 8,
         map::OPENED => OPENED_SLOTS as usize * 2,
         _ => return None,
@@ -55,16 +55,16 @@ impl Machine {
         let params: Vec<u8> = compiled.params.iter().flat_map(|param| param.to_ne_bytes()).collect();
         let table_bytes = (compiled.words.len() * 8).next_power_of_two();
         let mask = (table_bytes as u32 - 1).to_ne_bytes();
-        let rules = (compiled.rules.len() as u32).to_ne_bytes();
+        let rules = (compiled.rules.len().next_power_of_two() as u32 - 1).to_ne_bytes();
         let globals: [(&str, &[u8]); 8] = [
             (map::PARAMS, &params),
             (map::TABLE_MASK, &mask),
             (map::SIDE_BYTES, &[0; 4]),
             (map::GENERATION, &[1, 0, 0, 0]),
             (map::SEED, &[7; 8]),
-            (map::INTERFACE_COUNT, &[2, 0, 0, 0]),
-            (map::RULE_COUNT, &rules),
-            (map::CPU_COUNT, &[1, 0, 0, 0]),
+            (map::INTERFACE_MASK, &[1, 0, 0, 0]),
+            (map::RULE_MASK, &rules),
+            (map::CPU_MASK, &[0; 4]),
         ];
         parsed.patch_map_data(globals.iter().map(|&(name, value)| (name, (value, true))).collect()).unwrap();
         // Region 0 is nobody's.
