@@ -9,12 +9,13 @@ mod hooks;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use gabion_abi::event::Settings;
 use gabion_abi::verdict::{Count, Interface as KernelInterface};
 use gabion_policy_model::PolicySet;
+use gabion_policy_model::text::Rereader;
 
 use crate::api::wire::{Apply, Problem};
 use crate::counters::{Base, RuleName};
@@ -61,6 +62,8 @@ pub struct Source {
     pub load: LoadPolicy,
     /// Most bytes that the tables may take.
     pub table_bytes: usize,
+    /// What was read last, so that an edit is read quickly.
+    pub known: Arc<Mutex<Rereader>>,
 }
 
 /// A policy that is ready to go into force.
@@ -82,7 +85,9 @@ impl Source {
 
     fn build_from(&self, files: Vec<SourceFile>, since: Instant) -> Result<Built, Problem> {
         let digest = policy::digest(&files);
-        let loaded = (self.load)(&files, self.table_bytes)?;
+        // Whatever a panic left there, it is what was parsed.
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let loaded = (self.load)(&files, self.table_bytes, &mut known)?;
         Ok(Built { files, digest, loaded, since })
     }
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use gabion_abi::verdict::{Count, interface as flag};
 
@@ -44,7 +45,7 @@ impl Node {
 
     pub(crate) fn agent(&self) -> Agent {
         let opened = Journal::open(&self.folder.path().join("state")).unwrap();
-        let source = Source { paths: vec![self.policy()], load, table_bytes: TABLE_BYTES };
+        let source = Source { paths: vec![self.policy()], load, table_bytes: TABLE_BYTES, known: Arc::default() };
         let kernel = Box::new(Fake(Rc::clone(&self.world)));
         let mut agent = Agent::new(kernel, opened, source, None);
         let ether = |name: &str| Link { name: name.into(), link_type: 1, up: true, ..Link::default() };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use gabion_policy_compile::{Options, compile};
 use gabion_policy_model::finding::{Finding, Severity};
-use gabion_policy_model::text::{Source, parse};
+use gabion_policy_model::text::{Rereader, Source};
 use miette::{GraphicalReportHandler, GraphicalTheme};
 
 use crate::api::wire::Problem;
@@ -17,9 +17,9 @@ const WIDTH: usize = 100;
 pub const TABLE_BYTES: usize = 256 << 20;
 
 /// Parses and compiles, to at most so many bytes of tables.
-pub fn load(files: &[SourceFile], table_bytes: usize) -> Result<Loaded, Problem> {
+pub fn load(files: &[SourceFile], table_bytes: usize, known: &mut Rereader) -> Result<Loaded, Problem> {
     let sources: Vec<Source> = files.iter().map(|file| Source::new(file.name.as_str(), file.text.as_str())).collect();
-    let set = parse(&sources).map_err(|findings| refused(&findings, &sources))?;
+    let set = known.parse(&sources).map_err(|findings| refused(&findings, &sources))?;
     let compiled = compile(&set, &Options { table_bytes, ..Options::default() }).map_err(|error| Problem {
         code: String::from("policy-too-large"),
         blame: String::from("input"),
@@ -61,7 +61,7 @@ mod tests {
             name: "/etc/gabion/site.yaml".into(),
             text: "apiVersion: gabion.dev/v1alpha1\nkind: Sight\nmetadata: {name: x}\n".into(),
         };
-        let problem = load(&[file], TABLE_BYTES).unwrap_err();
+        let problem = load(&[file], TABLE_BYTES, &mut Rereader::default()).unwrap_err();
         assert_eq!(problem.blame, "input");
         assert!(problem.message.contains("site.yaml:2"), "{}", problem.message);
         assert!(problem.details.contains("Sight"), "{}", problem.details);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use gabion_policy_compile::Compiled;
 use gabion_policy_model::PolicySet;
-use gabion_policy_model::text::is_policy_test;
+use gabion_policy_model::text::{Rereader, is_policy_test};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -35,7 +35,7 @@ pub struct Loaded {
 }
 
 /// Text → typed policy → tables. Replaceable, so that the pipeline can be tested without.
-pub type LoadPolicy = fn(&[SourceFile], usize) -> Result<Loaded, Problem>;
+pub type LoadPolicy = fn(&[SourceFile], usize, &mut Rereader) -> Result<Loaded, Problem>;
 
 /// Files that are read at most.
 const FILE_LIMIT: usize = 10_000;

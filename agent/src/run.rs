@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -82,7 +83,12 @@ async fn work(options: &RunOptions, open_kernel: OpenKernel, begun: Instant) -> 
         Some(address) => Some(serve::bind_tcp(address).await?),
         None => None,
     };
-    let source = Source { paths: options.policy.clone(), load: crate::load::load, table_bytes: options.table_bytes };
+    let source = Source {
+        paths: options.policy.clone(),
+        load: crate::load::load,
+        table_bytes: options.table_bytes,
+        known: Arc::default(),
+    };
     // Watched before it is read: what changes in between is announced.
     let watch = Watch::open(&options.policy).map_err(|error| system("inotify", &error))?;
     let monitor = Monitor::open().map_err(|error| system("netlink", &error))?;

@@ -12,6 +12,7 @@ mod explain;
 mod online;
 mod output;
 mod policy;
+mod progress;
 mod report;
 mod sources;
 

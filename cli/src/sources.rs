@@ -9,6 +9,7 @@ use gabion_policy_model::PolicySet;
 use gabion_policy_model::text::{self, SOURCE_LIMIT, Source};
 
 use crate::exit::{Exit, Failure, plain};
+use crate::progress::Progress;
 use crate::report::{self, Problem};
 
 /// Folders inside each other.
@@ -59,10 +60,13 @@ pub fn read_files(paths: &[PathBuf]) -> Sources {
 
 /// Reads and parses policy; what is wrong is said on stderr.
 pub fn load(paths: &[PathBuf]) -> Result<PolicySet, Failure> {
+    let progress = Progress::begin("reading policy");
     let sources = read(paths);
     let exit = sources.exit();
     let mut problems = sources.problems;
-    match text::parse(&sources.texts) {
+    let parsed = text::parse(&sources.texts);
+    drop(progress);
+    match parsed {
         Ok(set) if problems.is_empty() => return Ok(set),
         // That there are no documents is no news when the files could not be read.
         Err(findings) if problems.is_empty() || !sources.texts.is_empty() => {

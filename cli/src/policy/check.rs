@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::command::CheckArgs;
 use crate::exit::{Exit, Failure};
 use crate::output::{self, Format};
+use crate::progress::{Progress, doing};
 use crate::report::{self, Problem};
 use crate::sources;
 
@@ -41,6 +42,7 @@ struct Summary {
 }
 
 pub fn run(arguments: &CheckArgs) -> Result<Exit, Failure> {
+    let progress = Progress::begin("reading policy");
     let read = sources::read(&arguments.policy.paths);
     let exit_of_files = read.exit();
     let readable = read.problems.is_empty();
@@ -50,6 +52,7 @@ pub fn run(arguments: &CheckArgs) -> Result<Exit, Failure> {
         match text::parse_counting(&read.texts) {
             Ok((set, documents)) => {
                 if readable {
+                    doing("looking for what is dubious");
                     problems.extend(lint_text(&set, &read.texts).into_iter().map(Problem::from));
                     summary = Some(summarise(&set, read.texts.len(), documents));
                 }
@@ -57,6 +60,7 @@ pub fn run(arguments: &CheckArgs) -> Result<Exit, Failure> {
             Err(findings) => problems.extend(findings.into_iter().map(Problem::from)),
         }
     }
+    drop(progress);
     let errors = problems.iter().filter(|problem| problem.is_error()).count();
     let warnings = problems.len() - errors;
     let exit = if !readable {

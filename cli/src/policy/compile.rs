@@ -9,6 +9,7 @@ use crate::command::CompileArgs;
 use crate::exit::{Exit, Failure};
 use crate::output::{self, columns};
 use crate::policy::stats::{self, Stats};
+use crate::progress::{Progress, doing};
 use crate::sources;
 
 #[derive(Debug, Serialize)]
@@ -59,13 +60,15 @@ impl From<&DirectionStats> for Direction {
 
 pub fn run(arguments: &CompileArgs) -> Result<Exit, Failure> {
     let set = sources::load(&arguments.policy.paths)?;
-    let mut options = Options::default();
+    let progress = Progress::begin("compiling");
+    let mut options = Options { progress: doing, ..Options::default() };
     if let Some(bytes) = arguments.table_bytes {
         options.table_bytes = bytes;
     }
     let start = Instant::now();
     let result = compile(&set, &options);
     let compile_ms = stats::ms(start.elapsed());
+    doing("loading the programs");
     let mut refused = None;
     let size = match result {
         Ok(compiled) => {
@@ -78,6 +81,7 @@ pub fn run(arguments: &CompileArgs) -> Result<Exit, Failure> {
         }
         Err(refused) => Size { fits: false, reason: Some(refused.to_string()), tables: None },
     };
+    drop(progress);
     output::show(arguments.output.output, &size, table)?;
     match refused {
         Some(failure) => Err(failure),

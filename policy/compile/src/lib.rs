@@ -135,6 +135,8 @@ pub struct Options {
     pub steps: usize,
     /// Most bytes that may be needed meanwhile for what combines: classes, pairs and lists.
     pub scratch_bytes: usize,
+    /// Told what is being done, before it is done: a large policy takes a second or more.
+    pub progress: fn(&'static str),
 }
 
 impl Compiled {
@@ -156,6 +158,7 @@ impl Default for Options {
             single_group_bytes: 4 << 20,
             steps: 400_000_000,
             scratch_bytes: 128 << 20,
+            progress: |_| {},
         }
     }
 }
@@ -167,6 +170,8 @@ impl Default for Options {
 pub fn compile<S: Subject>(set: &PolicySet<S>, options: &Options) -> Result<Compiled, Refused> {
     let mut work = Work::new(options.steps, options.scratch_bytes);
     let work = &mut work;
+    let progress = options.progress;
+    progress("resolving subjects and tiers");
     let refused = |excess, weights: &Weights, unit| Refused { excess, causes: weights.causes(set, unit) };
     let normal =
         normal::flatten(set, options.list_length, work).map_err(|excess| refused(excess, &work.weights, "steps"))?;
@@ -181,6 +186,7 @@ pub fn compile<S: Subject>(set: &PolicySet<S>, options: &Options) -> Result<Comp
         .collect::<BTreeSet<_>>()
         .into_iter()
         .collect();
+    progress("telling sources and destinations apart");
     let mut end = |end: refused::End, at, words: &mut Words| {
         let used = normal.egress.iter().chain(&normal.ingress).map(end).collect();
         ends::lay(&normal, &used, &interfaces, at, words, &mut params, work)
@@ -188,6 +194,7 @@ pub fn compile<S: Subject>(set: &PolicySet<S>, options: &Options) -> Result<Comp
     };
     let source = end(|item| item.from, tables::SOURCE, &mut words)?;
     let destination = end(|item| item.to, tables::DESTINATION, &mut words)?;
+    progress("telling services apart");
     let service = services::lay(&normal, &mut words, &mut params, work)
         .map_err(|excess| refused(excess, &refused::of_services(&normal), "ranges in services"))?;
     let classes =
@@ -196,6 +203,10 @@ pub fn compile<S: Subject>(set: &PolicySet<S>, options: &Options) -> Result<Comp
     let mut budget = options.table_bytes.saturating_sub(words.len() * 8);
     let mut weights = Weights::default();
     let mut side = |direction, list: fn(&Normal) -> &[Item], at| {
+        progress(match direction {
+            Direction::Egress => "pairing ends for egress",
+            Direction::Ingress => "pairing ends for ingress",
+        });
         let items = list(&normal);
         let rules: Vec<u32> = items.iter().map(|item| numbers.intern((item.reference, direction))).collect();
         let shape = Shape::new(&normal, items, &classes);
@@ -211,6 +222,7 @@ pub fn compile<S: Subject>(set: &PolicySet<S>, options: &Options) -> Result<Comp
         side(Direction::Egress, |normal| &normal.egress, tables::EGRESS)?,
         side(Direction::Ingress, |normal| &normal.ingress, tables::INGRESS)?,
     ];
+    progress("laying the tables");
     let [egress, ingress] = lay::lay(&normal, &sides, &classes, &service, &mut words, &mut params)
         .map_err(|excess| refused(excess, &weights, OF_PAIRS))?;
     let (words, tables) = words.finish();

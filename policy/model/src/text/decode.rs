@@ -17,6 +17,7 @@ use crate::site::Site;
 use crate::subject::AnySubject;
 
 /// One document.
+#[derive(Clone, Debug)]
 pub(crate) enum Document {
     Policy(Policy),
     ClusterPolicy(ClusterPolicy),

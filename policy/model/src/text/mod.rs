@@ -11,6 +11,7 @@ pub mod names;
 mod place;
 mod print;
 mod print_service;
+mod reread;
 mod schema;
 mod service;
 mod shape;
@@ -30,6 +31,7 @@ use crate::set::{Location, PolicySet};
 
 pub use kinds::API_VERSION;
 pub use print::to_yaml;
+pub use reread::Rereader;
 pub use schema::{reference_tables, schema};
 pub use subject::parse_block;
 pub use tree::{DEPTH_LIMIT, NODE_LIMIT, SOURCE_LIMIT};

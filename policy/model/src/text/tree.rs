@@ -84,13 +84,17 @@ enum Open {
 }
 
 /// Reads all documents of a source, one after the other. What is wrong is reported; documents
-/// before a syntax error are still handed on.
-pub(crate) fn read(place: &Place<'_>, findings: &mut Vec<Finding>, mut each: impl FnMut(&Node, &mut Vec<Finding>)) {
+/// before a syntax error are still handed on. Gives the number of nodes.
+pub(crate) fn read(
+    place: &Place<'_>,
+    findings: &mut Vec<Finding>,
+    mut each: impl FnMut(&Node, &mut Vec<Finding>),
+) -> usize {
     if place.text.len() > SOURCE_LIMIT {
         let message = format!("{} bytes are more than the {SOURCE_LIMIT} that one source may have", place.text.len());
         let finding = Finding::new(Code::TooLarge, place.locate(Span { start: 0, end: 0 }), message);
         findings.push(finding.help("split it into several files"));
-        return;
+        return 0;
     }
     let mut builder = Builder { place, findings, open: Vec::new(), nodes: 0, refused: false };
     let mut parser = Parser::new_from_str(place.text);
@@ -100,7 +104,7 @@ pub(crate) fn read(place: &Place<'_>, findings: &mut Vec<Finding>, mut each: imp
             Err(error) => {
                 let offset = place.byte(error.marker().index());
                 builder.syntax(error.info(), offset);
-                return;
+                return builder.nodes;
             }
         };
         let span = Span { start: place.byte(at.start.index()), end: place.byte(at.end.index()) };
@@ -111,9 +115,10 @@ pub(crate) fn read(place: &Place<'_>, findings: &mut Vec<Finding>, mut each: imp
                 }
             }
             Step::More => {}
-            Step::Stop => return,
+            Step::Stop => return builder.nodes,
         }
     }
+    builder.nodes
 }
 
 enum Step {

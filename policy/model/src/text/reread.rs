@@ -1,0 +1,253 @@
+//! Text that is read again and again, as somebody edits it: documents whose text is the same are not parsed again.
+//!
+//! Only what is right is kept. When anything is wrong, everything is read as [`parse`] does it, so that there is one
+//! way to say so.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::decode::{Decoder, Document};
+use super::gather::Gathered;
+use super::place::Place;
+use super::tree::{self, NODE_LIMIT, SOURCE_LIMIT};
+use super::{Source, parse};
+use crate::finding::Finding;
+use crate::set::{Location, PolicySet};
+
+/// Bytes of text below which nothing is kept: it is read in a few milliseconds anyway.
+const WORTH_BYTES: usize = if cfg!(test) { 0 } else { 256 << 10 };
+
+/// What was read last.
+#[derive(Debug, Default)]
+pub struct Rereader {
+    known: HashMap<Box<str>, Read>,
+    /// Parts that were parsed for the last set.
+    parsed: usize,
+}
+
+/// What is in one part of a source, from one document marker to the next, as if it stood alone.
+#[derive(Debug)]
+struct Read {
+    documents: Vec<Document>,
+    nodes: usize,
+    /// It was there before.
+    again: bool,
+}
+
+impl Rereader {
+    /// Reads policy documents: what [`parse`] gives.
+    ///
+    /// # Errors
+    /// As [`parse`].
+    pub fn parse(&mut self, sources: &[Source]) -> Result<PolicySet, Vec<Finding>> {
+        let bytes: usize = sources.iter().map(|source| source.text.len()).sum();
+        if bytes < WORTH_BYTES {
+            *self = Self::default();
+            return parse(sources);
+        }
+        let mut kept = HashMap::with_capacity(self.known.len());
+        let set = self.reread(sources, &mut kept);
+        if let Some(set) = set {
+            self.known = kept;
+            return Ok(set);
+        }
+        // What was right before is there for the next attempt; more is not, or each would add to it.
+        kept.retain(|_, read| read.again);
+        self.known.extend(kept);
+        parse(sources)
+    }
+
+    /// None when anything is unusual, or wrong.
+    fn reread(&mut self, sources: &[Source], kept: &mut HashMap<Box<str>, Read>) -> Option<PolicySet> {
+        self.parsed = 0;
+        let mut gathered = Gathered::default();
+        for source in sources {
+            if source.text.len() > SOURCE_LIMIT {
+                return None;
+            }
+            let (mut offset, mut line, mut nodes) = (0, 0, 0);
+            for part in parts(&source.text)? {
+                if !kept.contains_key(part) {
+                    let (text, read) = if let Some((text, read)) = self.known.remove_entry(part) {
+                        (text, Read { again: true, ..read })
+                    } else {
+                        self.parsed += 1;
+                        (part.into(), read(part)?)
+                    };
+                    kept.insert(text, read);
+                }
+                let read = kept.get(part)?;
+                nodes += read.nodes;
+                if nodes > NODE_LIMIT {
+                    return None;
+                }
+                for document in &read.documents {
+                    let mut document = document.clone();
+                    document.each_location(&mut |location| {
+                        location.source = Arc::clone(&source.name);
+                        location.offset += offset;
+                        location.line += line;
+                    });
+                    gathered.add(document);
+                }
+                offset += part.len();
+                line += part.bytes().filter(|&byte| byte == b'\n').count() as u32;
+            }
+        }
+        let mut findings = Vec::new();
+        let there_are = gathered.documents() > 0;
+        let set = gathered.finish(&mut findings);
+        (there_are && findings.is_empty()).then_some(set)
+    }
+}
+
+/// Parses a part; none when anything is wrong with it.
+fn read(part: &str) -> Option<Read> {
+    let mut findings = Vec::new();
+    let mut documents = Vec::new();
+    let place = Place::new(Arc::default(), part);
+    let nodes = tree::read(&place, &mut findings, |tree, findings| {
+        documents.extend(Decoder { place: &place, findings }.document(tree));
+    });
+    findings.is_empty().then_some(Read { documents, nodes, again: false })
+}
+
+/// A source in parts, each of which begins with a document marker, but for the first. None when something else than
+/// these markers says where documents begin and end, or how they are to be read.
+fn parts(text: &str) -> Option<Vec<&str>> {
+    let mut parts = Vec::new();
+    let mut start = 0;
+    let mut at = 0;
+    for line in text.split_inclusive('\n') {
+        let marks = |mark: &str| line.strip_prefix(mark).is_some_and(|rest| rest.is_empty() || is_blank(rest));
+        if line.starts_with(['%', '\u{feff}']) || marks("...") || line.trim_end_matches(['\r', '\n']).contains('\r') {
+            return None;
+        }
+        if marks("---") && at > start {
+            parts.push(&text[start..at]);
+            start = at;
+        }
+        at += line.len();
+    }
+    parts.push(&text[start..]);
+    Some(parts)
+}
+
+fn is_blank(rest: &str) -> bool {
+    rest.starts_with([' ', '\t', '\r', '\n'])
+}
+
+impl Document {
+    /// Every place that the document knows of.
+    fn each_location(&mut self, each: &mut impl FnMut(&mut Location)) {
+        match self {
+            Self::Policy(policy) => {
+                each(&mut policy.location);
+                let rules = [&mut policy.ingress, &mut policy.egress];
+                rules.into_iter().flatten().flatten().for_each(|rule| each(&mut rule.location));
+            }
+            Self::ClusterPolicy(policy) => {
+                each(&mut policy.location);
+                policy.ingress.iter_mut().chain(&mut policy.egress).for_each(|rule| each(&mut rule.location));
+            }
+            Self::Inventory(entries, namespaces) => {
+                entries.iter_mut().for_each(|entry| each(&mut entry.location));
+                namespaces.iter_mut().for_each(|(_, _, location)| each(location));
+            }
+            Self::Site(site) => {
+                each(&mut site.location);
+                site.interfaces.iter_mut().for_each(|interface| each(&mut interface.location));
+                site.defaults.subjects.iter_mut().for_each(|default| each(&mut default.location));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use fastrand::Rng;
+
+    use super::*;
+
+    fn document(rng: &mut Rng) -> String {
+        let marker = ["---\n", "--- # a comment\n", "---\r\n", "\n---\n# x\n"][rng.usize(..4)];
+        let header = |kind: &str, name: u32| {
+            format!("apiVersion: gabion.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: n{name}}}\nspec:\n")
+        };
+        let name = rng.u32(..400);
+        let body = match rng.usize(..8) {
+            0 => {
+                header("Inventory", name)
+                    + &format!(
+                        "  entries:\n    - {{name: e{name}, labels: {{a: b}}, addresses: [10.0.0.{}]}}\n",
+                        name % 256
+                    )
+            }
+            1 => String::from("# nothing but a comment, with a marker in it: ---\n"),
+            _ => {
+                let rules: String = (0..rng.usize(1..40))
+                    .map(|rule| {
+                        format!(
+                            "    - {{name: r{rule}, action: allow, services: [{{protocol: tcp, ports: [{}]}}]}} # ä\n",
+                            rng.u16(1..)
+                        )
+                    })
+                    .collect();
+                header("Policy", name) + &format!("  subject: {{cidr: 10.0.0.{}/32}}\n  ingress:\n{rules}", name % 256)
+            }
+        };
+        format!("{marker}{body}")
+    }
+
+    #[test]
+    fn what_is_read_again_is_what_is_read_anew() {
+        let mut rng = Rng::with_seed(1);
+        let mut files: Vec<Vec<String>> = (0..2).map(|_| (0..200).map(|_| document(&mut rng)).collect()).collect();
+        let mut reader = Rereader::default();
+        let (mut good, mut saved) = (0, 0);
+        for _ in 0..30 {
+            for _ in 0..rng.usize(..4) {
+                let file = rng.usize(..2);
+                let at = rng.usize(..files[file].len());
+                match rng.usize(..8) {
+                    0 => files[file].insert(at, document(&mut rng)),
+                    1 => drop(files[file].remove(at)),
+                    2 => files[file].swap(at, 0),
+                    3 => files[file][at].push_str("  nonsense: true\n"),
+                    4 => files[file][at].push_str("...\n"),
+                    _ => files[file][at] = document(&mut rng),
+                }
+            }
+            let names = ["a.yaml", "b.yaml"];
+            let sources: Vec<Source> =
+                names.into_iter().zip(&files).map(|(name, parts)| Source::new(name, parts.concat())).collect();
+            let (again, anew) = (reader.parse(&sources), parse(&sources));
+            assert_eq!(again, anew);
+            if anew.is_ok() {
+                good += 1;
+                saved += usize::from(reader.parsed < 20);
+                continue;
+            }
+            // Mend what is wrong, so that there is something to read the next time.
+            for file in &mut files {
+                file.retain(|part| !part.contains("nonsense") && !part.contains("...\n"));
+            }
+            let mut seen = std::collections::HashSet::new();
+            for file in &mut files {
+                file.retain(|part| part.split("name: ").nth(1).is_none_or(|name| seen.insert(name[..5].to_owned())));
+            }
+        }
+        assert!(good > 10 && saved > 8, "{good} of 30 were good, of {saved} little was parsed");
+    }
+
+    #[test]
+    fn markers_are_markers_only_at_the_beginning_of_a_line() {
+        let text = "a: 1\n--- b\n---c\n ---\n---\nd\n---";
+        assert_eq!(parts(text).unwrap(), ["a: 1\n", "--- b\n---c\n ---\n", "---\nd\n", "---"]);
+        for unusual in ["%YAML 1.2\n---\na", "a\n...\nb", "a\rb\n", "\u{feff}a", "a\n..."] {
+            assert_eq!(parts(unusual), None, "{unusual:?}");
+        }
+        assert_eq!(parts("").unwrap(), [""]);
+    }
+}
