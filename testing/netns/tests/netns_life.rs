@@ -110,6 +110,39 @@ fn edits_take_effect_as_a_whole_under_traffic() {
 }
 
 #[test]
+fn another_inventory_takes_effect_in_the_generation_in_force() {
+    let Some(bench) = Bench::new() else { return };
+    let [good, bad] = pair();
+    bench.baseline(&[&good, &bad]);
+    // The client is an operator or a guest, whom rules allow one port each. Somebody else is the other.
+    let policy = |client: &str, other: &str| {
+        let rule = |who: &str, port: u16| {
+            format!(
+                "{{name: {who}, action: allow, from: [{{labels: {{role: {who}}}}}], services: [{{protocol: udp, ports: {port}}}]}}"
+            )
+        };
+        let rules = rules(&[&rule("operator", ALLOWED), &rule("guest", FORBIDDEN)], &[]);
+        format!(
+            "{rules}---\napiVersion: gabion.dev/v1alpha1\nkind: Inventory\nmetadata: {{name: i}}\nspec:\n  entries:\n    \
+             - {{name: client, labels: {{role: {client}}}, addresses: [10.1.0.2]}}\n    \
+             - {{name: other, labels: {{role: {other}}}, addresses: [10.1.0.77]}}\n"
+        )
+    };
+    let Some(agent) = bench.guard(&policy("operator", "guest")) else { return };
+    let before = agent.status().unwrap()["generation"]["number"].clone();
+    bench.verify(&[(&good, true), (&bad, false)]);
+    for (client, other) in [("guest", "operator"), ("operator", "guest"), ("guest", "operator")] {
+        bench.apply(&agent, &policy(client, other));
+        let status = agent.status().unwrap();
+        assert_eq!(status["generation"]["number"], before, "{status}");
+        // The agent may have seen the file before it was asked.
+        let last = &status["last_apply"];
+        assert!(last["in_place"] == true || last["unchanged"] == true, "{status}");
+        bench.verify(&[(&good, client == "operator"), (&bad, client == "guest")]);
+    }
+}
+
+#[test]
 fn a_bad_policy_leaves_the_old_one_in_force() {
     let Some(bench) = Bench::new() else { return };
     let [good, bad] = pair();
