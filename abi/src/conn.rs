@@ -107,8 +107,8 @@ pub struct FragmentKey {
 
 /// Places for notes of flows that were looked at a moment ago, a power of two.
 pub const NOTE_SLOTS: u32 = 1 << 16;
-/// Places for the times at which connections were opened, a power of two.
-pub const OPENED_SLOTS: u32 = 1 << 17;
+/// Places for the times at which connections were opened or answered, a power of two.
+pub const MARK_SLOTS: u32 = 1 << 18;
 
 const _: () = assert!(core::mem::size_of::<ConnKey>() == 40);
 const _: () = assert!(core::mem::size_of::<ConnValue>() == 56);

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use aya::maps::{Array, HashMap, Map, MapData, MapError, RingBuf};
 use gabion_abi::STATE_CONTRACT;
-use gabion_abi::conn::{ConnKey, ConnValue, OPENED_SLOTS};
+use gabion_abi::conn::{ConnKey, ConnValue, MARK_SLOTS};
 use gabion_abi::event::{Event, REASONS, Settings, Tally, suppressed};
 use gabion_abi::facts::Address;
 use gabion_abi::local::LocalFilter;
@@ -141,7 +141,7 @@ pub(crate) fn size(name: &str, sizes: &Sizes) -> Result<Size, Error> {
         map::FRAGMENTS => Size::Entries(sizes.fragments),
         map::EVENTS => Size::Entries(sizes.events_bytes),
         map::TALLIES => Size::Memory(cpus()?.saturating_mul(size_of::<Tally>() as u32)),
-        map::OPENED => Size::Memory(OPENED_SLOTS * 2),
+        map::MARKS => Size::Memory(MARK_SLOTS * 2),
         map::SETTINGS => Size::Memory(size_of::<Settings>() as u32),
         map::LOCAL_FILTER => Size::Memory(size_of::<LocalFilter>() as u32),
         _ => Size::AsDeclared,

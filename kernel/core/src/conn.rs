@@ -160,9 +160,6 @@ pub const fn next_state(before: u8, sender: Sender, protocol: u8, tcp_flags: u8)
     answered
 }
 
-/// The longest that a connection lives unanswered.
-pub const OPENING_LIFE_NS: u64 = 60 * SECOND_NS;
-
 /// How long a connection lives after its last packet, nanoseconds. `answered`: it has left the opening
 /// table.
 #[must_use]

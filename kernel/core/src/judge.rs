@@ -53,8 +53,8 @@ pub trait World: Sized {
     fn audit_mode(&self) -> bool;
     /// Whether a port (protocol << 16 | port) is among the fail-safe ones: [`lists`].
     fn is_failsafe_port(&self, wanted: u32) -> bool;
-    /// 0 when there is surely no connection `case.at` that nobody answered yet: [`crate::opening`].
-    fn opened(&self, case: &Case) -> u8;
+    /// Where a connection `case.at` may be, bits of [`place`]: [`crate::marks`].
+    fn places(&self, case: &Case) -> u8;
     /// What is known of a connection; whether there is one.
     fn connection(&self, table: Table, key: &ConnKey, into: &mut ConnValue) -> bool;
     /// Replaces what is known of a connection in place; one that is gone stays gone.
@@ -170,8 +170,8 @@ pub struct Case {
     pub sender: u8,
     /// 1 when the connection that was looked for was found, or opened.
     pub known: u8,
-    /// 0 when there is surely no connection `at` that nobody answered yet: [`crate::opening`].
-    pub opened: u8,
+    /// Where a connection `at` may be: bits of [`place`].
+    pub places: u8,
     /// Explicit padding.
     pub padding: u8,
     /// `CLOCK_BOOTTIME` when the connection was looked at.
@@ -203,7 +203,7 @@ impl Case {
             quoted: 0,
             sender: sender::INITIATOR,
             known: 0,
-            opened: 0,
+            places: 0,
             padding: 0,
             now_ns: 0,
             length: 0,

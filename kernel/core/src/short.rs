@@ -48,8 +48,8 @@ pub trait Memory {
     fn seed(&self) -> u64;
     /// What was noted last at a slot of [`Mark`]s.
     fn noted(&self, slot: u32) -> u64;
-    /// False when there is surely no connection that nobody answered yet: [`crate::opening`].
-    fn opened(&self, key: &ConnKey) -> bool;
+    /// False when there is surely no such connection: [`crate::marks`].
+    fn may_connect(&self, table: Table, key: &ConnKey) -> bool;
     /// Whether there is a connection, however old.
     fn connects(&self, table: Table, key: &ConnKey) -> bool;
     /// A clock that may be some milliseconds late, nanoseconds.
@@ -208,8 +208,8 @@ pub fn may_reply<M: Memory + ?Sized>(memory: &M, facts: &Facts) -> bool {
         family: facts.family,
         padding: 0,
     };
-    memory.connects(Table::answered(facts.protocol), &key)
-        || memory.opened(&key) && memory.connects(Table::Opening, &key)
+    let asked = |table| memory.may_connect(table, &key) && memory.connects(table, &key);
+    asked(Table::answered(facts.protocol)) || asked(Table::Opening)
 }
 
 /// Whether the packet changes nothing about a connection that goes on, whoever opened it: a segment without ACK is no

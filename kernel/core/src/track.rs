@@ -49,7 +49,7 @@ pub mod sender {
     pub const RESPONDER: u8 = 1;
 }
 
-/// Where [`find`] found a connection.
+/// Where [`find`] found a connection; each a bit of its own.
 pub mod place {
     /// In no table.
     pub const NOWHERE: u32 = 0;
@@ -101,7 +101,7 @@ fn search<W: World>(world: &W, case: &mut Case) -> u32 {
     let keep = case.task == task::KEEP;
     case.at = if case.task == task::REPLY { reversed(&case.key) } else { case.key };
     case.sender = if keep { sender::INITIATOR } else { sender::RESPONDER };
-    case.opened = world.opened(case);
+    case.places = world.places(case);
     let place = world.find(case);
     if place != place::NOWHERE {
         return place;
@@ -114,18 +114,18 @@ fn search<W: World>(world: &W, case: &mut Case) -> u32 {
     }
     case.at = reversed(&case.at);
     case.sender = sender::RESPONDER;
-    case.opened = world.opened(case);
+    case.places = world.places(case);
     world.find(case)
 }
 
-/// Looks for the connection `case.at`: one of [`place`], and what is known of it in `case.value`. `case.opened` says
-/// whether it can be unanswered. What is over is
+/// Looks for the connection `case.at`: one of [`place`], and what is known of it in `case.value`. `case.places` says
+/// which tables may hold it. What is over is
 /// removed.
 #[inline(always)]
 pub fn find<W: World>(world: &W, case: &mut Case) -> u32 {
     for place in [place::ANSWERED, place::OPENING] {
-        if place == place::OPENING && case.opened == 0 {
-            break;
+        if u32::from(case.places) & place == 0 {
+            continue;
         }
         let key = case.at;
         let table = table(place, key.protocol);

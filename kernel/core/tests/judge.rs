@@ -57,8 +57,10 @@ impl World for Host {
     fn is_failsafe_port(&self, wanted: u32) -> bool {
         lists(&self.failsafe, wanted)
     }
-    fn opened(&self, case: &Case) -> u8 {
-        u8::from(self.connections.borrow().contains_key(&(Table::Opening, case.at)))
+    fn places(&self, case: &Case) -> u8 {
+        let connections = self.connections.borrow();
+        let holds = |table| u8::from(connections.contains_key(&(table, case.at)));
+        holds(Table::answered(case.at.protocol)) | holds(Table::Opening) << 1
     }
     fn connection(&self, table: Table, key: &ConnKey, into: &mut ConnValue) -> bool {
         self.connections.borrow().get(&(table, *key)).map(|value| *into = *value).is_some()

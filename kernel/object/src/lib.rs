@@ -42,8 +42,8 @@ pub mod map {
     pub const TALLIES: &str = ".data.tallies";
     /// Notes of flows.
     pub const NOTES: &str = ".data.notes";
-    /// Marks of connections that may be unanswered.
-    pub const OPENED: &str = ".data.opened";
+    /// Marks of connections that there may be.
+    pub const MARKS: &str = ".data.marks";
     /// Settings.
     pub const SETTINGS: &str = ".data.settings";
     /// The node's addresses.
@@ -63,7 +63,7 @@ pub mod map {
 
     /// Maps that outlive a generation.
     pub const STATE: [&str; 10] =
-        [ESTABLISHED, DATAGRAMS, OPENING, OPENED, FRAGMENTS, SETTINGS, LOCAL, LOCAL_FILTER, EVENTS, TALLIES];
+        [ESTABLISHED, DATAGRAMS, OPENING, MARKS, FRAGMENTS, SETTINGS, LOCAL, LOCAL_FILTER, EVENTS, TALLIES];
 
     /// The name of a map's pin: BPF file systems take no dots.
     #[must_use]

@@ -34,7 +34,7 @@ pub extern "C" fn gabion_count(case: *const Case) -> u32 {
 
 /// Counts a verdict that nobody is told of. False, and nothing is counted, when somebody might be.
 #[inline(always)]
-pub fn count_silently(verdict: &Verdict, length: u32) -> bool {
+pub fn count_silently(verdict: &Verdict, length: u32, about_ns: impl Fn() -> u64) -> bool {
     let tally = memory::tally();
     let dry_until_ns = || tally.buckets[Bounded::masked(bucket_of(verdict))].dry_until_ns;
     let why = hush(memory::settings(), verdict, dry_until_ns, about_ns);

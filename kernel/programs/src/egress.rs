@@ -108,7 +108,7 @@ pub fn gabion_egress(context: TcContext) -> i32 {
     } else {
         Place { hook: hook::EGRESS as u32, source_ifindex: arrived_on, destination_ifindex: ifindex }
     };
-    if was_judged(&Maps(0), place) {
+    if was_judged(&Maps::new(0), place) {
         return TC_ACT_UNSPEC;
     }
     let Some(case) = maps::EGRESS_CASE.get_ptr_mut(0) else { return TC_ACT_SHOT };
@@ -132,14 +132,14 @@ pub fn gabion_egress(context: TcContext) -> i32 {
     if keeps_state() && may_quote(case) {
         packet.quote(case);
     }
-    judge(&Maps(InCase::of(case)), case);
+    judge(&Maps::new(InCase::of(case)), case);
     if comes_in {
         if case.verdict.action != DROP {
             // XDP counted it.
             return TC_ACT_UNSPEC;
         }
         if keeps_state() {
-            retract(&Maps(InCase::of(case)), case);
+            retract(&Maps::new(InCase::of(case)), case);
         }
     }
     gabion_count(case);

@@ -11,7 +11,7 @@ use gabion_kernel_core::bytes::Bytes;
 use gabion_kernel_core::judge::{Case, Place, judge, may_quote, quote};
 use gabion_kernel_core::parse::ipv6::{Walk, extension};
 use gabion_kernel_core::parse::parse_into;
-use gabion_kernel_core::short::{decide, serves, usual};
+use gabion_kernel_core::short::{Memory, decide, serves, usual};
 
 use crate::count::{count_silently, gabion_count};
 use crate::packet::{Hook, Packet, encoded};
@@ -128,9 +128,11 @@ fn short<const V6: bool>(context: *mut xdp_md) -> u32 {
         // No frame: what was read there means nothing.
         return UNDECIDED;
     }
-    let world = Maps(memory::revision());
+    let world = Maps::new(memory::revision());
     let mut verdict = Verdict::default();
-    if decide(&world, facts, interface.class as u32, &mut verdict) && count_silently(&verdict, packet.len() as u32) {
+    if decide(&world, facts, interface.class as u32, &mut verdict)
+        && count_silently(&verdict, packet.len() as u32, || world.about_ns())
+    {
         return if verdict.action == DROP { XDP_DROP } else { XDP_PASS };
     }
     UNDECIDED
@@ -165,7 +167,7 @@ pub fn gabion_ingress(context: XdpContext) -> u32 {
     if keeps_state() && may_quote(case) {
         packet.quote(case);
     }
-    judge(&Maps(InCase::of(case)), case);
+    judge(&Maps::new(InCase::of(case)), case);
     if keeps_state() {
         note(case);
     }

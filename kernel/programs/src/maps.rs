@@ -74,10 +74,10 @@ pub static mut TALLIES: [Tally; 1] = [Tally::ZERO];
 #[unsafe(link_section = ".data.notes")]
 pub static mut NOTES: [u64; 1] = [0];
 
-/// When a connection of so-and-so was opened last: [`gabion_kernel_core::opening`]. Memory; pinned.
+/// When a connection of so-and-so was seen last: [`gabion_kernel_core::marks`]. Memory; pinned.
 #[unsafe(no_mangle)]
-#[unsafe(link_section = ".data.opened")]
-pub static mut OPENED: [u16; 4] = [0; 4];
+#[unsafe(link_section = ".data.marks")]
+pub static mut MARKS: [u16; 4] = [0; 4];
 
 /// Settings, one record. Memory; pinned.
 #[unsafe(no_mangle)]

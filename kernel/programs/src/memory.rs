@@ -8,7 +8,7 @@
 use core::ptr;
 
 use aya_ebpf::helpers::generated::bpf_get_smp_processor_id;
-use gabion_abi::conn::{NOTE_SLOTS, OPENED_SLOTS};
+use gabion_abi::conn::{MARK_SLOTS, NOTE_SLOTS};
 use gabion_abi::event::{Settings, Tally};
 use gabion_abi::local::LocalFilter;
 use gabion_abi::verdict::{Count, Interface};
@@ -92,9 +92,9 @@ pub fn note(slot: u32) -> *mut u64 {
 
 /// The place of a mark.
 #[inline(always)]
-pub fn opened(slot: u32) -> *mut u16 {
-    let first: *mut u16 = unknown!(ptr::addr_of_mut!(maps::OPENED).cast());
-    first.wrapping_add((slot & (OPENED_SLOTS - 1)) as usize)
+pub fn mark(slot: u32) -> *mut u16 {
+    let first: *mut u16 = unknown!(ptr::addr_of_mut!(maps::MARKS).cast());
+    first.wrapping_add((slot & (MARK_SLOTS - 1)) as usize)
 }
 
 /// The settings.

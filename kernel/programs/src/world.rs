@@ -1,5 +1,6 @@
 //! Maps as [`World`].
 
+use core::cell::Cell;
 use core::ptr;
 
 use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns, bpf_ktime_get_coarse_ns};
@@ -11,15 +12,33 @@ use gabion_abi::verdict::Interface;
 use gabion_kernel_core::blocks::Bounded;
 use gabion_kernel_core::classify::{Entries, Tables, classify, classify_by_lane, listed};
 use gabion_kernel_core::judge::{Case, Table, World, lists};
-use gabion_kernel_core::opening;
+use gabion_kernel_core::marks;
 use gabion_kernel_core::short::{Mark, Memory, lasts, may_reply};
-use gabion_kernel_core::track::{find, track};
+use gabion_kernel_core::track::{find, place, track};
 
 use crate::memory::unknown;
 use crate::{maps, memory};
 
 /// The maps of this generation, and the pinned ones, for a packet that the tables of revision `R` judge.
-pub struct Maps<R>(pub R);
+pub struct Maps<R> {
+    revision: R,
+    /// The clock that may be late, once somebody asked.
+    about_ns: Cell<u64>,
+}
+
+impl<R: Revision> Maps<R> {
+    /// As things are now.
+    #[inline(always)]
+    pub fn new(revision: R) -> Self {
+        Self { revision, about_ns: Cell::new(0) }
+    }
+
+    /// The same, when the time is known already.
+    #[inline(always)]
+    fn at(revision: R, about_ns: u64) -> Self {
+        Self { revision, about_ns: Cell::new(about_ns) }
+    }
+}
 
 /// A revision of the tables.
 pub trait Revision {
@@ -191,7 +210,7 @@ pub extern "C" fn gabion_find(case: *mut Case) -> u32 {
     }
     // SAFETY: as in `gabion_entries`, and the caller's reference is exclusive.
     let case = unsafe { &mut *case };
-    find(&Maps(case.revision), case)
+    find(&Maps::new(case.revision), case)
 }
 
 #[inline(always)]
@@ -203,38 +222,40 @@ fn entry(table: Table, key: &ConnKey) -> Option<*mut ConnValue> {
     }
 }
 
-/// Whether a connection may be unanswered and not over.
+/// Whether a connection may be in a table and not over.
 #[inline(always)]
-fn opened(key: &ConnKey) -> bool {
+fn may_connect(table: Table, key: &ConnKey, about_ns: u64) -> bool {
     // SAFETY: as in `note`.
-    opening::may_be(unsafe { ptr::read_volatile(memory::opened(opening::slot(key))) }, about_ns())
+    let mark = unsafe { ptr::read_volatile(memory::mark(marks::slot(table, key))) };
+    marks::may_be(table, key.protocol, mark, about_ns)
 }
 
-/// [`opened`] of what `case` looks for, as a global function.
+/// [`World::places`] as a global function.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn gabion_opened(case: *const Case) -> u32 {
+pub extern "C" fn gabion_places(case: *const Case) -> u32 {
     if case.is_null() {
         return 0;
     }
     // SAFETY: as in `gabion_entries`.
-    opened(unsafe { &(*case).at }) as u32
+    let key = unsafe { &(*case).at };
+    let about_ns = about_ns();
+    let may = |table| may_connect(table, key, about_ns) as u32;
+    may(Table::answered(key.protocol)) * place::ANSWERED | may(Table::Opening) * place::OPENING
 }
 
-/// Leaves the mark of a connection that is unanswered.
+/// Leaves the mark of a connection.
 #[inline(always)]
 fn leave_mark(table: Table, key: &ConnKey) {
-    if table == Table::Opening {
-        // SAFETY: as in `note`.
-        unsafe { ptr::write_volatile(memory::opened(opening::slot(key)), opening::mark(about_ns())) };
-    }
+    // SAFETY: as in `note`.
+    unsafe { ptr::write_volatile(memory::mark(marks::slot(table, key)), marks::mark(table, about_ns())) };
 }
 
 /// [`may_reply`] of an IPv4 packet as a global function, whose stack is its own. `ports` are source and destination, or
 /// ICMP's identifier twice.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn gabion_replies(source: u32, destination: u32, ports: u32, protocol: u32) -> u32 {
+pub extern "C" fn gabion_replies(source: u32, destination: u32, ports: u32, protocol: u32, about_ns: u64) -> u32 {
     let facts = Facts {
         source: Address::v4(source),
         destination: Address::v4(destination),
@@ -245,7 +266,7 @@ pub extern "C" fn gabion_replies(source: u32, destination: u32, ports: u32, prot
         ..Facts::UNKNOWN
     };
     // Connections are of no revision.
-    may_reply(&Maps(0), &facts) as u32
+    may_reply(&Maps::at(0, about_ns), &facts) as u32
 }
 
 /// [`track`] as a global function.
@@ -257,7 +278,7 @@ pub extern "C" fn gabion_track(case: *mut Case) -> u32 {
     }
     // SAFETY: as in `gabion_entries`, and the caller's reference is exclusive.
     let case = unsafe { &mut *case };
-    track(&Maps(case.revision), case)
+    track(&Maps::new(case.revision), case)
 }
 
 /// `CLOCK_BOOTTIME`.
@@ -314,7 +335,7 @@ impl<R: Revision> Memory for Maps<R> {
         if facts.family == FAMILY_V6 {
             // Its addresses are too long for registers: as the long way does it.
             let mut entries = Entries { egress: 0, ingress: 0 };
-            gabion_entries(facts, interface, 0, &mut entries, self.0.number());
+            gabion_entries(facts, interface, 0, &mut entries, self.revision.number());
             return entries;
         }
         let ports = if facts.transport == TRANSPORT_ICMP {
@@ -322,7 +343,7 @@ impl<R: Revision> Memory for Maps<R> {
         } else {
             (facts.source_port as u32) << 16 | facts.destination_port as u32
         };
-        let side = (self.0.number() & 1) << 24;
+        let side = (self.revision.number() & 1) << 24;
         let kind = side | (facts.transport as u32) << 16 | (facts.tcp_flags as u32) << 8 | facts.protocol as u32;
         let both = gabion_lane(facts.source.words[0], facts.destination.words[0], ports, kind, interface);
         Entries { egress: both & 0xffff_ffff, ingress: both >> 32 }
@@ -350,8 +371,8 @@ impl<R: Revision> Memory for Maps<R> {
     }
 
     #[inline(always)]
-    fn opened(&self, key: &ConnKey) -> bool {
-        opened(key)
+    fn may_connect(&self, table: Table, key: &ConnKey) -> bool {
+        may_connect(table, key, self.about_ns())
     }
 
     #[inline(always)]
@@ -361,7 +382,7 @@ impl<R: Revision> Memory for Maps<R> {
 
     #[inline(always)]
     fn seed(&self) -> u64 {
-        seed(self.0.number())
+        seed(self.revision.number())
     }
 
     #[inline(always)]
@@ -372,7 +393,10 @@ impl<R: Revision> Memory for Maps<R> {
 
     #[inline(always)]
     fn about_ns(&self) -> u64 {
-        about_ns()
+        if self.about_ns.get() == 0 {
+            self.about_ns.set(about_ns());
+        }
+        self.about_ns.get()
     }
 
     #[inline(always)]
@@ -382,7 +406,8 @@ impl<R: Revision> Memory for Maps<R> {
         }
         let ports =
             ((facts.source_port | facts.icmp_id) as u32) << 16 | (facts.destination_port | facts.icmp_id) as u32;
-        gabion_replies(facts.source.words[0], facts.destination.words[0], ports, facts.protocol as u32) != 0
+        let (source, destination) = (facts.source.words[0], facts.destination.words[0]);
+        gabion_replies(source, destination, ports, facts.protocol as u32, self.about_ns()) != 0
     }
 }
 
@@ -394,7 +419,7 @@ impl<R: Revision> World for Maps<R> {
 
     #[inline(always)]
     fn revision(&self) -> u32 {
-        self.0.number()
+        self.revision.number()
     }
 
     #[inline(always)]
@@ -423,8 +448,8 @@ impl<R: Revision> World for Maps<R> {
     }
 
     #[inline(always)]
-    fn opened(&self, case: &Case) -> u8 {
-        gabion_opened(case) as u8
+    fn places(&self, case: &Case) -> u8 {
+        gabion_places(case) as u8
     }
 
     #[inline(always)]
@@ -482,7 +507,7 @@ impl<R: Revision> World for Maps<R> {
 
     #[inline(always)]
     fn entries(&self, facts: &Facts, source_interface: u32, destination_interface: u32, into: &mut Entries) {
-        gabion_entries(facts, source_interface, destination_interface, into, self.0.number());
+        gabion_entries(facts, source_interface, destination_interface, into, self.revision.number());
     }
 
     #[inline(always)]

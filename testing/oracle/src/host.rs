@@ -11,9 +11,10 @@ use gabion_abi::tables::OPENS;
 use gabion_abi::verdict::{Interface, Verdict, hook};
 use gabion_kernel_core::classify::{Entries, SliceTables, Tables, classify, classify_by_lane};
 use gabion_kernel_core::judge::{Case, Place, Table, World, judge, may_quote, quote};
-use gabion_kernel_core::opening;
+use gabion_kernel_core::marks;
 use gabion_kernel_core::parse::parse;
 use gabion_kernel_core::short::{Mark, Memory, decide, lasts, serves, usual};
+use gabion_kernel_core::track::place;
 use gabion_policy_compile::Compiled;
 
 /// The secret of the notes.
@@ -39,7 +40,7 @@ pub struct Host<'c> {
     connections: RefCell<HashMap<(Table, ConnKey), ConnValue>>,
     fragments: RefCell<HashMap<FragmentKey, u64>>,
     notes: RefCell<HashMap<u32, u64>>,
-    opened: RefCell<HashMap<u32, u16>>,
+    marks: RefCell<HashMap<u32, u16>>,
 }
 
 impl<'c> Host<'c> {
@@ -57,7 +58,7 @@ impl<'c> Host<'c> {
             connections: RefCell::default(),
             fragments: RefCell::default(),
             notes: RefCell::default(),
-            opened: RefCell::default(),
+            marks: RefCell::default(),
         }
     }
 
@@ -96,9 +97,7 @@ impl<'c> Host<'c> {
     }
 
     fn leave_mark(&self, table: Table, key: &ConnKey) {
-        if table == Table::Opening {
-            self.opened.borrow_mut().insert(opening::slot(key), opening::mark(self.about_ns()));
-        }
+        self.marks.borrow_mut().insert(marks::slot(table, key), marks::mark(table, self.about_ns()));
     }
 
     fn tables(&self) -> SliceTables<'c> {
@@ -136,9 +135,9 @@ impl Memory for Host<'_> {
         self.notes.borrow().get(&slot).copied().unwrap_or(0)
     }
 
-    fn opened(&self, key: &ConnKey) -> bool {
-        let mark = self.opened.borrow().get(&opening::slot(key)).copied().unwrap_or(0);
-        opening::may_be(mark, self.about_ns())
+    fn may_connect(&self, table: Table, key: &ConnKey) -> bool {
+        let mark = self.marks.borrow().get(&marks::slot(table, key)).copied().unwrap_or(0);
+        marks::may_be(table, key.protocol, mark, self.about_ns())
     }
 
     fn connects(&self, table: Table, key: &ConnKey) -> bool {
@@ -179,8 +178,9 @@ impl World for Host<'_> {
         self.settings.failsafe[..self.settings.failsafe_count as usize].contains(&port)
     }
 
-    fn opened(&self, case: &Case) -> u8 {
-        u8::from(Memory::opened(self, &case.at))
+    fn places(&self, case: &Case) -> u8 {
+        let may = |table| u32::from(self.may_connect(table, &case.at));
+        ((may(Table::answered(case.at.protocol)) * place::ANSWERED) | (may(Table::Opening) * place::OPENING)) as u8
     }
 
     fn connection(&self, table: Table, key: &ConnKey, into: &mut ConnValue) -> bool {

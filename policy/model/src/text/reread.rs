@@ -15,7 +15,7 @@ use crate::finding::Finding;
 use crate::set::{Location, PolicySet};
 
 /// Bytes of text below which nothing is kept: it is read in a few milliseconds anyway.
-const WORTH_BYTES: usize = if cfg!(test) { 0 } else { 256 << 10 };
+const WORTH_BYTES: usize = if cfg!(test) { 1 } else { 256 << 10 };
 
 /// What was read last.
 #[derive(Debug, Default)]

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use aya_obj::generated::bpf_insn;
 use aya_obj::{Map, Object};
-use gabion_abi::conn::{NOTE_SLOTS, OPENED_SLOTS};
+use gabion_abi::conn::{MARK_SLOTS, NOTE_SLOTS};
 use gabion_abi::verdict::{Count, Interface};
 use gabion_kernel_object::{INGRESS, map, object};
 use gabion_policy_compile::Compiled;
@@ -33,7 +33,7 @@ fn memory(name: &str, compiled: &Compiled) -> Option<usize> {
         map::INTERFACES => 2 * size_of::<Interface>(),
         map::RULES => compiled.rules.len().next_power_of_two() * size_of::<Count>(),
         map::NOTES => NOTE_SLOTS as usize * 8,
-        map::OPENED => OPENED_SLOTS as usize * 2,
+        map::MARKS => MARK_SLOTS as usize * 2,
         _ => return None,
     })
 }
