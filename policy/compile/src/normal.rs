@@ -94,6 +94,8 @@ struct Writer<'s, 'w, S: Subject> {
     normal: Normal,
     items: Vec<Item>,
     direction: Direction,
+    /// Who the subject is of the policy that was looked at last.
+    selected: Option<(&'s S, Option<Who>)>,
     limit: usize,
     /// Tiers that a `pass` has led to and that are not written out yet.
     depth: usize,
@@ -119,6 +121,7 @@ pub(crate) fn flatten<S: Subject>(set: &PolicySet<S>, limit: usize, work: &mut W
         normal,
         items: Vec::new(),
         direction: Direction::Egress,
+        selected: None,
         limit,
         depth: 0,
         ordinary,
@@ -401,7 +404,16 @@ impl<'s, S: Subject> Writer<'s, '_, S> {
     }
 
     fn conditions_of(&mut self, subject: &'s S, rule: &'s Rule<S>) -> Result<Vec<Condition>, Excess> {
-        let Some(selected) = self.who(Some(std::slice::from_ref(subject)))? else { return Ok(Vec::new()) };
+        // The rules of a policy come one after the other, and all speak of its subject.
+        let selected = match &self.selected {
+            Some((known, selected)) if std::ptr::eq(*known, subject) => selected.clone(),
+            _ => {
+                let selected = self.who(Some(std::slice::from_ref(subject)))?;
+                self.selected = Some((subject, selected.clone()));
+                selected
+            }
+        };
+        let Some(selected) = selected else { return Ok(Vec::new()) };
         let (Some(mut from), Some(mut to)) = (self.who(rule.from.as_deref())?, self.who(rule.to.as_deref())?) else {
             return Ok(Vec::new());
         };
