@@ -102,6 +102,16 @@ fn building_blocks_hold_on_6_12() {
 }
 
 #[test]
+fn tables_change_in_place_on_6_1() {
+    hold("6.1", &suite::PATCH);
+}
+
+#[test]
+fn tables_change_in_place_on_6_12() {
+    hold("6.12", &suite::PATCH);
+}
+
+#[test]
 fn hooks_on_a_cable_hold_on_6_1_where_egress_is_clsact() {
     if let Some(printed) = hold("6.1", &suite::HOOKS) {
         assert!(printed.contains("xdp: Some(Native), egress: Some(Clsact)"), "{printed}");
