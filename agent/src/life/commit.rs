@@ -19,16 +19,20 @@ use crate::kernel::Plan;
 
 impl Agent {
     pub(super) fn unchanged(&self, built: &Built, trigger: Trigger) -> Apply {
+        let time = timestamp(SystemTime::now());
+        let warnings = built.loaded.warnings.clone();
+        Apply { unchanged: true, ..self.succeeded(time, trigger, micros(built.since), warnings) }
+    }
+
+    fn succeeded(&self, time: String, trigger: Trigger, took_us: u64, warnings: Vec<String>) -> Apply {
         Apply {
-            time: timestamp(SystemTime::now()),
+            time,
             trigger: trigger.name().to_owned(),
             ok: true,
             generation: self.number(),
-            unchanged: true,
-            in_place: false,
-            took_us: micros(built.since),
-            error: None,
-            warnings: built.loaded.warnings.clone(),
+            took_us,
+            warnings,
+            ..Apply::default()
         }
     }
 
@@ -87,17 +91,7 @@ impl Agent {
             tracing::warn!("generation {number} has another inventory, which is not recorded: {error}");
         }
         tracing::info!(generation = number, trigger = trigger.name(), took_us, "inventory in force");
-        Ok(Apply {
-            time,
-            trigger: trigger.name().to_owned(),
-            ok: true,
-            generation: number,
-            unchanged: false,
-            in_place: true,
-            took_us,
-            error: None,
-            warnings: loaded.warnings,
-        })
+        Ok(Apply { in_place: true, ..self.succeeded(time, trigger, took_us, loaded.warnings) })
     }
 
     pub(super) fn commit(&mut self, built: Built, trigger: Trigger) -> Result<Apply, Problem> {
@@ -175,17 +169,7 @@ impl Agent {
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
-        Ok(Apply {
-            time,
-            trigger: trigger.name().to_owned(),
-            ok: true,
-            generation: number,
-            unchanged: false,
-            in_place: false,
-            took_us,
-            error: None,
-            warnings: loaded.warnings,
-        })
+        Ok(self.succeeded(time, trigger, took_us, loaded.warnings))
     }
 
     fn settings_for(&self, site: &Site) -> Result<Settings, Problem> {
