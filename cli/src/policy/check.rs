@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use gabion_policy_model::PolicySet;
 use gabion_policy_model::lint::lint_text;
 use gabion_policy_model::rule::Rule;
+use gabion_policy_model::set::Spanned;
 use gabion_policy_model::subject::Subject;
 use gabion_policy_model::text;
 use serde::Serialize;
@@ -101,7 +102,7 @@ fn table(checked: &Checked) -> String {
 fn summarise(set: &PolicySet, files: usize, documents: usize) -> Summary {
     let mut subjects = BTreeSet::new();
     let mut rules = 0;
-    let mut note = |rule: &Rule| {
+    let mut note = |rule: &Spanned<Rule>| {
         rules += 1;
         let peers = rule.from.iter().chain(&rule.to).flatten();
         subjects.extend(peers.map(Subject::describe));

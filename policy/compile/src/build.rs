@@ -26,7 +26,7 @@ impl Shape<'_> {
     /// Works out the group of these ranks (ascending) within a budget of bytes.
     pub(crate) fn build(&self, ranks: &[usize], budget: usize, work: &mut Work) -> Result<Built, Excess> {
         let items = ranks.iter().map(|&rank| &self.items[rank]);
-        let (whos, whats) = (self.normal.whos.values().len(), self.normal.whats.values().len());
+        let (whos, whats) = (self.normal.whos.len(), self.normal.whats.len());
         let (source_map, sources) = project(self.classes.source, items.clone().map(|item| item.from), whos, work)?;
         let (destination_map, destinations) =
             project(self.classes.destination, items.clone().map(|item| item.to), whos, work)?;

@@ -9,8 +9,8 @@ use gabion_policy_model::subject::Extent;
 use ipnet::IpNet;
 
 use crate::Excess;
+use crate::canonical::Normal;
 use crate::intern::Interner;
-use crate::normal::Normal;
 use crate::words::Words;
 use crate::work::Work;
 
@@ -50,7 +50,7 @@ pub(crate) fn lay(
     params: &mut [u32; PARAM_COUNT],
     work: &mut Work,
 ) -> Result<Ends, Excess> {
-    let unions: BTreeSet<u32> = used.iter().flat_map(|&who| normal.whos.value(who).iter().copied()).collect();
+    let unions: BTreeSet<u32> = used.iter().flat_map(|&who| normal.whos[who as usize].iter().copied()).collect();
     let mut addresses: Interner<Members> = Interner::default();
     let mut v4 = sweep::<u32>(normal, &unions, &mut addresses, work)?;
     let mut v6 = sweep::<u128>(normal, &unions, &mut addresses, work)?;
@@ -151,7 +151,7 @@ fn union_of<'m>(a: &'m [u32], b: &[u32]) -> Cow<'m, [u32]> {
 fn by_key<K: Ord>(normal: &Normal, unions: &BTreeSet<u32>, keys: impl Fn(&Extent) -> Vec<K>) -> BTreeMap<K, Members> {
     let mut map: BTreeMap<K, Members> = BTreeMap::new();
     for &union in unions {
-        for key in normal.unions.value(union).iter().flat_map(&keys) {
+        for key in normal.unions[union as usize].iter().flat_map(&keys) {
             let members = map.entry(key).or_default();
             if members.last() != Some(&union) {
                 members.push(union);
@@ -212,7 +212,7 @@ fn sweep<A: Number>(
     let mut ranges: Vec<(A, A)> = Vec::new();
     for &union in unions {
         ranges.clear();
-        for extent in normal.unions.value(union) {
+        for extent in normal.unions[union as usize].iter() {
             let (blocks, holes) = (extent.addresses.len(), extent.except.len());
             work.spend(WHAT, blocks.saturating_mul(holes + 1).saturating_mul(if holes > 0 { 4 } else { 1 }))?;
             add_ranges(extent, &mut ranges);
@@ -329,14 +329,14 @@ struct Index<'n> {
 
 impl<'n> Index<'n> {
     fn new(normal: &'n Normal, used: &BTreeSet<u32>) -> Self {
-        let mut sharing = vec![0usize; normal.unions.values().len()];
+        let mut sharing = vec![0usize; normal.unions.len()];
         for &who in used {
-            normal.whos.value(who).iter().for_each(|&union| sharing[union as usize] += 1);
+            normal.whos[who as usize].iter().for_each(|&union| sharing[union as usize] += 1);
         }
         let mut pairs: Vec<(u32, u32)> = used
             .iter()
             .filter_map(|&who| {
-                let rarest = normal.whos.value(who).iter().min_by_key(|&&union| sharing[union as usize])?;
+                let rarest = normal.whos[who as usize].iter().min_by_key(|&&union| sharing[union as usize])?;
                 Some((*rarest, who))
             })
             .collect();
@@ -362,7 +362,7 @@ impl<'n> Index<'n> {
         });
         let mut met: Vec<u32> = candidates
             .copied()
-            .filter(|&who| match self.normal.whos.value(who)[..] {
+            .filter(|&who| match self.normal.whos[who as usize][..] {
                 [_] => true,
                 ref unions => unions.iter().all(|union| members.binary_search(union).is_ok()),
             })

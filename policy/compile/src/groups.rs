@@ -11,7 +11,8 @@ use gabion_policy_model::trace::Direction;
 
 use crate::Excess;
 use crate::build::Inverse;
-use crate::normal::{Item, Normal};
+use crate::canonical::Normal;
+use crate::normal::Item;
 use crate::refused::Weights;
 use crate::work::Work;
 
@@ -93,7 +94,7 @@ pub(crate) fn floor(normal: &Normal, items: &[Item], classes: &Classes<'_>) -> V
 
 /// Whether an item speaks of anyone and anyone.
 pub(crate) fn is_for_all(normal: &Normal, item: &Item) -> bool {
-    normal.whos.value(item.from).is_empty() && normal.whos.value(item.to).is_empty()
+    normal.whos[item.from as usize].is_empty() && normal.whos[item.to as usize].is_empty()
 }
 
 /// A list with all it takes to build groups of it.
@@ -121,7 +122,7 @@ impl<'a> Shape<'a> {
     }
 
     pub(crate) fn everyone(&self, who: u32) -> bool {
-        self.normal.whos.value(who).is_empty()
+        self.normal.whos[who as usize].is_empty()
     }
 
     fn width(&self, who: u32, widths: &HashMap<u32, usize>) -> usize {

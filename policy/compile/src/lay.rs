@@ -4,9 +4,10 @@ use std::collections::{BTreeSet, HashMap};
 
 use gabion_abi::tables::{self, PARAM_COUNT, RANK_NONE, direction, end, entry, group, service};
 
+use crate::canonical::Normal;
 use crate::groups::{Built, Candidates, Classes, dense_bytes, hash_bytes, is_for_all};
 use crate::intern::Interner;
-use crate::normal::{Item, Normal};
+use crate::normal::Item;
 use crate::services::Services;
 use crate::words::Words;
 use crate::{DirectionStats, Excess};
@@ -143,7 +144,7 @@ fn conditions(
             }
         }
     }
-    let mut met = vec![0usize; normal.whats.values().len()];
+    let mut met = vec![0usize; normal.whats.len()];
     for &what in classes.service.iter().flatten() {
         met[what as usize] += 1;
     }

@@ -8,10 +8,12 @@
 #![forbid(unsafe_code)]
 
 mod build;
+mod canonical;
 mod chain;
 mod ends;
 mod groups;
 mod intern;
+mod known;
 mod lanes;
 mod lay;
 mod normal;
@@ -29,11 +31,13 @@ use gabion_policy_model::PolicySet;
 use gabion_policy_model::subject::Subject;
 use gabion_policy_model::trace::{Direction, RuleRef};
 
+use crate::canonical::Normal;
 pub use crate::chain::Chain;
 use crate::groups::{Built, Shape};
 use crate::intern::Interner;
+pub use crate::known::Known;
 use crate::lay::Side;
-use crate::normal::{Item, Normal};
+use crate::normal::Item;
 use crate::refused::Weights;
 pub use crate::refused::{Cause, Excess, Refused};
 use crate::words::Words;
@@ -168,20 +172,45 @@ impl Default for Options {
 /// # Errors
 /// [`Refused`] when it does not fit into `options`.
 pub fn compile<S: Subject>(set: &PolicySet<S>, options: &Options) -> Result<Compiled, Refused> {
+    compile_again(set, options, &mut Known::default())
+}
+
+/// Compiles a policy, like [`compile`], with what is known from one that it resembles. The result is the same.
+///
+/// # Errors
+/// As [`compile`].
+pub fn compile_again<S: Subject>(
+    set: &PolicySet<S>,
+    options: &Options,
+    known: &mut Known<S>,
+) -> Result<Compiled, Refused> {
+    let mut outcome = compile_knowing(set, options, known);
+    if outcome.is_err() && !std::mem::take(known).is_new() {
+        // Whose fault it is shows where everything is worked out.
+        outcome = compile_knowing(set, options, &mut Known::default());
+    }
+    outcome
+}
+
+fn compile_knowing<S: Subject>(
+    set: &PolicySet<S>,
+    options: &Options,
+    known: &mut Known<S>,
+) -> Result<Compiled, Refused> {
     let mut work = Work::new(options.steps, options.scratch_bytes);
     let work = &mut work;
     let progress = options.progress;
     progress("resolving subjects and tiers");
     let refused = |excess, weights: &Weights, unit| Refused { excess, causes: weights.causes(set, unit) };
-    let normal =
-        normal::flatten(set, options.list_length, work).map_err(|excess| refused(excess, &work.weights, "steps"))?;
+    let lists = normal::flatten(set, options.list_length, known, work)
+        .map_err(|excess| refused(excess, &work.weights, "steps"))?;
+    let normal = canonical::renumber(lists, known);
     let mut words = Words::new(options.table_bytes / 8);
     let mut params = [0; PARAM_COUNT];
     let interfaces: Vec<String> = normal
         .unions
-        .values()
         .iter()
-        .flatten()
+        .flat_map(|union| union.iter())
         .flat_map(|extent| extent.interfaces.iter().cloned())
         .collect::<BTreeSet<_>>()
         .into_iter()

@@ -5,22 +5,25 @@
 //! that follows its tier, narrowed to what the rule matches; a `pass` that nothing follows in its
 //! tier costs nothing.
 
+use std::sync::Arc;
+
 use gabion_abi::tables::entry;
 use gabion_policy_model::PolicySet;
-use gabion_policy_model::rule::{Action, Rule, Stage};
+use gabion_policy_model::rule::{Action, Policy, Rule, Stage};
 use gabion_policy_model::service::Service;
+use gabion_policy_model::set::Spanned;
 use gabion_policy_model::site::{DefaultAction, Defaults};
 use gabion_policy_model::subject::{Extent, Subject};
 use gabion_policy_model::trace::{Direction, RuleRef};
 use hashbrown::HashMap;
 
 use crate::Excess;
-use crate::intern::Interner;
-use crate::resolve::{Meaning, Resolver};
+use crate::known::{EVERYONE, Known, Meaning, NONE};
+use crate::resolve::{Resolver, pay_list, pay_service};
 use crate::term::{self, Term};
 use crate::work::Work;
 
-/// A union of extents, normalised; `None` in `parts` would be everything and is never interned.
+/// A union of extents, normalised; never everything.
 pub(crate) type Union = Vec<Extent>;
 
 /// Who: all of these unions at once; empty for anyone.
@@ -46,13 +49,8 @@ pub(crate) struct Item {
     pub reference: RuleRef,
 }
 
-/// Both lists and what their numbers mean.
-#[derive(Debug, Default)]
-pub(crate) struct Normal {
-    pub unions: Interner<Union>,
-    pub whos: Interner<Who>,
-    pub terms: Interner<Term>,
-    pub whats: Interner<What>,
+/// The ordered list of each direction, in numbers that [`Known`] gave.
+pub(crate) struct Lists {
     /// What the source may send.
     pub egress: Vec<Item>,
     /// What the destination may receive.
@@ -66,49 +64,52 @@ const RANGE_STEPS: usize = 4;
 /// Bytes of a plain rule with what it says.
 const ITEM_BYTES: usize = 160;
 const ITEMS: &str = "plain rules";
+const BEHIND: &str = "services behind `pass`";
 
 /// Tiers that may `pass` to one another in a row: as many as the stack surely holds.
 const DEPTH_LIMIT: usize = 64;
 
-/// Who and what a `pass` left to the tiers behind it.
-#[derive(Clone, Debug)]
-struct Narrow {
-    from: Who,
-    to: Who,
-    what: What,
-}
-
-/// A rule's conditions, interned; several when named ports differ between destinations.
+/// A rule's conditions as interned [`Who`]s and [`What`], or those that a `pass` left to the tiers behind it.
+#[derive(Clone, Copy, Debug)]
 struct Condition {
-    from: Who,
-    to: Who,
-    what: What,
+    from: u32,
+    to: u32,
+    what: u32,
 }
 
 struct Writer<'s, 'w, S: Subject> {
     work: &'w mut Work,
     set: &'s PolicySet<S>,
-    resolver: Resolver<'s, S>,
+    resolver: Resolver<'s>,
+    known: &'w mut Known<S>,
     /// Terms that say two terms at once; none when no packet meets both.
     narrowed: HashMap<(u32, u32), Option<u32>>,
-    normal: Normal,
     items: Vec<Item>,
     direction: Direction,
     /// Who the subject is of the policy that was looked at last.
-    selected: Option<(&'s S, Option<Who>)>,
+    selected: Option<(&'s S, Option<u32>)>,
     limit: usize,
     /// Tiers that a `pass` has led to and that are not written out yet.
     depth: usize,
-    ordinary: What,
-    link_control: What,
-    unparsed: What,
-    everything: What,
+    ordinary: u32,
+    link_control: u32,
+    unparsed: u32,
+    everything: u32,
 }
 
 /// Flattens a policy. `limit` bounds the length of each list.
-pub(crate) fn flatten<S: Subject>(set: &PolicySet<S>, limit: usize, work: &mut Work) -> Result<Normal, Excess> {
-    let mut normal = Normal::default();
-    let mut all = |terms: Vec<Term>| -> What { terms.into_iter().map(|t| normal.terms.intern(t)).collect() };
+pub(crate) fn flatten<S: Subject>(
+    set: &PolicySet<S>,
+    limit: usize,
+    known: &mut Known<S>,
+    work: &mut Work,
+) -> Result<Lists, Excess> {
+    known.begin(&set.inventory);
+    let mut all = |terms: Vec<Term>| {
+        let mut what: What = terms.into_iter().map(|term| known.terms.intern(Arc::new(term))).collect();
+        what.sort_unstable();
+        known.whats.intern(what)
+    };
     let ordinary = all(Vec::from_iter(term::of_service(&Service::default(), None)));
     let link_control = all(term::link_control());
     let unparsed = all(vec![term::unparsed()]);
@@ -117,8 +118,8 @@ pub(crate) fn flatten<S: Subject>(set: &PolicySet<S>, limit: usize, work: &mut W
         work,
         set,
         resolver: Resolver::new(&set.inventory),
+        known,
         narrowed: HashMap::new(),
-        normal,
         items: Vec::new(),
         direction: Direction::Egress,
         selected: None,
@@ -130,10 +131,11 @@ pub(crate) fn flatten<S: Subject>(set: &PolicySet<S>, limit: usize, work: &mut W
         everything,
     };
     writer.direction(Direction::Egress)?;
-    writer.normal.egress = std::mem::take(&mut writer.items);
+    let egress = std::mem::take(&mut writer.items);
     writer.direction(Direction::Ingress)?;
-    writer.normal.ingress = std::mem::take(&mut writer.items);
-    Ok(writer.normal)
+    let ingress = std::mem::take(&mut writer.items);
+    known.end();
+    Ok(Lists { egress, ingress })
 }
 
 impl<'s, S: Subject> Writer<'s, '_, S> {
@@ -143,7 +145,7 @@ impl<'s, S: Subject> Writer<'s, '_, S> {
     }
 
     /// The tier that starts at policy `from` and all behind it.
-    fn tiers(&mut self, from: usize, narrow: Option<&Narrow>) -> Result<(), Excess> {
+    fn tiers(&mut self, from: usize, narrow: Option<Condition>) -> Result<(), Excess> {
         let set = self.set;
         let mut at = from;
         let mut policies_done = set.cluster_policies[..from].last().is_some_and(|p| p.tier.stage == Stage::Baseline);
@@ -163,7 +165,7 @@ impl<'s, S: Subject> Writer<'s, '_, S> {
         self.defaults(narrow)
     }
 
-    fn tier(&mut self, start: usize, end: usize, narrow: Option<&Narrow>) -> Result<(), Excess> {
+    fn tier(&mut self, start: usize, end: usize, narrow: Option<Condition>) -> Result<(), Excess> {
         let set = self.set;
         let rules: Vec<(usize, usize)> = (start..end)
             .flat_map(|p| {
@@ -199,7 +201,7 @@ impl<'s, S: Subject> Writer<'s, '_, S> {
                     if self.depth > DEPTH_LIMIT {
                         return Err(Excess::TooManyPasses { limit: DEPTH_LIMIT });
                     }
-                    let behind = self.another_item().and_then(|()| self.tiers(end, Some(&narrower)));
+                    let behind = self.another_item().and_then(|()| self.tiers(end, Some(narrower)));
                     // What a `pass` leads to is its doing, whether it fits or not.
                     self.work.of_rule(reference, self.direction, before);
                     behind?;
@@ -211,22 +213,27 @@ impl<'s, S: Subject> Writer<'s, '_, S> {
     }
 
     /// The `Policy` layer: denials, audits, allowances, then isolation.
-    fn policies(&mut self, narrow: Option<&Narrow>) -> Result<(), Excess> {
+    fn policies(&mut self, narrow: Option<Condition>) -> Result<(), Excess> {
         let set = self.set;
-        for action in [Action::Deny, Action::Audit, Action::Allow] {
-            for (p, policy) in set.policies.iter().enumerate() {
-                let rules = match self.direction {
-                    Direction::Ingress => &policy.ingress,
-                    Direction::Egress => &policy.egress,
+        let mut by_action: [Vec<(usize, usize)>; 3] = Default::default();
+        for (p, policy) in set.policies.iter().enumerate() {
+            for (r, rule) in rules_of(policy, self.direction).iter().enumerate() {
+                let at = match rule.action {
+                    Action::Deny => 0,
+                    Action::Audit => 1,
+                    Action::Allow => 2,
+                    // No `Policy` says it.
+                    Action::Pass => continue,
                 };
-                for (r, rule) in rules.iter().flatten().enumerate() {
-                    if rule.action == action {
-                        let reference = RuleRef::Policy { policy: p as u32, rule: r as u32 };
-                        for condition in self.conditions(&policy.subject, rule, reference)? {
-                            self.push(narrow, condition, rule, reference)?;
-                        }
-                    }
-                }
+                by_action[at].push((p, r));
+            }
+        }
+        for (p, r) in by_action.into_iter().flatten() {
+            let policy = &set.policies[p];
+            let rule = &rules_of(policy, self.direction)[r];
+            let reference = RuleRef::Policy { policy: p as u32, rule: r as u32 };
+            for condition in self.conditions(&policy.subject, rule, reference)? {
+                self.push(narrow, condition, rule, reference)?;
             }
         }
         for (p, policy) in set.policies.iter().enumerate() {
@@ -237,14 +244,14 @@ impl<'s, S: Subject> Writer<'s, '_, S> {
             if !speaks {
                 continue;
             }
-            let Some(selected) = self.who(Some(std::slice::from_ref(&policy.subject)))? else { continue };
+            let Some(selected) = self.selected(&policy.subject)? else { continue };
             let reference = RuleRef::Isolation { policy: p as u32 };
-            self.decide(narrow, &selected, self.ordinary.clone(), entry::DENY, reference)?;
+            self.decide(narrow, selected, self.ordinary, entry::DENY, reference)?;
         }
         Ok(())
     }
 
-    fn defaults(&mut self, narrow: Option<&Narrow>) -> Result<(), Excess> {
+    fn defaults(&mut self, narrow: Option<Condition>) -> Result<(), Excess> {
         self.special(narrow)?;
         let set = self.set;
         let site = set.site.as_ref();
@@ -254,9 +261,9 @@ impl<'s, S: Subject> Writer<'s, '_, S> {
                 Direction::Egress => of_subject.egress,
             };
             let Some(action) = action else { continue };
-            let Some(who) = self.who(Some(std::slice::from_ref(&of_subject.subject)))? else { continue };
+            let Some(who) = self.selected(&of_subject.subject)? else { continue };
             let reference = RuleRef::SubjectDefault { index: index as u32 };
-            self.decide(narrow, &who, self.ordinary.clone(), default_action(action), reference)?;
+            self.decide(narrow, who, self.ordinary, default_action(action), reference)?;
         }
         let fallback = Defaults::<S>::default();
         let defaults = site.map_or(&fallback, |site| &site.defaults);
@@ -264,38 +271,38 @@ impl<'s, S: Subject> Writer<'s, '_, S> {
             Direction::Ingress => defaults.ingress,
             Direction::Egress => defaults.egress,
         };
-        self.decide(narrow, &Who::new(), self.everything.clone(), default_action(action), RuleRef::Default)
+        self.decide(narrow, EVERYONE, self.everything, default_action(action), RuleRef::Default)
     }
 
     /// What becomes of unparsed packets and of link control that no rule names.
-    fn special(&mut self, narrow: Option<&Narrow>) -> Result<(), Excess> {
+    fn special(&mut self, narrow: Option<Condition>) -> Result<(), Excess> {
         let fallback = Defaults::<S>::default();
         let set = self.set;
         let defaults = set.site.as_ref().map_or(&fallback, |site| &site.defaults);
         let (unparsed, link) = (default_action(defaults.unparsed), default_action(defaults.link_control));
-        self.decide(narrow, &Who::new(), self.unparsed.clone(), unparsed, RuleRef::UnparsedDefault)?;
-        self.decide(narrow, &Who::new(), self.link_control.clone(), link, RuleRef::LinkControlDefault)
+        self.decide(narrow, EVERYONE, self.unparsed, unparsed, RuleRef::UnparsedDefault)?;
+        self.decide(narrow, EVERYONE, self.link_control, link, RuleRef::LinkControlDefault)
     }
 
     /// An item about the end that this direction asks.
     fn decide(
         &mut self,
-        narrow: Option<&Narrow>,
-        who: &Who,
-        what: What,
+        narrow: Option<Condition>,
+        who: u32,
+        what: u32,
         action: u64,
         reference: RuleRef,
     ) -> Result<(), Excess> {
         let condition = match self.direction {
-            Direction::Ingress => Condition { from: Who::new(), to: who.clone(), what },
-            Direction::Egress => Condition { from: who.clone(), to: Who::new(), what },
+            Direction::Ingress => Condition { from: EVERYONE, to: who, what },
+            Direction::Egress => Condition { from: who, to: EVERYONE, what },
         };
         self.emit(narrow, condition, action, 0, reference)
     }
 
     fn push(
         &mut self,
-        narrow: Option<&Narrow>,
+        narrow: Option<Condition>,
         condition: Condition,
         rule: &Rule<S>,
         reference: RuleRef,
@@ -317,7 +324,7 @@ impl<'s, S: Subject> Writer<'s, '_, S> {
 
     fn emit(
         &mut self,
-        narrow: Option<&Narrow>,
+        narrow: Option<Condition>,
         condition: Condition,
         action: u64,
         flags: u64,
@@ -326,16 +333,15 @@ impl<'s, S: Subject> Writer<'s, '_, S> {
         if narrow.is_some() {
             self.another_item()?;
         }
-        let Some(Narrow { from, to, what }) = self.narrow(narrow, condition, reference)? else { return Ok(()) };
+        let Some(Condition { from, to, what }) = self.narrow(narrow, condition, reference)? else { return Ok(()) };
         if narrow.is_some() {
-            self.work.hold(ITEMS, (from.len() + to.len() + what.len()) * 4)?;
+            let Known { whos, whats, .. } = &*self.known;
+            let said = whos.value(from).len() + whos.value(to).len() + whats.value(what).len();
+            self.work.hold(ITEMS, said * 4)?;
         }
         if self.items.len() >= self.limit {
             return Err(Excess::TooManyItems { limit: self.limit });
         }
-        let from = self.normal.whos.intern(from);
-        let to = self.normal.whos.intern(to);
-        let what = self.normal.whats.intern(what);
         self.items.push(Item { from, to, what, action, flags, reference });
         Ok(())
     }
@@ -349,32 +355,27 @@ impl<'s, S: Subject> Writer<'s, '_, S> {
     /// Both conditions at once; none when no packet can meet both.
     fn narrow(
         &mut self,
-        narrow: Option<&Narrow>,
+        narrow: Option<Condition>,
         condition: Condition,
         reference: RuleRef,
-    ) -> Result<Option<Narrow>, Excess> {
+    ) -> Result<Option<Condition>, Excess> {
         let Condition { mut from, mut to, mut what } = condition;
         if let Some(outer) = narrow {
-            from.extend(&outer.from);
-            to.extend(&outer.to);
+            from = self.known.meet(from, outer.from);
+            to = self.known.meet(to, outer.to);
             let before = self.work.steps();
-            let both = self.both(&what, &outer.what);
+            let both = self.both(what, outer.what);
             self.work.of_rule(reference, self.direction, before);
             what = both?;
         }
-        for who in [&mut from, &mut to] {
-            who.sort_unstable();
-            who.dedup();
-        }
-        what.sort_unstable();
-        what.dedup();
-        Ok((!what.is_empty()).then_some(Narrow { from, to, what }))
+        Ok((!self.known.whats.value(what).is_empty()).then_some(Condition { from, to, what }))
     }
 
     /// The terms that say one of each.
-    fn both(&mut self, inner: &What, outer: &What) -> Result<What, Excess> {
-        self.work
-            .spend("services behind `pass`", inner.len().saturating_mul(outer.len()).saturating_mul(PAIR_STEPS))?;
+    fn both(&mut self, inner: u32, outer: u32) -> Result<u32, Excess> {
+        let Known { terms, whats, .. } = &mut *self.known;
+        let (inner, outer) = (whats.value(inner), whats.value(outer));
+        self.work.spend(BEHIND, inner.len().saturating_mul(outer.len()).saturating_mul(PAIR_STEPS))?;
         let mut both = What::new();
         for &a in inner {
             for &b in outer {
@@ -382,71 +383,111 @@ impl<'s, S: Subject> Writer<'s, '_, S> {
                     both.extend(known);
                     continue;
                 }
-                let terms = &mut self.normal.terms;
                 let ranges = terms.value(a).ranges() + terms.value(b).ranges();
-                self.work.spend("services behind `pass`", ranges * RANGE_STEPS)?;
-                let term = terms.value(a).clone().intersection(terms.value(b));
-                self.work.hold("services behind `pass`", 200 + term.as_ref().map_or(0, |term| term.ranges() * 8))?;
-                let known = term.map(|term| terms.intern(term));
+                self.work.spend(BEHIND, ranges * RANGE_STEPS)?;
+                let term = Term::clone(terms.value(a)).intersection(terms.value(b));
+                self.work.hold(BEHIND, 200 + term.as_ref().map_or(0, |term| term.ranges() * 8))?;
+                let known = term.map(|term| terms.intern(Arc::new(term)));
                 self.narrowed.insert((a, b), known);
                 both.extend(known);
             }
         }
-        Ok(both)
+        both.sort_unstable();
+        both.dedup();
+        Ok(whats.intern(both))
     }
 
-    /// What a rule says; a search for its subjects is its doing.
-    fn conditions(&mut self, subject: &'s S, rule: &'s Rule<S>, reference: RuleRef) -> Result<Vec<Condition>, Excess> {
+    /// Who carries the subject of a policy, interned. The rules of a policy come one after the other, and all speak of
+    /// its subject.
+    fn selected(&mut self, subject: &'s S) -> Result<Option<u32>, Excess> {
+        if let Some((known, selected)) = self.selected
+            && std::ptr::eq(known, subject)
+        {
+            return Ok(selected);
+        }
+        let selected = self.resolver.selected(subject, self.known, self.work)?;
+        self.selected = Some((subject, selected));
+        Ok(selected)
+    }
+
+    /// What a rule says, several things when named ports differ between destinations; a search for its subjects is its
+    /// doing.
+    fn conditions(
+        &mut self,
+        subject: &'s S,
+        rule: &'s Spanned<Rule<S>>,
+        reference: RuleRef,
+    ) -> Result<Vec<Condition>, Excess> {
         let before = self.work.steps();
-        let conditions = self.conditions_of(subject, rule);
+        let conditions = self.conditions_of(subject, rule.shared());
         self.work.of_rule(reference, self.direction, before);
         conditions
     }
 
-    fn conditions_of(&mut self, subject: &'s S, rule: &'s Rule<S>) -> Result<Vec<Condition>, Excess> {
-        // The rules of a policy come one after the other, and all speak of its subject.
-        let selected = match &self.selected {
-            Some((known, selected)) if std::ptr::eq(*known, subject) => selected.clone(),
-            _ => {
-                let selected = self.who(Some(std::slice::from_ref(subject)))?;
-                self.selected = Some((subject, selected.clone()));
-                selected
+    fn conditions_of(&mut self, subject: &'s S, rule: &'s Arc<Rule<S>>) -> Result<Vec<Condition>, Excess> {
+        let Some(selected) = self.selected(subject)? else { return Ok(Vec::new()) };
+        let known = self.known.rule(rule);
+        let ends = match known {
+            Some(number) => {
+                let known = &self.known.rules[number as usize];
+                (known.from, known.to)
             }
+            None => self.resolver.ends(rule, self.known, self.work)?,
         };
-        let Some(selected) = selected else { return Ok(Vec::new()) };
-        let (Some(mut from), Some(mut to)) = (self.who(rule.from.as_deref())?, self.who(rule.to.as_deref())?) else {
+        let (mut from, mut to) = (pay_list(ends.0, self.known, self.work)?, pay_list(ends.1, self.known, self.work)?);
+        if from == NONE || to == NONE {
             return Ok(Vec::new());
-        };
+        }
         match self.direction {
-            Direction::Ingress => to.extend(selected),
-            Direction::Egress => from.extend(selected),
+            Direction::Ingress => to = self.known.meet(to, selected),
+            Direction::Egress => from = self.known.meet(from, selected),
         }
-        let mut conditions = Vec::new();
-        let mut plain = What::new();
-        if rule.services.is_empty() {
-            plain.extend(&self.ordinary);
-        }
-        for service in &rule.services {
-            match self.resolver.service(service, &mut self.normal, self.work)? {
-                Meaning::Plain(term) => plain.extend(term),
-                Meaning::Named(destinations) => {
-                    self.work.spend(ITEMS, destinations.len().saturating_mul(ITEM_STEPS))?;
-                    self.work.hold(ITEMS, destinations.len().saturating_mul(ITEM_BYTES))?;
-                    conditions.extend(destinations.iter().map(|(union, what)| {
-                        let to = to.iter().copied().chain([*union]).collect();
-                        Condition { from: from.clone(), to, what: what.clone() }
-                    }));
-                }
+        let number = match known {
+            Some(number) => number,
+            None => {
+                let services =
+                    rule.services.iter().map(|service| self.resolver.service(service, self.known, self.work));
+                let services = services.collect::<Result<Box<[u32]>, Excess>>()?;
+                let plain = if services.is_empty() { self.ordinary } else { self.plain(&services) };
+                self.known.add_rule(rule, ends, services, plain)
             }
-        }
-        if !plain.is_empty() {
-            conditions.push(Condition { from, to, what: plain });
+        };
+        // Taken out for as long as others are looked at.
+        let services = std::mem::take(&mut self.known.rules[number as usize].services);
+        let mut conditions = Vec::new();
+        let outcome = services.iter().try_for_each(|&service| self.service(service, from, to, &mut conditions));
+        let known = &mut self.known.rules[number as usize];
+        known.services = services;
+        outcome?;
+        if known.plain != NONE {
+            conditions.push(Condition { from, to, what: known.plain });
         }
         Ok(conditions)
     }
 
-    fn who(&mut self, subjects: Option<&'s [S]>) -> Result<Option<Who>, Excess> {
-        self.resolver.who(subjects, &mut self.normal, self.work)
+    /// Pays for a service, and adds what it says where it names a port.
+    fn service(&mut self, number: u32, from: u32, to: u32, conditions: &mut Vec<Condition>) -> Result<(), Excess> {
+        pay_service(number, self.known, self.work)?;
+        let Meaning::Named(_, destinations) = &self.known.services[number as usize].meaning else { return Ok(()) };
+        let destinations = destinations.clone();
+        self.work.spend(ITEMS, destinations.len().saturating_mul(ITEM_STEPS))?;
+        self.work.hold(ITEMS, destinations.len().saturating_mul(ITEM_BYTES))?;
+        for (there, what) in destinations {
+            conditions.push(Condition { from, to: self.known.meet(to, there), what });
+        }
+        Ok(())
+    }
+
+    /// What services without a named port match, interned; [`NONE`] when that is nothing.
+    fn plain(&mut self, services: &[u32]) -> u32 {
+        let of_plain = |&number: &u32| match &self.known.services[number as usize].meaning {
+            Meaning::Plain(term) => *term,
+            Meaning::Named(..) => None,
+        };
+        let mut plain: What = services.iter().filter_map(of_plain).collect();
+        plain.sort_unstable();
+        plain.dedup();
+        if plain.is_empty() { NONE } else { self.known.whats.intern(plain) }
     }
 }
 
@@ -455,4 +496,12 @@ fn default_action(action: DefaultAction) -> u64 {
         DefaultAction::Allow => entry::ALLOW,
         DefaultAction::Deny => entry::DENY,
     }
+}
+
+fn rules_of<S: Subject>(policy: &Policy<S>, direction: Direction) -> &[Spanned<Rule<S>>] {
+    let rules = match direction {
+        Direction::Ingress => &policy.ingress,
+        Direction::Egress => &policy.egress,
+    };
+    rules.as_deref().unwrap_or_default()
 }

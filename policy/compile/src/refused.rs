@@ -5,11 +5,12 @@ use std::fmt;
 
 use gabion_policy_model::PolicySet;
 use gabion_policy_model::rule::Rule;
-use gabion_policy_model::set::Location;
+use gabion_policy_model::set::{Location, Spanned};
 use gabion_policy_model::subject::{Extent, Subject};
 use gabion_policy_model::trace::{Direction, RuleRef};
 
-use crate::normal::{Item, Normal};
+use crate::canonical::Normal;
+use crate::normal::Item;
 
 /// Why a policy cannot be compiled: it is fine as such, but does not fit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -225,7 +226,7 @@ impl Document {
 
     /// A rule by position; none for the isolation that a policy brings.
     fn rule<S: Subject>(self, set: &PolicySet<S>, ingress: bool, at: u32) -> Option<(String, Location)> {
-        let named = |rules: &[Rule<S>]| {
+        let named = |rules: &[Spanned<Rule<S>>]| {
             let rule = rules.get(at as usize)?;
             Some((rule.name.clone(), rule.location.clone()))
         };
@@ -254,9 +255,9 @@ pub(crate) fn of_ends(normal: &Normal, end: End) -> Weights {
     let marks =
         |e: &Extent| e.addresses.len() + e.except.len() + e.macs.len() + e.macs_off_ip.len() + e.interfaces.len();
     for (direction, item) in both(normal) {
-        for &union in normal.whos.value(end(item)) {
+        for &union in &normal.whos[end(item) as usize] {
             if seen.insert(union) {
-                let amount: usize = normal.unions.value(union).iter().map(marks).sum();
+                let amount: usize = normal.unions[union as usize].iter().map(marks).sum();
                 weights.add(item.reference, direction, amount as u64);
             }
         }
@@ -269,9 +270,9 @@ pub(crate) fn of_services(normal: &Normal) -> Weights {
     let mut weights = Weights::default();
     let mut seen = HashSet::new();
     for (direction, item) in both(normal) {
-        for &term in normal.whats.value(item.what) {
+        for &term in &normal.whats[item.what as usize] {
             if seen.insert(term) {
-                let amount = normal.terms.value(term).ranges();
+                let amount = normal.terms[term as usize].ranges();
                 weights.add(item.reference, direction, amount as u64);
             }
         }

@@ -1,16 +1,19 @@
 //! Subjects and services as rules name them → unions and terms, each worked out once.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use gabion_policy_model::index::Index;
 use gabion_policy_model::inventory::{Entry, Inventory, NamedPort};
 use gabion_policy_model::range::RangeSet;
+use gabion_policy_model::rule::Rule;
 use gabion_policy_model::service::{PortMatch, Service};
 use gabion_policy_model::subject::{Extent, Subject};
 use hashbrown::HashMap;
 
 use crate::Excess;
-use crate::normal::{Normal, Union, What, Who};
+use crate::known::{EVERYONE, Known, Meaning, NONE, PortName, Price, Subjects};
+use crate::normal::Union;
 use crate::term::{self, Term};
 use crate::work::Work;
 
@@ -23,123 +26,173 @@ const RANGE_STEPS: usize = 10;
 /// Steps of one port that a name stands for.
 const PORT_STEPS: usize = 500;
 
-/// What a service says of packets.
-#[derive(Debug)]
-pub(crate) enum Meaning {
-    /// One term; none when it matches nothing.
-    Plain(Option<u32>),
-    /// A named port: the destinations that have it, and what it is there.
-    Named(Vec<(u32, What)>),
-}
+const SUBJECTS: &str = "subjects";
+const SERVICES: &str = "services";
+const NAMED_PORTS: &str = "named ports";
 
-/// Protocol and number of a named port, and the union of those where it is that.
-type Destinations = ((u8, u16), u32);
-
-/// What was found out about subjects and services so far.
+/// Finds out about subjects and services what is not known yet.
 #[derive(Debug)]
-pub(crate) struct Resolver<'s, S> {
+pub(crate) struct Resolver<'s> {
     index: Index<'s>,
-    whos: HashMap<&'s [S], Option<Who>>,
-    services: HashMap<&'s Service, Meaning>,
-    /// Entries by port name.
-    named: HashMap<&'s str, Vec<(&'s NamedPort, &'s Entry)>>,
-    /// What each port name stands for.
-    destinations: HashMap<&'s str, Vec<Destinations>>,
+    /// Entries by port name, when they are first asked for.
+    named: Option<HashMap<&'s str, Vec<(&'s NamedPort, &'s Entry)>>>,
 }
 
-impl<'s, S: Subject> Resolver<'s, S> {
+impl<'s> Resolver<'s> {
     pub fn new(inventory: &'s Inventory) -> Self {
-        let mut named: HashMap<&str, Vec<(&NamedPort, &Entry)>> = HashMap::new();
-        for entry in &inventory.entries {
-            for port in &entry.ports {
-                named.entry(&port.name).or_default().push((port, entry));
-            }
-        }
-        Self {
-            index: Index::new(inventory),
-            whos: HashMap::new(),
-            services: HashMap::new(),
-            named,
-            destinations: HashMap::new(),
-        }
+        Self { index: Index::new(inventory), named: None }
     }
 
-    /// A list of subjects; none when nobody carries any of them.
-    pub fn who(
-        &mut self,
-        subjects: Option<&'s [S]>,
-        normal: &mut Normal,
+    /// The number of a list of subjects.
+    pub fn list<S: Subject>(
+        &self,
+        subjects: &[S],
+        place: impl FnOnce() -> Subjects<S>,
+        known: &mut Known<S>,
         work: &mut Work,
-    ) -> Result<Option<Who>, Excess> {
-        let Some(subjects) = subjects else { return Ok(Some(Who::new())) };
-        if let Some(known) = self.whos.get(subjects) {
-            return Ok(known.clone());
+    ) -> Result<u32, Excess> {
+        if let Some(number) = known.list(subjects) {
+            known.lists[number as usize].price.pay(SUBJECTS, known.round, work)?;
+            return Ok(number);
         }
+        let before = Price::before(work);
         let mut union = Union::new();
         for subject in subjects {
             let before = self.index.looks();
             let extents = subject.extents(&self.index);
             let looks = self.index.looks() - before;
-            work.spend("subjects", looks.saturating_mul(LOOK_STEPS))?;
+            work.spend(SUBJECTS, looks.saturating_mul(LOOK_STEPS))?;
             count(&extents, work)?;
             union.extend(extents);
         }
         let who = if union.iter().any(|extent| extent.any) {
-            Some(Who::new())
+            EVERYONE
         } else {
             let union = normalise(union);
-            (!union.is_empty()).then(|| vec![normal.unions.intern(union)])
+            if union.is_empty() { NONE } else { single(union, known) }
         };
-        self.whos.insert(subjects, who.clone());
-        Ok(who)
+        let price = Price::since(before, known.round, work);
+        Ok(known.add_list(place(), who, price))
     }
 
-    /// A service.
-    pub fn service(&mut self, service: &'s Service, normal: &mut Normal, work: &mut Work) -> Result<&Meaning, Excess> {
-        if !self.services.contains_key(service) {
-            let meaning = match &service.ports {
-                Some(PortMatch::Named(name)) => Meaning::Named(self.named(service, name, normal, work)?),
-                _ => {
-                    let term = term::of_service(service, None);
-                    work.spend("services", term.as_ref().map_or(0, Term::ranges) * RANGE_STEPS)?;
-                    Meaning::Plain(term.map(|term| normal.terms.intern(term)))
-                }
-            };
-            self.services.insert(service, meaning);
-        }
-        Ok(&self.services[service])
+    /// Who the policies are for that have this subject, as an interned `Who`; none when nobody carries it.
+    pub fn selected<S: Subject>(
+        &self,
+        subject: &S,
+        known: &mut Known<S>,
+        work: &mut Work,
+    ) -> Result<Option<u32>, Excess> {
+        let list = self.list(std::slice::from_ref(subject), || Subjects::One(subject.clone()), known, work)?;
+        let who = known.lists[list as usize].who;
+        Ok((who != NONE).then_some(who))
     }
 
-    fn named(
+    /// Both ends of a rule as numbers of lists, [`NONE`] for anyone.
+    pub fn ends<S: Subject>(
+        &self,
+        rule: &Arc<Rule<S>>,
+        known: &mut Known<S>,
+        work: &mut Work,
+    ) -> Result<(u32, u32), Excess> {
+        let mut end = |list: &Option<Vec<S>>, place: fn(Arc<Rule<S>>) -> Subjects<S>| match list {
+            None => Ok(NONE),
+            Some(subjects) => self.list(subjects, || place(Arc::clone(rule)), known, work),
+        };
+        Ok((end(&rule.from, Subjects::From)?, end(&rule.to, Subjects::To)?))
+    }
+
+    /// The number of a service.
+    pub fn service<S: Subject>(
         &mut self,
         service: &Service,
-        name: &'s str,
-        normal: &mut Normal,
+        known: &mut Known<S>,
         work: &mut Work,
-    ) -> Result<Vec<(u32, What)>, Excess> {
-        if !self.destinations.contains_key(name) {
-            let mut by_number: BTreeMap<(u8, u16), Union> = BTreeMap::new();
-            for (port, entry) in self.named.get(name).into_iter().flatten() {
-                by_number.entry((port.protocol, port.port)).or_default().push(entry.extent());
-            }
-            let mut destinations = Vec::with_capacity(by_number.len());
-            for (number, union) in by_number {
-                let union = normalise(union);
-                count(&union, work)?;
-                destinations.push((number, normal.unions.intern(union)));
-            }
-            self.destinations.insert(name, destinations);
+    ) -> Result<u32, Excess> {
+        if let Some(number) = known.service(service) {
+            pay_service(number, known, work)?;
+            return Ok(number);
         }
-        let term = |protocol: u8, port: u16| {
-            let number = RangeSet::from_range(u32::from(port)..=u32::from(port));
-            term::of_service(service, Some((protocol, number)))
-        };
-        work.spend("named ports", self.destinations[name].len().saturating_mul(PORT_STEPS))?;
-        let destinations = self.destinations[name].iter().map(|&((protocol, port), union)| {
-            (union, term(protocol, port).map(|term| normal.terms.intern(term)).into_iter().collect())
-        });
-        Ok(destinations.collect())
+        if let Some(PortMatch::Named(name)) = &service.ports {
+            let port = self.port(name, known, work)?;
+            let before = Price::before(work);
+            let destinations = known.ports[port as usize].destinations.clone();
+            work.spend(NAMED_PORTS, destinations.len().saturating_mul(PORT_STEPS))?;
+            let mut meaning = Vec::with_capacity(destinations.len());
+            for ((protocol, port), union) in destinations {
+                let number = RangeSet::from_range(u32::from(port)..=u32::from(port));
+                let term = term::of_service(service, Some((protocol, number)));
+                let what = term.map(|term| known.terms.intern(Arc::new(term))).into_iter().collect();
+                meaning.push((known.whos.intern(vec![union]), known.whats.intern(what)));
+            }
+            let price = Price::since(before, known.round, work);
+            return Ok(known.add_service(service, Meaning::Named(port, meaning), price));
+        }
+        let before = Price::before(work);
+        let term = term::of_service(service, None);
+        work.spend(SERVICES, term.as_ref().map_or(0, Term::ranges) * RANGE_STEPS)?;
+        let meaning = Meaning::Plain(term.map(|term| known.terms.intern(Arc::new(term))));
+        let price = Price::since(before, known.round, work);
+        Ok(known.add_service(service, meaning, price))
     }
+
+    /// The number of a port name.
+    fn port<S: Subject>(&mut self, name: &str, known: &mut Known<S>, work: &mut Work) -> Result<u32, Excess> {
+        if let Some(&number) = known.by_port.get(name) {
+            known.ports[number as usize].price.pay(NAMED_PORTS, known.round, work)?;
+            return Ok(number);
+        }
+        let before = Price::before(work);
+        let inventory = self.index.inventory();
+        let named = self.named.get_or_insert_with(|| {
+            let mut named: HashMap<&str, Vec<(&NamedPort, &Entry)>> = HashMap::new();
+            for entry in &inventory.entries {
+                for port in &entry.ports {
+                    named.entry(&port.name).or_default().push((port, entry));
+                }
+            }
+            named
+        });
+        let mut by_number: BTreeMap<(u8, u16), Union> = BTreeMap::new();
+        for (port, entry) in named.get(name).into_iter().flatten() {
+            by_number.entry((port.protocol, port.port)).or_default().push(entry.extent());
+        }
+        let mut destinations = Vec::with_capacity(by_number.len());
+        for (number, union) in by_number {
+            let union = normalise(union);
+            count(&union, work)?;
+            destinations.push((number, known.unions.intern(Arc::new(union))));
+        }
+        let price = Price::since(before, known.round, work);
+        let number = known.ports.len() as u32;
+        known.ports.push(PortName { destinations, price });
+        known.by_port.insert(name.to_owned(), number);
+        Ok(number)
+    }
+}
+
+/// Pays for a service that is known.
+pub(crate) fn pay_service<S: Subject>(number: u32, known: &mut Known<S>, work: &mut Work) -> Result<(), Excess> {
+    let Known { services, ports, round, .. } = known;
+    let service = &mut services[number as usize];
+    if let Meaning::Named(port, _) = &service.meaning {
+        ports[*port as usize].price.pay(NAMED_PORTS, *round, work)?;
+    }
+    service.price.pay(SERVICES, *round, work)
+}
+
+/// Pays for a list that is known, and gives who it is: [`NONE`] when nobody carries any of its subjects.
+pub(crate) fn pay_list<S: Subject>(number: u32, known: &mut Known<S>, work: &mut Work) -> Result<u32, Excess> {
+    if number == NONE {
+        return Ok(EVERYONE);
+    }
+    let list = &mut known.lists[number as usize];
+    list.price.pay(SUBJECTS, known.round, work)?;
+    Ok(list.who)
+}
+
+fn single<S: Subject>(union: Union, known: &mut Known<S>) -> u32 {
+    let union = known.unions.intern(Arc::new(union));
+    known.whos.intern(vec![union])
 }
 
 /// Counts what subjects are made of, which is a product of theirs and of those who carry them.

@@ -8,8 +8,8 @@ use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 
 use crate::Excess;
+use crate::canonical::Normal;
 use crate::lanes::{self, Combined, Parts};
-use crate::normal::Normal;
 use crate::term::{self, FIELDS, SPACES};
 use crate::words::Words;
 use crate::work::Work;
@@ -94,8 +94,8 @@ pub(crate) fn lay(
     let all = combine(&transport, &link, service::SERVICE)?;
     let in_lanes = lanes::lay(&parts, words, params)?;
 
-    let mut of_term: Vec<Vec<u32>> = vec![Vec::new(); normal.terms.values().len()];
-    for (what, terms) in normal.whats.values().iter().enumerate() {
+    let mut of_term: Vec<Vec<u32>> = vec![Vec::new(); normal.terms.len()];
+    for (what, terms) in normal.whats.iter().enumerate() {
         for &term in terms {
             of_term[term as usize].push(what as u32);
         }
@@ -135,7 +135,7 @@ fn ones(bits: &Bits) -> impl Iterator<Item = usize> + '_ {
 
 /// Splits one index space into classes: the array from index to class, and the terms of each.
 fn field_classes(normal: &Normal, field: usize, work: &mut Work) -> Result<(Vec<u32>, Partial), Excess> {
-    let terms = normal.terms.values();
+    let terms = &normal.terms;
     let width = terms.len().div_ceil(64).max(1);
     let space = SPACES[field];
     let mut toggles: Vec<(u32, usize)> = Vec::new();

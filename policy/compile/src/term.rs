@@ -20,7 +20,7 @@ pub(crate) const VLAN_INNER: usize = 5;
 pub(crate) const ETHERTYPE: usize = 6;
 
 /// A product of sets: all fields must be in theirs; `None` is the whole space.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Term {
     pub fields: [Option<RangeSet>; FIELDS],
 }

@@ -80,6 +80,8 @@ impl Work {
 
     /// Notes whose steps those since `before` were.
     pub fn of_rule(&mut self, reference: RuleRef, direction: Direction, before: usize) {
-        self.weights.add(reference, direction, (self.steps - before) as u64);
+        if self.steps > before {
+            self.weights.add(reference, direction, (self.steps - before) as u64);
+        }
     }
 }

@@ -3,6 +3,7 @@
 use gabion_policy_model::PolicySet;
 use gabion_policy_model::oracle::{Action, Decision};
 use gabion_policy_model::rule::{ClusterPolicy, Policy, Rule};
+use gabion_policy_model::set::Spanned;
 use gabion_policy_model::site::Mode;
 use gabion_policy_model::subject::AnySubject;
 use gabion_policy_model::trace::Direction;
@@ -171,7 +172,8 @@ fn notes(set: &PolicySet, directory: &Directory<'_>, packet: &Packet<'_>, verdic
 
 fn speaks_of_interfaces(set: &PolicySet) -> bool {
     let is_interface = |subject: &AnySubject| matches!(subject, AnySubject::Interface(_));
-    let in_rules = |rules: &[Rule]| rules.iter().flat_map(|r| r.from.iter().chain(&r.to).flatten()).any(is_interface);
+    let in_rules =
+        |rules: &[Spanned<Rule>]| rules.iter().flat_map(|r| r.from.iter().chain(&r.to).flatten()).any(is_interface);
     let in_cluster =
         |policy: &ClusterPolicy| is_interface(&policy.subject) || in_rules(&policy.ingress) || in_rules(&policy.egress);
     let in_policy = |policy: &Policy| {

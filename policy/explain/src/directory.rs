@@ -7,6 +7,7 @@ use gabion_abi::facts::{self, Address, Facts};
 use gabion_policy_model::PolicySet;
 use gabion_policy_model::index::Index;
 use gabion_policy_model::inventory::{DEFAULT_NAMESPACE, Entry};
+use gabion_policy_model::set::Spanned;
 use gabion_policy_model::site::{FailsafePort, Interface};
 use gabion_policy_model::subject::{Mac, Subject};
 
@@ -18,7 +19,7 @@ use crate::query::{Query, QueryError, shorten};
 /// What is looked up for each question, prepared once.
 #[derive(Debug)]
 pub struct Directory<'s> {
-    entries: &'s [Entry],
+    entries: &'s [Spanned<Entry>],
     index: Index<'s>,
     by_full_name: HashMap<(&'s str, &'s str), usize>,
     by_name: HashMap<&'s str, Vec<usize>>,
@@ -237,7 +238,7 @@ impl<'s> Directory<'s> {
         Ok(end)
     }
 
-    fn entry(&self, field: &'static str, name: &str) -> Result<&Entry, QueryError> {
+    fn entry(&self, field: &'static str, name: &str) -> Result<&Spanned<Entry>, QueryError> {
         let found = match name.split_once('/') {
             Some((namespace, name)) => self.by_full_name.get(&(namespace, name)),
             None => match self.by_name.get(name).map_or(&[][..], Vec::as_slice) {

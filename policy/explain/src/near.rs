@@ -2,7 +2,7 @@
 
 use gabion_policy_model::oracle::{Action, Decision};
 use gabion_policy_model::rule::{self, Rule};
-use gabion_policy_model::set::Location;
+use gabion_policy_model::set::{Location, Spanned};
 use gabion_policy_model::subject::Subject;
 use gabion_policy_model::trace::{Direction, RuleRef};
 use serde::Serialize;
@@ -61,7 +61,7 @@ pub(crate) fn near_misses<S: Subject>(
     };
     let farthest = if decision.action == Action::Deny { FARTHEST_ALLOW } else { FARTHEST_DENY };
     let mut close: Vec<(usize, RuleRef, Vec<Missed>)> = Vec::new();
-    let mut consider = |subject: &S, rules: &[Rule<S>], reference: &dyn Fn(u32) -> RuleRef| {
+    let mut consider = |subject: &S, rules: &[Spanned<Rule<S>>], reference: &dyn Fn(u32) -> RuleRef| {
         let mut candidates = rules.iter().enumerate().filter(|(_, rule)| wanted(rule.action)).peekable();
         if candidates.peek().is_none() {
             return;

@@ -123,7 +123,7 @@ impl Draft<'_, '_> {
     }
 
     fn policy(&self, isolating: &Policy) -> Set {
-        let rules = Some(vec![self.rule()]);
+        let rules = Some(vec![self.rule().into()]);
         let (ingress, egress) = match self.direction {
             Direction::Ingress => (rules, None),
             Direction::Egress => (None, rules),
@@ -151,8 +151,8 @@ impl Draft<'_, '_> {
             .map(|(order, name)| {
                 let (mut ingress, mut egress) = (Vec::new(), Vec::new());
                 match self.direction {
-                    Direction::Ingress => ingress.push(self.rule()),
-                    Direction::Egress => egress.push(self.rule()),
+                    Direction::Ingress => ingress.push(self.rule().into()),
+                    Direction::Egress => egress.push(self.rule().into()),
                 }
                 let policy = ClusterPolicy {
                     name: name.clone(),
@@ -181,7 +181,6 @@ impl Draft<'_, '_> {
             services: vec![self.service()],
             stateless: false,
             log: false,
-            location: Location::default(),
         }
     }
 
@@ -189,7 +188,7 @@ impl Draft<'_, '_> {
     fn subject(&self, side: Direction) -> AnySubject {
         let end = self.comparison.typed.end(side);
         let entry = self.comparison.set.inventory.entries.iter().find(|entry| entry.is(end));
-        entry.and_then(identity).unwrap_or_else(|| on_the_wire(end))
+        entry.and_then(|entry| identity(entry)).unwrap_or_else(|| on_the_wire(end))
     }
 
     fn service(&self) -> Service {

@@ -31,6 +31,7 @@ use gabion_policy_model::PolicySet;
 use gabion_policy_model::range::RangeSet;
 use gabion_policy_model::rule::{Action, ClusterPolicy, Rule, Stage, Tier};
 use gabion_policy_model::service::{FlagMatch, PortMatch, Service};
+use gabion_policy_model::set::Spanned;
 use gabion_policy_model::subject::{Any, AnySubject, Cidr};
 use ipnet::{IpNet, Ipv4Net};
 
@@ -96,7 +97,7 @@ pub fn import_classbench(source: Source<'_>, actions: Actions) -> Result<Importe
         if !can_match {
             unmatchable.push(range.clone());
         }
-        rules.push(Rule {
+        let rule = Rule {
             name: format!("{stem}-{}", rules.len()),
             action: actions.of(rules.len()),
             // From nobody is how a rule says that it matches nothing.
@@ -105,8 +106,8 @@ pub fn import_classbench(source: Source<'_>, actions: Actions) -> Result<Importe
             services: if can_match { services.of(&filter) } else { Vec::new() },
             stateless: false,
             log: false,
-            location: lines.locate(range),
-        });
+        };
+        rules.push(Spanned::new(rule, lines.locate(range)));
     }
     if !errors.is_empty() {
         return Err(errors);

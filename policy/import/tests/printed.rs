@@ -5,12 +5,13 @@
 use gabion_policy_import::classbench::Actions;
 use gabion_policy_import::{Imported, Source, import_classbench, import_k8s, import_nft};
 use gabion_policy_model::rule::Rule;
-use gabion_policy_model::set::Location;
+use gabion_policy_model::set::{Location, Spanned};
 use gabion_policy_model::{PolicySet, parse, to_yaml};
 
 fn without_places(set: &PolicySet) -> PolicySet {
     let mut set = set.clone();
-    let nowhere = |rules: &mut Vec<Rule>| rules.iter_mut().for_each(|rule| rule.location = Location::default());
+    let nowhere =
+        |rules: &mut Vec<Spanned<Rule>>| rules.iter_mut().for_each(|rule| rule.location = Location::default());
     for policy in &mut set.policies {
         policy.location = Location::default();
         policy.ingress.iter_mut().chain(&mut policy.egress).for_each(nowhere);

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use crate::set::Location;
+use crate::set::Spanned;
 use crate::subject::Mac;
 
 /// Everyone known, merged from all `Inventory` documents.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inventory {
     /// Entries in the order of the documents.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<Spanned<Entry>>,
     /// Labels of namespaces by name. Every namespace also carries `kubernetes.io/metadata.name`
     /// with its own name, listed here or not.
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
@@ -53,8 +53,6 @@ pub struct Entry {
     pub interfaces: Vec<String>,
     /// Ports with names.
     pub ports: Vec<NamedPort>,
-    /// Where the text says so.
-    pub location: Location,
 }
 
 /// Name of the namespace of entries and policies that do not say.

@@ -10,7 +10,7 @@ use gabion_abi::facts::{self, Facts};
 use crate::inventory::{Entry, Inventory};
 use crate::rule::{Action as RuleAction, ClusterPolicy, Policy, Rule, Stage, Tier};
 use crate::service::{FragmentMatch, PortMatch, Service, Vlan};
-use crate::set::PolicySet;
+use crate::set::{PolicySet, Spanned};
 use crate::site::{DefaultAction, Defaults};
 use crate::subject::{End, Mac, Subject};
 use crate::trace::{Direction, RuleRef};
@@ -125,9 +125,9 @@ pub fn at_ends(
     destination_interface: Option<&str>,
 ) -> Inventory {
     let packet = Packet::new(inventory, facts, source_interface, destination_interface);
-    let at_end = |entry: &&Entry| entry.is(&packet.source) || entry.is(&packet.destination);
-    let entries: Vec<Entry> = inventory.entries.iter().filter(at_end).cloned().collect();
-    let labels = |entry: &Entry| inventory.namespaces.get_key_value(&entry.namespace);
+    let at_end = |entry: &&Spanned<Entry>| entry.is(&packet.source) || entry.is(&packet.destination);
+    let entries: Vec<Spanned<Entry>> = inventory.entries.iter().filter(at_end).cloned().collect();
+    let labels = |entry: &Spanned<Entry>| inventory.namespaces.get_key_value(&entry.namespace);
     let namespaces = entries.iter().filter_map(labels).map(|(name, labels)| (name.clone(), labels.clone())).collect();
     Inventory { entries, namespaces }
 }
@@ -182,7 +182,7 @@ impl<'a> Packet<'a> {
     }
 
     /// Inventory entries that the destination is.
-    pub fn destination_entries(&self) -> impl Iterator<Item = &'a Entry> + '_ {
+    pub fn destination_entries(&self) -> impl Iterator<Item = &'a Spanned<Entry>> + '_ {
         self.inventory.entries.iter().filter(|entry| entry.is(&self.destination))
     }
 }
@@ -296,7 +296,7 @@ fn by_default(action: Action, rule: RuleRef) -> Decision {
 impl<S: Subject> ClusterPolicy<S> {
     /// The rules of a direction.
     #[must_use]
-    pub fn rules(&self, direction: Direction) -> &[Rule<S>] {
+    pub fn rules(&self, direction: Direction) -> &[Spanned<Rule<S>>] {
         match direction {
             Direction::Egress => &self.egress,
             Direction::Ingress => &self.ingress,
@@ -307,7 +307,7 @@ impl<S: Subject> ClusterPolicy<S> {
 impl<S: Subject> Policy<S> {
     /// The rules of a direction; none when the policy does not speak of it.
     #[must_use]
-    pub fn rules(&self, direction: Direction) -> Option<&[Rule<S>]> {
+    pub fn rules(&self, direction: Direction) -> Option<&[Spanned<Rule<S>>]> {
         match direction {
             Direction::Egress => self.egress.as_deref(),
             Direction::Ingress => self.ingress.as_deref(),

@@ -1,7 +1,7 @@
 //! Rules and the documents that hold them.
 
 use crate::service::Service;
-use crate::set::Location;
+use crate::set::{Location, Spanned};
 use crate::subject::{AnySubject, Subject};
 
 /// What happens to a packet that a rule matches.
@@ -36,8 +36,6 @@ pub struct Rule<S: Subject = AnySubject> {
     pub stateless: bool,
     /// Every packet that the rule decides is reported, within the rate limit.
     pub log: bool,
-    /// Where the text says so.
-    pub location: Location,
 }
 
 /// The NetworkPolicy model, plus deny: isolates whom it selects.
@@ -50,9 +48,9 @@ pub struct Policy<S: Subject = AnySubject> {
     /// Whom it selects.
     pub subject: S,
     /// What the selected may receive; none leaves ingress alone, empty isolates entirely.
-    pub ingress: Option<Vec<Rule<S>>>,
+    pub ingress: Option<Vec<Spanned<Rule<S>>>>,
     /// What the selected may send.
-    pub egress: Option<Vec<Rule<S>>>,
+    pub egress: Option<Vec<Spanned<Rule<S>>>>,
     /// Where the text says so.
     pub location: Location,
 }
@@ -90,9 +88,9 @@ pub struct ClusterPolicy<S: Subject = AnySubject> {
     /// Whom it applies to: the destination of ingress rules, the source of egress rules.
     pub subject: S,
     /// What the subject may receive.
-    pub ingress: Vec<Rule<S>>,
+    pub ingress: Vec<Spanned<Rule<S>>>,
     /// What the subject may send.
-    pub egress: Vec<Rule<S>>,
+    pub egress: Vec<Spanned<Rule<S>>>,
     /// Where the text says so.
     pub location: Location,
 }

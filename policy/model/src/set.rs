@@ -1,5 +1,6 @@
 //! What a folder of documents amounts to.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use crate::inventory::Inventory;
@@ -20,6 +21,68 @@ pub struct Location {
     pub line: u32,
     /// Column, from 1, in characters.
     pub column: u32,
+}
+
+/// A value with its place in the text. Cloning shares the value; writing to it takes a copy first when others share it.
+#[derive(Debug)]
+pub struct Spanned<T> {
+    value: Arc<T>,
+    /// Where the text says so.
+    pub location: Location,
+}
+
+impl<T> Spanned<T> {
+    /// A value that stands here.
+    #[must_use]
+    pub fn new(value: T, location: Location) -> Self {
+        Self { value: Arc::new(value), location }
+    }
+
+    /// The value, to be shared.
+    #[must_use]
+    pub const fn shared(&self) -> &Arc<T> {
+        &self.value
+    }
+}
+
+impl<T> From<T> for Spanned<T> {
+    /// A value that no text says.
+    fn from(value: T) -> Self {
+        Self::new(value, Location::default())
+    }
+}
+
+impl<T> Clone for Spanned<T> {
+    fn clone(&self) -> Self {
+        Self { value: Arc::clone(&self.value), location: self.location.clone() }
+    }
+}
+
+impl<T> Deref for Spanned<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+impl<T: Clone> DerefMut for Spanned<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        Arc::make_mut(&mut self.value)
+    }
+}
+
+impl<T: PartialEq> PartialEq for Spanned<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.location == other.location && same_value(self, other)
+    }
+}
+
+impl<T: Eq> Eq for Spanned<T> {}
+
+/// Whether both are equal, wherever they stand.
+fn same_value<T: PartialEq>(this: &Spanned<T>, that: &Spanned<T>) -> bool {
+    Arc::ptr_eq(&this.value, &that.value) || this.value == that.value
 }
 
 /// All documents, typed and cross-checked.
@@ -65,8 +128,8 @@ fn same<T>(these: &[T], those: &[T], same: impl Fn(&T, &T) -> bool) -> bool {
 
 fn same_policy<S: Subject>(this: &Policy<S>, that: &Policy<S>) -> bool {
     let Policy { name, namespace, subject, ingress, egress, location: _ } = this;
-    let rules = |these: &Option<Vec<Rule<S>>>, those: &Option<Vec<Rule<S>>>| match (these, those) {
-        (Some(these), Some(those)) => same(these, those, same_rule),
+    let rules = |these: &Option<Vec<Spanned<Rule<S>>>>, those: &Option<Vec<Spanned<Rule<S>>>>| match (these, those) {
+        (Some(these), Some(those)) => same(these, those, same_value),
         (None, None) => true,
         _ => false,
     };
@@ -78,14 +141,8 @@ fn same_policy<S: Subject>(this: &Policy<S>, that: &Policy<S>) -> bool {
 fn same_cluster_policy<S: Subject>(this: &ClusterPolicy<S>, that: &ClusterPolicy<S>) -> bool {
     let ClusterPolicy { name, tier, order, subject, ingress, egress, location: _ } = this;
     (name, tier, order, subject) == (&that.name, &that.tier, &that.order, &that.subject)
-        && same(ingress, &that.ingress, same_rule)
-        && same(egress, &that.egress, same_rule)
-}
-
-fn same_rule<S: Subject>(this: &Rule<S>, that: &Rule<S>) -> bool {
-    let Rule { name, action, from, to, services, stateless, log, location: _ } = this;
-    (name, action, from, to) == (&that.name, &that.action, &that.from, &that.to)
-        && (services, stateless, log) == (&that.services, &that.stateless, &that.log)
+        && same(ingress, &that.ingress, same_value)
+        && same(egress, &that.egress, same_value)
 }
 
 fn same_site<S: Subject>(this: &Site<S>, that: &Site<S>) -> bool {

@@ -53,7 +53,7 @@ pub struct End<'a> {
 ///
 /// `addresses` cover packets with an IP header, `macs_off_ip` only packets without one, `macs` and
 /// `interfaces` all packets.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Extent {
     /// Everything.
     pub any: bool,

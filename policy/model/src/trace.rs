@@ -2,7 +2,7 @@
 
 use crate::inventory::DEFAULT_NAMESPACE;
 use crate::rule::{Policy, Rule};
-use crate::set::PolicySet;
+use crate::set::{PolicySet, Spanned};
 use crate::subject::Subject;
 
 /// Which end's policy is consulted.
@@ -102,7 +102,7 @@ impl RuleRef {
 
     /// The rule, where one is meant.
     #[must_use]
-    pub fn rule<S: Subject>(self, set: &PolicySet<S>, direction: Direction) -> Option<&Rule<S>> {
+    pub fn rule<S: Subject>(self, set: &PolicySet<S>, direction: Direction) -> Option<&Spanned<Rule<S>>> {
         match self {
             Self::Cluster { policy, rule } => {
                 set.cluster_policies.get(policy as usize)?.rules(direction).get(rule as usize)

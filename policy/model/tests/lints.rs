@@ -172,7 +172,7 @@ fn ten_thousand_rules_are_read_and_linted_in_a_moment() {
 }
 
 fn rule_named(set: &PolicySet, line: u32) -> Option<RuleRef> {
-    let by_line = |policy: usize, rules: &[gabion_policy_model::rule::Rule]| {
+    let by_line = |policy: usize, rules: &[gabion_policy_model::set::Spanned<gabion_policy_model::rule::Rule>]| {
         rules.iter().position(|rule| rule.location.line == line).map(|rule| (policy as u32, rule as u32))
     };
     let cluster = set.cluster_policies.iter().enumerate().find_map(|(index, policy)| by_line(index, &policy.ingress));

@@ -8,7 +8,7 @@ use gabion_policy_model::inventory::{Entry, Inventory, NamedPort};
 use gabion_policy_model::range::RangeSet;
 use gabion_policy_model::rule::{Action, ClusterPolicy, Policy, Rule, Stage, Tier};
 use gabion_policy_model::service::{FlagMatch, FragmentMatch, PortMatch, Service, Vlan};
-use gabion_policy_model::set::Location;
+use gabion_policy_model::set::{Location, Spanned};
 use gabion_policy_model::site::{DefaultAction, Defaults, Site, SubjectDefault};
 use gabion_policy_model::subject::{
     Any, AnySubject, Cidr, InterfaceName, LabelSelector, LabelTest, Labels, Mac, Namespaces, ServiceAccount,
@@ -126,7 +126,6 @@ fn entry<R: Choices>(rng: &mut R, number: usize) -> Entry {
             protocol: if rng.strays() { [132, 33, 136][rng.usize(0..3)] } else { [6, 17][rng.usize(0..2)] },
             port: port(rng),
         }),
-        location: Location::default(),
     }
 }
 
@@ -301,12 +300,11 @@ fn rule<R: Choices>(rng: &mut R, number: usize, actions: &[Action]) -> Rule {
         services: several(rng, 3, service),
         stateless: rng.usize(0..5) == 0,
         log: rng.usize(0..5) == 0,
-        location: Location::default(),
     }
 }
 
-fn rules<R: Choices>(rng: &mut R, most: usize, actions: &[Action]) -> Vec<Rule> {
-    (0..rng.usize(0..=most)).map(|number| rule(rng, number, actions)).collect()
+fn rules<R: Choices>(rng: &mut R, most: usize, actions: &[Action]) -> Vec<Spanned<Rule>> {
+    (0..rng.usize(0..=most)).map(|number| rule(rng, number, actions).into()).collect()
 }
 
 fn default_action<R: Choices>(rng: &mut R) -> DefaultAction {
@@ -352,7 +350,7 @@ pub fn policy_set<R: Choices>(rng: &mut R) -> PolicySet {
     let mut policies = policies;
     policies.sort_by_key(|p| (p.namespace.clone(), p.name.clone()));
     let inventory = Inventory {
-        entries: (0..rng.usize(0..12)).map(|number| entry(rng, number)).collect(),
+        entries: (0..rng.usize(0..12)).map(|number| entry(rng, number).into()).collect(),
         namespaces: [("plant".to_owned(), several(rng, 2, label).into_iter().collect())].into(),
     };
     let site = some(rng, 2, |rng| Site {

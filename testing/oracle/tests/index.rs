@@ -5,11 +5,12 @@ use fastrand::Rng;
 use gabion_policy_model::index::Index;
 use gabion_policy_model::inventory::{Entry, Inventory};
 use gabion_policy_model::rule::Rule;
+use gabion_policy_model::set::Spanned;
 use gabion_policy_model::subject::{AnySubject, End, Subject};
 use gabion_testing_oracle::policy_set;
 
 /// Whether an entry, if it were the only one, would carry a subject with something that it has.
-fn carries(subject: &AnySubject, entry: &Entry, inventory: &Inventory) -> bool {
+fn carries(subject: &AnySubject, entry: &Spanned<Entry>, inventory: &Inventory) -> bool {
     let alone = Inventory { entries: vec![entry.clone()], namespaces: inventory.namespaces.clone() };
     let addresses = entry.addresses.iter().map(|&a| End { address: Some(a), ..End::default() });
     let macs = entry.macs.iter().map(|&mac| End { mac: Some(mac), ..End::default() });
@@ -17,7 +18,7 @@ fn carries(subject: &AnySubject, entry: &Entry, inventory: &Inventory) -> bool {
     addresses.chain(macs).chain(interfaces).any(|end| subject.carried_by(&end, &alone))
 }
 
-fn peers(rule: &Rule) -> impl Iterator<Item = &AnySubject> {
+fn peers(rule: &Spanned<Rule>) -> impl Iterator<Item = &AnySubject> {
     rule.from.iter().chain(&rule.to).flatten()
 }
 

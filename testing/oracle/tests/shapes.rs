@@ -14,7 +14,7 @@ use gabion_policy_model::oracle::{self, Action as Decided};
 use gabion_policy_model::range::RangeSet;
 use gabion_policy_model::rule::{Action, ClusterPolicy, Rule, Stage, Tier};
 use gabion_policy_model::service::{PortMatch, Service};
-use gabion_policy_model::set::Location;
+use gabion_policy_model::set::{Location, Spanned};
 use gabion_policy_model::site::{DefaultAction, Defaults, Site};
 use gabion_policy_model::subject::{Any, AnySubject, Cidr};
 use ipnet::{IpNet, Ipv4Net};
@@ -49,7 +49,6 @@ fn rule(rng: &mut Rng, ends: [Option<Vec<AnySubject>>; 2], services: Vec<Service
         services,
         stateless: rng.bool(),
         log: rng.bool(),
-        location: Location::default(),
     }
 }
 
@@ -64,8 +63,8 @@ fn set(ingress: Vec<Rule>, egress: Vec<Rule>) -> PolicySet {
         tier: Tier { name: "tier".to_owned(), stage: Stage::Admin, order: 0 },
         order: 0,
         subject: AnySubject::Any(Any),
-        ingress,
-        egress,
+        ingress: ingress.into_iter().map(Spanned::from).collect(),
+        egress: egress.into_iter().map(Spanned::from).collect(),
         location: Location::default(),
     };
     let defaults = Defaults { ingress: DefaultAction::Deny, egress: DefaultAction::Deny, ..Defaults::default() };

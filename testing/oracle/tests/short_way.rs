@@ -14,6 +14,7 @@ use gabion_policy_model::PolicySet;
 use gabion_policy_model::range::RangeSet;
 use gabion_policy_model::rule::{Action, Rule};
 use gabion_policy_model::service::Service;
+use gabion_policy_model::set::Spanned;
 use gabion_policy_model::site::{DefaultAction, Defaults, Site};
 use gabion_testing_oracle::{Host, follow_up, frame, packet, policy_set, without_macs};
 
@@ -38,7 +39,7 @@ fn set(rng: &mut Rng) -> PolicySet {
         // Hardly anything keeps state, but for what has no ports.
         let defaults = Defaults { ingress: DefaultAction::Deny, egress: DefaultAction::Deny, ..Defaults::default() };
         set.site = Some(Site { defaults, ..Site::default() });
-        let mut all: Vec<&mut Rule> = Vec::new();
+        let mut all: Vec<&mut Spanned<Rule>> = Vec::new();
         all.extend(set.policies.iter_mut().flat_map(|p| p.ingress.iter_mut().chain(&mut p.egress)).flatten());
         all.extend(set.cluster_policies.iter_mut().flat_map(|p| p.ingress.iter_mut().chain(&mut p.egress)));
         for rule in all {

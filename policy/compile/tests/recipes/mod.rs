@@ -8,7 +8,7 @@ use gabion_policy_model::inventory::{DEFAULT_NAMESPACE, Entry, Inventory, NamedP
 use gabion_policy_model::range::RangeSet;
 use gabion_policy_model::rule::{Action, ClusterPolicy, Policy, Rule, Stage, Tier};
 use gabion_policy_model::service::{FlagMatch, PortMatch, Service, Vlan};
-use gabion_policy_model::set::Location;
+use gabion_policy_model::set::{Location, Spanned};
 use gabion_policy_model::subject::{Any, AnySubject, Cidr, LabelSelector, LabelTest, Labels, Mac, Namespaces};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
@@ -47,8 +47,11 @@ pub fn rule(number: usize, action: Action) -> Rule {
         services: Vec::new(),
         stateless: false,
         log: false,
-        location: Location { source: "hostile.yaml".into(), line: 10 + number as u32, ..Location::default() },
     }
+}
+
+fn place(line: u32) -> Location {
+    Location { source: "hostile.yaml".into(), line, ..Location::default() }
 }
 
 pub fn tier(order: u32, ingress: Vec<Rule>) -> ClusterPolicy {
@@ -57,9 +60,9 @@ pub fn tier(order: u32, ingress: Vec<Rule>) -> ClusterPolicy {
         tier: Tier { name: format!("tier-{order}"), stage: Stage::Admin, order },
         order: 0,
         subject: AnySubject::Any(Any),
-        ingress,
+        ingress: (10..).zip(ingress).map(|(line, rule)| Spanned::new(rule, place(line))).collect(),
         egress: Vec::new(),
-        location: Location { source: "hostile.yaml".into(), line: 1 + order, ..Location::default() },
+        location: place(1 + order),
     }
 }
 
@@ -209,7 +212,7 @@ fn giant_port_lists() -> PolicySet {
     })
 }
 
-fn entries(count: u32, labels: impl Fn(u32) -> BTreeMap<String, String>) -> Vec<Entry> {
+fn entries(count: u32, labels: impl Fn(u32) -> BTreeMap<String, String>) -> Vec<Spanned<Entry>> {
     let entry = |number: u32| Entry {
         name: format!("entry-{number}"),
         namespace: DEFAULT_NAMESPACE.to_owned(),
@@ -220,9 +223,8 @@ fn entries(count: u32, labels: impl Fn(u32) -> BTreeMap<String, String>) -> Vec<
         macs: Vec::new(),
         interfaces: Vec::new(),
         ports: Vec::new(),
-        location: Location::default(),
     };
-    (0..count).map(entry).collect()
+    (0..count).map(|number| entry(number).into()).collect()
 }
 
 fn labelled(tests: Vec<LabelTest>) -> Option<Vec<AnySubject>> {
@@ -247,7 +249,7 @@ fn random_labels(keys: u32) -> impl Fn(u32) -> BTreeMap<String, String> {
     }
 }
 
-fn with_entries(entries: Vec<Entry>, policies: PolicySet) -> PolicySet {
+fn with_entries(entries: Vec<Spanned<Entry>>, policies: PolicySet) -> PolicySet {
     PolicySet { inventory: Inventory { entries, namespaces: BTreeMap::new() }, ..policies }
 }
 
@@ -381,6 +383,7 @@ fn workloads() -> PolicySet {
                     let port = [80, 443, 5432, 502, 2404, 53][below(&mut seed, 6) as usize];
                     let from = Some(vec![identity(below(&mut seed, count))]);
                     Rule { from, services: vec![tcp(RangeSet::from_range(port..=port))], ..rule(number, Action::Allow) }
+                        .into()
                 })
                 .collect(),
         ),

@@ -3,6 +3,7 @@
 use gabion_policy_model::range::RangeSet;
 use gabion_policy_model::rule::{Action, ClusterPolicy, Rule, Stage, Tier};
 use gabion_policy_model::service::{PortMatch, Service};
+use gabion_policy_model::set::Spanned;
 use gabion_policy_model::subject::{AnySubject, LabelSelector, Namespaces};
 use gabion_policy_model::text::names::is_port_name;
 
@@ -88,7 +89,7 @@ struct Reader<'t, 'l, 'a> {
 }
 
 impl Reader<'_, '_, '_> {
-    fn rules(&self, node: Option<&Node>, side: Side) -> Vec<Rule> {
+    fn rules(&self, node: Option<&Node>, side: Side) -> Vec<Spanned<Rule>> {
         let elements = self.text.list(node, side.section());
         if elements.len() > LIST_LIMIT
             && let Some(node) = node
@@ -99,7 +100,7 @@ impl Reader<'_, '_, '_> {
         elements.iter().enumerate().filter_map(|(index, element)| self.rule(element, index, side)).collect()
     }
 
-    fn rule(&self, node: &Node, index: usize, side: Side) -> Option<Rule> {
+    fn rule(&self, node: &Node, index: usize, side: Side) -> Option<Spanned<Rule>> {
         let what = format!("an {} rule", side.section());
         let fields = Fields::closed(self.text, node, &what, &["name", "action", side.peers(), "ports"])?;
         let peers = self.bounded(fields.required(self.text, side.peers(), &what)?, side.peers())?;

@@ -7,7 +7,7 @@ use gabion_policy_model::PolicySet;
 use gabion_policy_model::index::Index;
 use gabion_policy_model::inventory::Inventory;
 use gabion_policy_model::rule::{Action, ClusterPolicy, Rule, Stage, Tier};
-use gabion_policy_model::set::Location;
+use gabion_policy_model::set::{Location, Spanned};
 use gabion_policy_model::subject::{Any, AnySubject, Subject};
 use gabion_policy_model::trace::Direction;
 
@@ -126,22 +126,25 @@ fn subjects(addresses: &[IpAddr]) -> Vec<AnySubject> {
     addresses.iter().map(|&address| cidr(address.into(), Vec::new())).collect()
 }
 
-fn rule(name: String, from: Option<Vec<AnySubject>>, to: Option<Vec<AnySubject>>, location: &Location) -> Rule {
-    Rule {
-        name,
-        action: Action::Allow,
-        from,
-        to,
-        services: Vec::new(),
-        stateless: false,
-        log: false,
-        location: location.clone(),
-    }
+fn rule(
+    name: String,
+    from: Option<Vec<AnySubject>>,
+    to: Option<Vec<AnySubject>>,
+    location: &Location,
+) -> Spanned<Rule> {
+    let (services, stateless, log) = (Vec::new(), false, false);
+    Spanned::new(Rule { name, action: Action::Allow, from, to, services, stateless, log }, location.clone())
 }
 
 /// A policy for everyone in a tier of its own; none without rules. A name that an object of
 /// the cluster has already gets a suffix.
-fn policy(set: &PolicySet, name: &str, order: u32, ingress: Vec<Rule>, egress: Vec<Rule>) -> Option<ClusterPolicy> {
+fn policy(
+    set: &PolicySet,
+    name: &str,
+    order: u32,
+    ingress: Vec<Spanned<Rule>>,
+    egress: Vec<Spanned<Rule>>,
+) -> Option<ClusterPolicy> {
     if ingress.is_empty() && egress.is_empty() {
         return None;
     }

@@ -3,6 +3,7 @@
 use gabion_policy_model::range::RangeSet;
 use gabion_policy_model::rule::{Action, Policy, Rule};
 use gabion_policy_model::service::{PortMatch, Service};
+use gabion_policy_model::set::Spanned;
 use gabion_policy_model::subject::{AnySubject, LabelSelector, Namespaces};
 use gabion_policy_model::text::names::is_port_name;
 
@@ -33,12 +34,12 @@ impl Side {
     }
 
     /// An allow rule without conditions, to be filled in.
-    pub fn rule(self, text: &Text<'_, '_>, node: &Node, index: usize, peers: Option<Vec<AnySubject>>) -> Rule {
+    pub fn rule(self, text: &Text<'_, '_>, node: &Node, index: usize, peers: Option<Vec<AnySubject>>) -> Spanned<Rule> {
         let (from, to) = match self {
             Self::Ingress => (peers, None),
             Self::Egress => (None, peers),
         };
-        Rule {
+        let rule = Rule {
             name: format!("{}-{index}", self.section()),
             action: Action::Allow,
             from,
@@ -46,8 +47,8 @@ impl Side {
             services: Vec::new(),
             stateless: false,
             log: false,
-            location: text.locate(node),
-        }
+        };
+        Spanned::new(rule, text.locate(node))
     }
 }
 
@@ -82,8 +83,8 @@ fn policy(
     object: &Fields<'_>,
     metadata: Metadata,
     subject: LabelSelector,
-    ingress: Option<Vec<Rule>>,
-    egress: Option<Vec<Rule>>,
+    ingress: Option<Vec<Spanned<Rule>>>,
+    egress: Option<Vec<Spanned<Rule>>>,
 ) -> Policy {
     Policy {
         subject: labels(subject, Namespaces::Named(metadata.namespace.clone())),
@@ -123,7 +124,7 @@ fn policy_types(text: &Text<'_, '_>, fields: &Fields<'_>) -> Option<(bool, bool)
     Some(speaks)
 }
 
-fn rules(text: &Text<'_, '_>, node: Option<&Node>, side: Side, namespace: &str) -> Vec<Rule> {
+fn rules(text: &Text<'_, '_>, node: Option<&Node>, side: Side, namespace: &str) -> Vec<Spanned<Rule>> {
     let mut rules = Vec::new();
     for (index, element) in text.list(node, side.section()).iter().enumerate() {
         let what = format!("an {} rule", side.section());

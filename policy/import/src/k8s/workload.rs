@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use gabion_policy_model::inventory::{Entry, Inventory, NamedPort};
+use gabion_policy_model::set::Spanned;
 
 use super::object::{Fields, Metadata, Text};
 use super::selector::transport;
@@ -106,7 +107,7 @@ impl Cluster {
             None => "default",
         };
         let service_account = Some(account.to_owned());
-        self.inventory.entries.push(Entry {
+        let entry = Entry {
             name: metadata.name,
             namespace: metadata.namespace,
             labels: metadata.labels,
@@ -116,8 +117,8 @@ impl Cluster {
             macs: Vec::new(),
             interfaces: Vec::new(),
             ports: named_ports(text, &spec),
-            location: text.locate(object.node),
-        });
+        };
+        self.inventory.entries.push(Spanned::new(entry, text.locate(object.node)));
         self.node_addresses.push(hosts);
         Some(())
     }

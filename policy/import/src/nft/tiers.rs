@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use gabion_policy_model::rule::{Action, ClusterPolicy, Rule, Stage, Tier};
+use gabion_policy_model::set::Spanned;
 use gabion_policy_model::subject::{Any, AnySubject};
 
 use super::conditions::Conditions;
@@ -53,15 +54,17 @@ impl Tiers {
                 "ask for one of the two",
             ));
         };
-        let rule = |name: String, action, from, to| Rule {
-            name,
-            action,
-            from,
-            to,
-            services: flat.conditions.services(),
-            stateless: stateless && action == Action::Allow,
-            log: flat.log && action != Action::Pass,
-            location: base.lines.locate(flat.at.clone()),
+        let rule = |name: String, action, from, to| {
+            let rule = Rule {
+                name,
+                action,
+                from,
+                to,
+                services: flat.conditions.services(),
+                stateless: stateless && action == Action::Allow,
+                log: flat.log && action != Action::Pass,
+            };
+            Spanned::new(rule, base.lines.locate(flat.at.clone()))
         };
         let guarded = !not_from.is_empty() || !not_to.is_empty();
         if guarded || self.open != Some(direction) {

@@ -4,13 +4,13 @@ use super::filed::Filed;
 use super::{OVERLAP_LIMIT, WORK_LIMIT, cover, meet};
 use crate::finding::{Code, Finding, quote};
 use crate::rule::{Action, Rule};
-use crate::set::PolicySet;
+use crate::set::{PolicySet, Spanned};
 use crate::subject::AnySubject;
 use crate::trace::{Direction, RuleRef};
 
 /// A rule with what applies to it from its document.
 pub(super) struct Listed<'s> {
-    pub rule: &'s Rule,
+    pub rule: &'s Spanned<Rule>,
     reference: RuleRef,
     direction: Direction,
     pub subject: &'s AnySubject,

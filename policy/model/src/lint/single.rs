@@ -12,7 +12,7 @@ use crate::index::Index;
 use crate::inventory::{Entry, Inventory, NamedPort};
 use crate::rule::{Action, Rule};
 use crate::service::{PortMatch, Service};
-use crate::set::{Location, PolicySet};
+use crate::set::{Location, PolicySet, Spanned};
 use crate::subject::{AnySubject, Cidr, Subject};
 use crate::trace::{Direction, RuleRef};
 
@@ -87,7 +87,7 @@ struct Single<'s, 'f> {
 }
 
 impl<'s> Single<'s, '_> {
-    fn rule(&mut self, rule: &'s Rule, reference: RuleRef, direction: Direction, subject: &'s AnySubject) {
+    fn rule(&mut self, rule: &'s Spanned<Rule>, reference: RuleRef, direction: Direction, subject: &'s AnySubject) {
         let name = || quote(&reference.name(self.set, direction));
         let never = |why: &str, help: &str| {
             let message = format!("the rule {} never matches: {why}", name());
@@ -209,7 +209,7 @@ impl<'s> Single<'s, '_> {
         self.findings.push(finding.help(format!("IPv4 packets carry {meant}: write that")));
     }
 
-    fn entry(&mut self, entry: &Entry) {
+    fn entry(&mut self, entry: &Spanned<Entry>) {
         if entry.addresses.is_empty() && entry.macs.is_empty() && entry.interfaces.is_empty() {
             let message = format!("the entry {} has no address, no MAC and no interface", quote(&entry.name));
             let finding = Finding::new(Code::NobodyCarries, entry.location.clone(), message);

@@ -12,7 +12,7 @@ use super::tree::{Key, Node, Plain, Value, resolve};
 use crate::finding::{Code, Finding, list, nearest, quote};
 use crate::inventory::{DEFAULT_NAMESPACE, Entry};
 use crate::rule::{Action, ClusterPolicy, Policy, Rule, Stage, Tier};
-use crate::set::Location;
+use crate::set::{Location, Spanned};
 use crate::site::Site;
 use crate::subject::AnySubject;
 
@@ -21,7 +21,7 @@ use crate::subject::AnySubject;
 pub(crate) enum Document {
     Policy(Policy),
     ClusterPolicy(ClusterPolicy),
-    Inventory(Vec<Entry>, Vec<(String, BTreeMap<String, String>, Location)>),
+    Inventory(Vec<Spanned<Entry>>, Vec<(String, BTreeMap<String, String>, Location)>),
     Site(Box<Site>),
 }
 
@@ -231,12 +231,19 @@ impl Decoder<'_, '_> {
         self.place.locate(metadata.get("name").map_or_else(|| self.place.first_line(node.span), |name| name.span))
     }
 
-    fn rules(&mut self, list: &Node, direction: &str, scope: Scope<'_>, reserved: bool) -> Vec<Rule> {
+    fn rules(&mut self, list: &Node, direction: &str, scope: Scope<'_>, reserved: bool) -> Vec<Spanned<Rule>> {
         let items = list.items().iter().enumerate();
         items.filter_map(|(index, node)| self.rule(node, index, direction, scope, reserved)).collect()
     }
 
-    fn rule(&mut self, node: &Node, index: usize, direction: &str, scope: Scope<'_>, reserved: bool) -> Option<Rule> {
+    fn rule(
+        &mut self,
+        node: &Node,
+        index: usize,
+        direction: &str,
+        scope: Scope<'_>,
+        reserved: bool,
+    ) -> Option<Spanned<Rule>> {
         if !matches!(node.value, Value::Map(_)) {
             return None;
         }
@@ -250,7 +257,7 @@ impl Decoder<'_, '_> {
         let services = self.services(node.get("services"));
         let flag = |key: &str| node.get(key).map_or(Some(false), Node::flag);
         let at = node.get("name").map_or_else(|| self.place.first_line(node.span), |name| name.span);
-        Some(Rule {
+        let rule = Rule {
             name: name?,
             action: action?,
             from: from?,
@@ -258,8 +265,8 @@ impl Decoder<'_, '_> {
             services: services?,
             stateless: flag("stateless")?,
             log: flag("log")?,
-            location: self.place.locate(at),
-        })
+        };
+        Some(Spanned::new(rule, self.place.locate(at)))
     }
 
     fn rule_name(
@@ -310,7 +317,7 @@ impl Decoder<'_, '_> {
         peers.into_iter().collect::<Option<Vec<_>>>().map(Some)
     }
 
-    fn unique_rules(&mut self, lists: &[Option<&[Rule]>]) {
+    fn unique_rules(&mut self, lists: &[Option<&[Spanned<Rule>]>]) {
         let mut seen = BTreeMap::new();
         for rule in lists.iter().flatten().copied().flatten() {
             if let Some(first) = seen.insert(&rule.name, &rule.location) {

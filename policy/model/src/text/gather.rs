@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::decode::Document;
+use hashbrown::HashMap;
+
 use crate::finding::{Code, Finding, quote};
 use crate::inventory::Inventory;
 use crate::rule::{ClusterPolicy, Policy, Stage, Tier};
@@ -117,13 +119,12 @@ fn unique<'a>(
     what: &str,
     findings: &mut Vec<Finding>,
 ) {
-    let mut seen = BTreeMap::new();
+    let mut seen = HashMap::new();
     for (name, location) in names {
-        if let Some(&first) = seen.get(&name) {
+        let first = *seen.entry(name).or_insert(location);
+        if !std::ptr::eq(first, location) {
             let full = if name.0.is_empty() { name.1.to_owned() } else { format!("{}/{}", name.0, name.1) };
             findings.push(twice(what, &full, location, first));
-        } else {
-            seen.insert(name, location);
         }
     }
 }

@@ -11,7 +11,7 @@ use super::subject::Scope;
 use super::tree::{Plain, resolve};
 use crate::inventory::{DEFAULT_NAMESPACE, Entry, Inventory};
 use crate::rule::{Action, ClusterPolicy, Policy, Rule, Stage};
-use crate::set::PolicySet;
+use crate::set::{PolicySet, Spanned};
 use crate::site::{DefaultAction, Mode, Site};
 use crate::subject::{AnySubject, LabelSelector, LabelTest, Namespaces, SpiffePath};
 
@@ -111,7 +111,7 @@ fn cluster_policy(policy: &ClusterPolicy) -> String {
     document(&head("ClusterPolicy", &[("name", &policy.name)]), &lines)
 }
 
-fn rules(key: &str, rules: &[Rule], scope: Scope<'_>) -> String {
+fn rules(key: &str, rules: &[Spanned<Rule>], scope: Scope<'_>) -> String {
     if rules.is_empty() {
         return format!("  {key}: []\n");
     }

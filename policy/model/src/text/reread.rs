@@ -3,8 +3,11 @@
 //! Only what is right is kept. When anything is wrong, everything is read as [`parse`] does it, so that there is one
 //! way to say so.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+
+use hashbrown::HashMap;
+use hashbrown::hash_map::EntryRef;
+use memchr::{memchr, memchr_iter};
 
 use super::decode::{Decoder, Document};
 use super::gather::Gathered;
@@ -30,6 +33,7 @@ pub struct Rereader {
 struct Read {
     documents: Vec<Document>,
     nodes: usize,
+    lines: u32,
     /// It was there before.
     again: bool,
 }
@@ -67,16 +71,16 @@ impl Rereader {
             }
             let (mut offset, mut line, mut nodes) = (0, 0, 0);
             for part in parts(&source.text)? {
-                if !kept.contains_key(part) {
-                    let (text, read) = if let Some((text, read)) = self.known.remove_entry(part) {
-                        (text, Read { again: true, ..read })
-                    } else {
-                        self.parsed += 1;
-                        (part.into(), read(part)?)
-                    };
-                    kept.insert(text, read);
-                }
-                let read = kept.get(part)?;
+                let read = match kept.entry_ref(part) {
+                    EntryRef::Occupied(read) => &*read.into_mut(),
+                    EntryRef::Vacant(place) => match self.known.remove_entry(part) {
+                        Some((text, read)) => place.insert_with_key(text, Read { again: true, ..read }),
+                        None => {
+                            self.parsed += 1;
+                            place.insert_with_key(part.into(), read(part)?)
+                        }
+                    },
+                };
                 nodes += read.nodes;
                 if nodes > NODE_LIMIT {
                     return None;
@@ -91,7 +95,7 @@ impl Rereader {
                     gathered.add(document);
                 }
                 offset += part.len();
-                line += part.bytes().filter(|&byte| byte == b'\n').count() as u32;
+                line += read.lines;
             }
         }
         let mut findings = Vec::new();
@@ -109,32 +113,41 @@ fn read(part: &str) -> Option<Read> {
     let nodes = tree::read(&place, &mut findings, |tree, findings| {
         documents.extend(Decoder { place: &place, findings }.document(tree));
     });
-    findings.is_empty().then_some(Read { documents, nodes, again: false })
+    let lines = memchr_iter(b'\n', part.as_bytes()).count() as u32;
+    findings.is_empty().then_some(Read { documents, nodes, lines, again: false })
 }
 
 /// A source in parts, each of which begins with a document marker, but for the first. None when something else than
 /// these markers says where documents begin and end, or how they are to be read.
 fn parts(text: &str) -> Option<Vec<&str>> {
+    let bytes = text.as_bytes();
+    let ends_a_line = |at: usize| bytes.get(at + 1).is_some_and(|&byte| byte == b'\n') || at + 1 == bytes.len();
+    if memchr(b'\r', bytes).is_some() && !memchr_iter(b'\r', bytes).all(ends_a_line) {
+        return None;
+    }
     let mut parts = Vec::new();
     let mut start = 0;
-    let mut at = 0;
-    for line in text.split_inclusive('\n') {
-        let marks = |mark: &str| line.strip_prefix(mark).is_some_and(|rest| rest.is_empty() || is_blank(rest));
-        if line.starts_with(['%', '\u{feff}']) || marks("...") || line.trim_end_matches(['\r', '\n']).contains('\r') {
-            return None;
+    for at in std::iter::once(0).chain(memchr_iter(b'\n', bytes).map(|end| end + 1)) {
+        let line = &bytes[at..];
+        let marks = |mark: &[u8]| line.strip_prefix(mark).is_some_and(is_blank);
+        // Most lines begin with a blank.
+        match line.first() {
+            Some(b'%') => return None,
+            Some(0xef) if line.starts_with("\u{feff}".as_bytes()) => return None,
+            Some(b'.') if marks(b"...") => return None,
+            Some(b'-') if at > start && marks(b"---") => {
+                parts.push(&text[start..at]);
+                start = at;
+            }
+            _ => {}
         }
-        if marks("---") && at > start {
-            parts.push(&text[start..at]);
-            start = at;
-        }
-        at += line.len();
     }
     parts.push(&text[start..]);
     Some(parts)
 }
 
-fn is_blank(rest: &str) -> bool {
-    rest.starts_with([' ', '\t', '\r', '\n'])
+fn is_blank(rest: &[u8]) -> bool {
+    rest.first().is_none_or(|byte| b" \t\r\n".contains(byte))
 }
 
 impl Document {

@@ -9,6 +9,7 @@ use super::subject::Scope;
 use super::tree::{Node, Value};
 use crate::finding::{Code, quote};
 use crate::inventory::{Entry, NamedPort};
+use crate::set::Spanned;
 use crate::site::{
     ConnectionLimits, DefaultAction, Defaults, EventLimits, FailsafePort, Interface, Mode, Site, SubjectDefault,
 };
@@ -28,7 +29,7 @@ impl Decoder<'_, '_> {
         Document::Inventory(entries.iter().filter_map(|entry| self.entry(entry)).collect(), namespaces)
     }
 
-    fn entry(&mut self, node: &Node) -> Option<Entry> {
+    fn entry(&mut self, node: &Node) -> Option<Spanned<Entry>> {
         if !matches!(node.value, Value::Map(_)) {
             return None;
         }
@@ -45,19 +46,9 @@ impl Decoder<'_, '_> {
         let interfaces = items("interfaces").iter().filter_map(|name| self.interface_name(name, false)).collect();
         let ports = self.named_ports(node.get("ports"));
         let at = node.get("name").map_or_else(|| self.place.first_line(node.span), |name| name.span);
-        let location = self.place.locate(at);
-        Some(Entry {
-            name: name?,
-            namespace,
-            labels,
-            service_account,
-            spiffe_id,
-            addresses,
-            macs,
-            interfaces,
-            ports,
-            location,
-        })
+        let entry =
+            Entry { name: name?, namespace, labels, service_account, spiffe_id, addresses, macs, interfaces, ports };
+        Some(Spanned::new(entry, self.place.locate(at)))
     }
 
     fn named_ports(&mut self, node: Option<&Node>) -> Vec<NamedPort> {

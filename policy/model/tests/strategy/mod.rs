@@ -8,7 +8,7 @@ use gabion_policy_model::inventory::{Entry, Inventory, NamedPort};
 use gabion_policy_model::range::RangeSet;
 use gabion_policy_model::rule::{Action, ClusterPolicy, Policy, Rule, Stage, Tier};
 use gabion_policy_model::service::{FlagMatch, FragmentMatch, PortMatch, Service, Vlan};
-use gabion_policy_model::set::Location;
+use gabion_policy_model::set::{Location, Spanned};
 use gabion_policy_model::site::{
     ConnectionLimits, DefaultAction, Defaults, EventLimits, FailsafePort, Interface, Mode, Site, SubjectDefault,
 };
@@ -186,7 +186,7 @@ fn service() -> impl Strategy<Value = Service> {
     })
 }
 
-fn rules(direction: &'static str, cluster: bool) -> impl Strategy<Value = Vec<Rule>> {
+fn rules(direction: &'static str, cluster: bool) -> impl Strategy<Value = Vec<Spanned<Rule>>> {
     let actions: usize = if cluster { 4 } else { 3 };
     let action = (0..actions).prop_map(|n| [Action::Allow, Action::Deny, Action::Audit, Action::Pass][n]);
     let peers = || prop::option::of(prop::collection::vec(subject(), 0..3));
@@ -204,13 +204,13 @@ fn rules(direction: &'static str, cluster: bool) -> impl Strategy<Value = Vec<Ru
         rules
             .map(|(index, (name, named, action, from, to, services, (stateless, log)))| {
                 let name = if named { format!("{name}.{direction}.{index}") } else { format!("{direction}-{index}") };
-                Rule { name, action, from, to, services, stateless, log, location: Location::default() }
+                Rule { name, action, from, to, services, stateless, log }.into()
             })
             .collect()
     })
 }
 
-fn entries() -> impl Strategy<Value = Vec<Entry>> {
+fn entries() -> impl Strategy<Value = Vec<Spanned<Entry>>> {
     let ports = prop::collection::btree_map(
         "[a-z]{1,8}",
         prop::collection::vec((prop::sample::select(vec![6_u8, 17, 132]), any::<u16>()), 1..3),
@@ -244,8 +244,8 @@ fn entries() -> impl Strategy<Value = Vec<Entry>> {
                         pairs.into_iter().map(move |(protocol, port)| NamedPort { name: name.clone(), protocol, port })
                     })
                     .collect(),
-                location: Location::default(),
             })
+            .map(Spanned::from)
             .collect()
     })
 }

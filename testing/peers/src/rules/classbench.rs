@@ -30,7 +30,7 @@ pub(super) fn read(name: &str, path: &Path) -> Result<RuleSet, Failure> {
     let policies = imported.policies;
     let rules = policies.cluster_policies.iter().map(|policy| policy.ingress.len()).sum();
     let lines: Vec<Line> =
-        policies.cluster_policies.iter().flat_map(|policy| &policy.ingress).filter_map(line).collect();
+        policies.cluster_policies.iter().flat_map(|policy| &policy.ingress).filter_map(|rule| line(rule)).collect();
     let mut rng = Rng::with_seed(7);
     let mut seen = HashSet::new();
     let mut ways = HashSet::new();

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use gabion_policy_model::PolicySet;
 use gabion_policy_model::service::Service;
+use gabion_policy_model::set::Spanned;
 use ipnet::Ipv4Net;
 
 use crate::Failure;
@@ -67,7 +68,7 @@ impl RuleSet {
         use gabion_policy_model::rule::{Action, Rule};
         use gabion_policy_model::site::DefaultAction;
         let mut set = self.policies.clone();
-        let change = |rule: &mut Rule| match variant {
+        let change = |rule: &mut Spanned<Rule>| match variant {
             Variant::Stateful => {}
             Variant::Stateless => rule.stateless = true,
             Variant::Deny => rule.action = Action::Deny,
@@ -84,7 +85,8 @@ impl RuleSet {
                 && let Some(last) = policy.ingress.last().cloned()
             {
                 let (name, services) = ("anything-else".to_owned(), Vec::new());
-                policy.ingress.push(Rule { name, action: Action::Allow, from: None, to: None, services, ..last });
+                let all = Rule { name, action: Action::Allow, from: None, to: None, services, ..(*last).clone() };
+                policy.ingress.push(all.into());
             }
         }
         if variant == Variant::Deny {

@@ -15,7 +15,7 @@ use gabion_policy_model::inventory::{DEFAULT_NAMESPACE, Entry, Inventory};
 use gabion_policy_model::range::RangeSet;
 use gabion_policy_model::rule::{Action, Policy, Rule};
 use gabion_policy_model::service::{PortMatch, Service};
-use gabion_policy_model::set::Location;
+use gabion_policy_model::set::{Location, Spanned};
 use gabion_policy_model::site::{DefaultAction, Defaults, Site};
 use gabion_policy_model::subject::{AnySubject, LabelSelector, Labels, Namespaces};
 use ipnet::Ipv4Net;
@@ -136,11 +136,11 @@ impl Segments {
     }
 
     fn policies(&self) -> PolicySet {
-        let entries = (0..).zip(&self.addresses).map(|(number, &address)| entry(number, address)).collect();
-        let mut by_server: BTreeMap<u32, Vec<Rule>> = BTreeMap::new();
+        let entries = (0..).zip(&self.addresses).map(|(number, &address)| entry(number, address).into()).collect();
+        let mut by_server: BTreeMap<u32, Vec<Spanned<Rule>>> = BTreeMap::new();
         for rule in &self.rules {
             let rules = by_server.entry(rule.to).or_default();
-            rules.push(Rule {
+            let rule = Rule {
                 name: format!("ingress-{}", rules.len()),
                 action: Action::Allow,
                 from: Some(vec![labelled(rule.from)]),
@@ -148,10 +148,10 @@ impl Segments {
                 services: vec![service(rule)],
                 stateless: false,
                 log: false,
-                location: Location::default(),
-            });
+            };
+            rules.push(rule.into());
         }
-        let policy = |(server, rules): (u32, Vec<Rule>)| Policy {
+        let policy = |(server, rules): (u32, Vec<Spanned<Rule>>)| Policy {
             name: app(server),
             namespace: DEFAULT_NAMESPACE.to_owned(),
             subject: labelled(server),
@@ -192,7 +192,6 @@ fn entry(identity: u32, address: Ipv4Addr) -> Entry {
         macs: Vec::new(),
         interfaces: Vec::new(),
         ports: Vec::new(),
-        location: Location::default(),
     }
 }
 
