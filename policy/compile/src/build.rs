@@ -1,12 +1,12 @@
 //! Ranks → one group: which candidates each pair of ends asks.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-
 use gabion_abi::tables::{RANK_NONE, group};
 
 use crate::Excess;
-use crate::groups::{Built, Candidates, Shape, dense_bytes, hash_bytes};
-use crate::intern::Interner;
+use crate::ends::numbers;
+use crate::groups::{Built, Shape, dense_bytes, hash_bytes};
+use crate::known::NONE;
+use crate::lists::{Inverse, ListInterner, Lists};
 use crate::work::Work;
 
 /// Steps of a rule at a pair of ends, of a rule at a source, of a rule that is added to those of a pair, and of a pair.
@@ -33,23 +33,15 @@ impl Shape<'_> {
         let (service_map, services) = project(self.classes.service, items.map(|item| item.what), whats, work)?;
         let to_destinations = Inverse::of(&destinations, whos);
         let to_services = Inverse::of(&services, whats);
-
-        let mut by_from: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
-        for &rank in ranks {
-            by_from.entry(self.items[rank].from).or_default().push(rank);
-        }
-        let anyone: Vec<usize> = by_from
-            .iter()
-            .filter(|(who, _)| self.everyone(**who))
-            .flat_map(|(_, ranks)| ranks.iter().copied())
-            .collect();
+        let by_from = ByFrom::new(ranks.iter().map(|&rank| (self.items[rank].from, rank as u32)), whos);
+        let everyone = (0..whos as u32).find(|&who| self.everyone(who));
+        let anyone = everyone.map_or(&[][..], |who| by_from.of(who));
         // What it takes is known before it is worked out, but for how soon the services of a pair are covered.
         let too_big = |what, need| Excess::TooManyBytes { what, need, limit: budget };
         let to_sources = Inverse::of(&sources, whos);
         let (mut pushes, mut most) = (0usize, 0usize);
         for item in ranks.iter().map(|&rank| &self.items[rank]) {
-            let width =
-                |who, inverse: &Inverse, all: usize| if self.everyone(who) { all } else { inverse.classes(who).len() };
+            let width = |who, inverse: &Inverse, all: usize| if self.everyone(who) { all } else { inverse.count(who) };
             let pairs = width(item.from, &to_sources, sources.len()).saturating_mul(width(
                 item.to,
                 &to_destinations,
@@ -66,80 +58,78 @@ impl Shape<'_> {
             return Err(too_big(PAIRS, most.saturating_mul(4)));
         }
         work.spend(PAIRS, pushes.saturating_mul(PUSH_STEPS))?;
-        let conditions: BTreeSet<u32> = ranks.iter().map(|&rank| self.items[rank].what).collect();
+        let conditions = numbers(whats, ranks.iter().map(|&rank| self.items[rank].what));
         work.hold(PAIRS, conditions.len().saturating_mul(services.len().div_ceil(64)).saturating_mul(8))?;
-        let mut cover = Cover::new(&to_services, &conditions, services.len());
-        let mut lists: Interner<Vec<u32>> = Interner::default();
+        let mut cover = Cover::new(&to_services, &conditions, whats, services.len());
+        let mut lists = ListInterner::default();
         let mut cells: Vec<(u64, u32)> = Vec::new();
-        let mut buckets: Vec<Vec<usize>> = vec![Vec::new(); destinations.len()];
+        let mut buckets = Buckets::new(destinations.len());
+        let (mut candidates, mut everywhere, mut touched) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut own, mut list) = (Vec::new(), Vec::new());
         for (source, whos) in sources.iter().enumerate() {
-            let mut candidates = anyone.clone();
-            candidates.extend(whos.iter().filter_map(|who| by_from.get(who)).flatten());
+            candidates.clear();
+            candidates.extend_from_slice(anyone);
+            candidates.extend(whos.iter().flat_map(|&who| by_from.of(who)));
             work.spend(PAIRS, candidates.len() * SORT_STEPS)?;
             candidates.sort_unstable();
-            let mut everywhere = Vec::new();
-            let mut touched = Vec::new();
+            everywhere.clear();
+            touched.clear();
             for &rank in &candidates {
-                let to = self.items[rank].to;
+                let to = self.items[rank as usize].to;
                 if self.everyone(to) {
                     everywhere.push(rank);
                     continue;
                 }
-                for &destination in to_destinations.classes(to) {
-                    let bucket = &mut buckets[destination as usize];
-                    if bucket.is_empty() {
-                        touched.push(destination as usize);
+                for &destination in to_destinations.of_number(to) {
+                    if buckets.push(destination, rank) {
+                        touched.push(destination);
                     }
-                    bucket.push(rank);
                 }
             }
             touched.sort_unstable();
-            let mut cell = |destination: usize, own: &[usize]| {
-                let list = self.candidates(own, &everywhere, &mut cover);
+            let mut cell = |destination: u32| {
+                own.clear();
+                own.extend(buckets.of(destination));
+                self.candidates(&own, &everywhere, &mut cover, &mut list);
                 work.spend(PAIRS, CELL_STEPS + std::mem::take(&mut cover.steps))?;
                 if list.is_empty() {
                     return Ok(());
                 }
-                let (known, length) = (lists.values().len(), list.len());
-                let number = lists.intern(list);
+                let known = lists.lists().len();
+                let number = lists.intern(&list);
                 if number as usize == known {
-                    work.hold("rules for one pair of ends", length * 4 + LIST_BYTES)?;
+                    work.hold("rules for one pair of ends", list.len() * 4 + LIST_BYTES)?;
                 }
                 work.hold(PAIRS, size_of::<(u64, u32)>())?;
-                cells.push(((source as u64) << 32 | destination as u64, number));
+                cells.push(((source as u64) << 32 | u64::from(destination), number));
                 Ok::<(), Excess>(())
             };
             if everywhere.is_empty() {
-                for &destination in &touched {
-                    cell(destination, &buckets[destination])?;
-                }
+                touched.iter().try_for_each(|&destination| cell(destination))?;
             } else {
-                for (destination, own) in buckets.iter().enumerate() {
-                    cell(destination, own)?;
-                }
+                (0..destinations.len() as u32).try_for_each(cell)?;
             }
-            for destination in touched {
-                buckets[destination].clear();
-            }
+            buckets.clear(&touched);
             if cells.len() * 4 > budget {
                 return Err(too_big(PAIRS, cells.len() * 4));
             }
         }
+        let lists = lists.into_lists();
         let mut rows = Vec::new();
-        let mut candidates = Vec::with_capacity(lists.values().len());
-        for list in lists.into_values() {
+        let mut row_of = Vec::with_capacity(lists.len());
+        for list in lists.iter() {
             if list.len() <= LONGEST_LIST {
-                candidates.push(Candidates::Listed(list));
+                row_of.push(NONE);
                 continue;
             }
-            candidates.push(Candidates::Row((rows.len() / services.len()) as u32));
+            row_of.push((rows.len() / services.len()) as u32);
             let first = rows.len();
             let need = (first + services.len()) * 4;
             if need > budget {
                 return Err(too_big(ROWS, need));
             }
             work.hold(ROWS, services.len() * 4)?;
-            let classes = |&rank: &u32| to_services.classes(self.items[rank as usize].what);
+            let classes = |&rank: &u32| to_services.of_number(self.items[rank as usize].what);
             work.spend(ROWS, services.len() + list.iter().map(|rank| classes(rank).len()).sum::<usize>())?;
             rows.resize(first + services.len(), RANK_NONE);
             for &rank in list.iter().rev() {
@@ -159,7 +149,8 @@ impl Shape<'_> {
             destinations: destinations.len(),
             services: services.len(),
             cells,
-            candidates,
+            lists,
+            row_of,
             rows,
             of_service: to_services,
         };
@@ -170,8 +161,8 @@ impl Shape<'_> {
     }
 
     /// Merges two ascending lists of ranks, less what earlier ranks already cover.
-    fn candidates(&self, own: &[usize], everywhere: &[usize], cover: &mut Cover<'_>) -> Vec<u32> {
-        let mut merged = Vec::new();
+    fn candidates(&self, own: &[u32], everywhere: &[u32], cover: &mut Cover<'_>, merged: &mut Vec<u32>) {
+        merged.clear();
         let (mut i, mut j) = (0, 0);
         cover.clear();
         loop {
@@ -186,16 +177,86 @@ impl Shape<'_> {
             } else {
                 j += 1
             }
-            match cover.add(self.items[rank].what) {
+            match cover.add(self.items[rank as usize].what) {
                 Added::Nothing => {}
-                Added::Some => merged.push(rank as u32),
+                Added::Some => merged.push(rank),
                 Added::Last => {
-                    merged.push(rank as u32);
+                    merged.push(rank);
                     break;
                 }
             }
         }
-        merged
+    }
+}
+
+/// Ranks by the who of their source, ascending.
+struct ByFrom {
+    starts: Vec<u32>,
+    ranks: Vec<u32>,
+}
+
+impl ByFrom {
+    fn new(pairs: impl Iterator<Item = (u32, u32)> + Clone, whos: usize) -> Self {
+        let mut starts = vec![0u32; whos + 1];
+        pairs.clone().for_each(|(who, _)| starts[who as usize + 1] += 1);
+        for at in 0..whos {
+            starts[at + 1] += starts[at];
+        }
+        let mut next = starts.clone();
+        let mut ranks = vec![0; starts[whos] as usize];
+        for (who, rank) in pairs {
+            ranks[next[who as usize] as usize] = rank;
+            next[who as usize] += 1;
+        }
+        Self { starts, ranks }
+    }
+
+    fn of(&self, who: u32) -> &[u32] {
+        let who = who as usize;
+        &self.ranks[self.starts[who] as usize..self.starts[who + 1] as usize]
+    }
+}
+
+/// Ranks by destination, in the order in which they come; few destinations have any.
+struct Buckets {
+    /// First and last of each destination in `ranks`.
+    ends: Vec<(u32, u32)>,
+    /// Ranks, each with the place of the next one of its destination.
+    ranks: Vec<(u32, u32)>,
+}
+
+impl Buckets {
+    fn new(destinations: usize) -> Self {
+        Self { ends: vec![(NONE, NONE); destinations], ranks: Vec::new() }
+    }
+
+    /// Adds a rank; whether it is the first one.
+    fn push(&mut self, destination: u32, rank: u32) -> bool {
+        let place = self.ranks.len() as u32;
+        self.ranks.push((rank, NONE));
+        let (first, last) = &mut self.ends[destination as usize];
+        let is_first = *first == NONE;
+        if is_first {
+            *first = place;
+        } else {
+            self.ranks[*last as usize].1 = place;
+        }
+        *last = place;
+        is_first
+    }
+
+    fn of(&self, destination: u32) -> impl Iterator<Item = u32> + '_ {
+        let mut at = self.ends[destination as usize].0;
+        std::iter::from_fn(move || {
+            let &(rank, next) = self.ranks.get(at as usize)?;
+            at = next;
+            Some(rank)
+        })
+    }
+
+    fn clear(&mut self, touched: &[u32]) {
+        touched.iter().for_each(|&destination| self.ends[destination as usize] = (NONE, NONE));
+        self.ranks.clear();
     }
 }
 
@@ -212,8 +273,9 @@ enum Added {
 
 /// Which services the candidates of a pair cover so far.
 struct Cover<'s> {
-    /// Services by condition.
-    services: HashMap<u32, Box<[u64]>>,
+    /// Where the services of each condition are in `bits`.
+    first: Vec<u32>,
+    bits: Vec<u64>,
     covered: Vec<u64>,
     left: usize,
     total: usize,
@@ -222,19 +284,17 @@ struct Cover<'s> {
 }
 
 impl<'s> Cover<'s> {
-    fn new(whole: &'s Inverse, conditions: &BTreeSet<u32>, total: usize) -> Self {
+    fn new(whole: &'s Inverse, conditions: &[u32], count: usize, total: usize) -> Self {
         let width = total.div_ceil(64);
-        let services = conditions
-            .iter()
-            .map(|&what| {
-                let mut bits = vec![0; width].into_boxed_slice();
-                for &class in whole.classes(what) {
-                    bits[class as usize / 64] |= 1 << (class % 64);
-                }
-                (what, bits)
-            })
-            .collect();
-        Self { services, covered: vec![0; width], left: total, total, steps: 0, whole }
+        let mut first = vec![NONE; count];
+        let mut bits = vec![0; width * conditions.len()];
+        for (at, &what) in conditions.iter().enumerate() {
+            first[what as usize] = (at * width) as u32;
+            for &class in whole.of_number(what) {
+                bits[at * width + class as usize / 64] |= 1 << (class % 64);
+            }
+        }
+        Self { first, bits, covered: vec![0; width], left: total, total, steps: 0, whole }
     }
 
     fn clear(&mut self) {
@@ -244,13 +304,15 @@ impl<'s> Cover<'s> {
         }
     }
 
+    /// Adds what a condition covers, one of those that were named.
     fn add(&mut self, what: u32) -> Added {
-        let Some(services) = self.services.get(&what) else { return Added::Nothing };
-        if self.left == self.total && self.whole.classes(what).len() == self.total {
+        if self.left == self.total && self.whole.count(what) == self.total {
             // The usual case needs no look at the bits.
             return Added::Last;
         }
-        self.steps += services.len() + ADD_STEPS;
+        let width = self.covered.len();
+        let services = &self.bits[self.first[what as usize] as usize..][..width];
+        self.steps += width + ADD_STEPS;
         let mut added = 0;
         for (covered, new) in self.covered.iter_mut().zip(services) {
             added += (new & !*covered).count_ones() as usize;
@@ -268,54 +330,21 @@ impl<'s> Cover<'s> {
 /// Classes as a group sees them: those that differ only in conditions the group does not use become
 /// one. Gives the map from class to group class, and what each group class meets.
 fn project(
-    classes: &[Vec<u32>],
+    classes: &Lists,
     used: impl Iterator<Item = u32>,
     conditions: usize,
     work: &mut Work,
-) -> Result<(Vec<u32>, Vec<Vec<u32>>), Excess> {
-    let met: usize = classes.iter().map(Vec::len).sum();
-    work.spend(PAIRS, (met + classes.len()).saturating_mul(MEET_STEPS))?;
+) -> Result<(Vec<u32>, Lists), Excess> {
+    work.spend(PAIRS, (classes.items().len() + classes.len()).saturating_mul(MEET_STEPS))?;
     let mut is_used = vec![false; conditions];
     used.for_each(|condition| is_used[condition as usize] = true);
-    let mut distinct: Interner<Vec<u32>> = Interner::default();
+    let mut distinct = ListInterner::default();
+    let mut left = Vec::new();
     let map = classes.iter().map(|met| {
-        let met = met.iter().copied().filter(|&condition| is_used[condition as usize]);
-        distinct.intern(met.collect())
+        left.clear();
+        left.extend(met.iter().copied().filter(|&condition| is_used[condition as usize]));
+        distinct.intern(&left)
     });
-    Ok((map.collect(), distinct.into_values()))
-}
-
-/// Classes by condition.
-#[derive(Debug)]
-pub(crate) struct Inverse {
-    /// Where those of each condition start.
-    starts: Vec<u32>,
-    classes: Vec<u32>,
-}
-
-impl Inverse {
-    fn of(met: &[Vec<u32>], conditions: usize) -> Self {
-        let mut starts = vec![0u32; conditions + 1];
-        for &condition in met.iter().flatten() {
-            starts[condition as usize + 1] += 1;
-        }
-        for at in 0..conditions {
-            starts[at + 1] += starts[at];
-        }
-        let mut next = starts.clone();
-        let mut classes = vec![0; starts[conditions] as usize];
-        for (class, met) in (0..).zip(met) {
-            for &condition in met {
-                classes[next[condition as usize] as usize] = class;
-                next[condition as usize] += 1;
-            }
-        }
-        Self { starts, classes }
-    }
-
-    /// The classes that meet a condition, ascending.
-    pub fn classes(&self, condition: u32) -> &[u32] {
-        let at = condition as usize;
-        &self.classes[self.starts[at] as usize..self.starts[at + 1] as usize]
-    }
+    let map = map.collect();
+    Ok((map, distinct.into_lists()))
 }

@@ -7,16 +7,19 @@ use gabion_policy_model::subject::Subject;
 
 use crate::intern::Interner;
 use crate::known::{Known, NONE};
-use crate::normal::{Item, Lists, Union, What, Who};
+use crate::lists::{ListInterner, Lists};
+use crate::normal::{Flat, Item, Union};
 use crate::term::Term;
 
 /// Both lists and what their numbers mean.
 #[derive(Debug, Default)]
 pub(crate) struct Normal {
     pub unions: Vec<Arc<Union>>,
-    pub whos: Vec<Who>,
+    /// All of some unions at once; none of them for anyone.
+    pub whos: Lists,
     pub terms: Vec<Arc<Term>>,
-    pub whats: Vec<What>,
+    /// Any of some terms.
+    pub whats: Lists,
     /// What the source may send.
     pub egress: Vec<Item>,
     /// What the destination may receive.
@@ -24,7 +27,7 @@ pub(crate) struct Normal {
 }
 
 /// Numbers the lists anew.
-pub(crate) fn renumber<S: Subject>(lists: Lists, known: &Known<S>) -> Normal {
+pub(crate) fn renumber<S: Subject>(flat: Flat, known: &Known<S>) -> Normal {
     let mut normal = Normal::default();
     let mut whos = Sets::new(&known.whos, &known.unions);
     let mut whats = Sets::new(&known.whats, &known.terms);
@@ -36,42 +39,45 @@ pub(crate) fn renumber<S: Subject>(lists: Lists, known: &Known<S>) -> Normal {
         }
         items
     };
-    let (egress, ingress) = (numbered(lists.egress), numbered(lists.ingress));
+    let (egress, ingress) = (numbered(flat.egress), numbered(flat.ingress));
     Normal { egress, ingress, ..normal }
 }
 
 /// Sets of values, as they were numbered and as they are numbered now.
 struct Sets<'k, T> {
-    sets: &'k [Vec<u32>],
+    sets: &'k Lists,
     values: &'k [Arc<T>],
     new_sets: Vec<u32>,
     new_values: Vec<u32>,
+    fresh: Vec<u32>,
 }
 
 impl<'k, T: Ord + Eq + std::hash::Hash> Sets<'k, T> {
-    fn new(sets: &'k Interner<Vec<u32>>, values: &'k Interner<Arc<T>>) -> Self {
-        let (sets, values) = (sets.values(), values.values());
-        Self { sets, values, new_sets: vec![NONE; sets.len()], new_values: vec![NONE; values.len()] }
+    fn new(sets: &'k ListInterner, values: &'k Interner<Arc<T>>) -> Self {
+        let (sets, values) = (sets.lists(), values.values());
+        Self { sets, values, new_sets: vec![NONE; sets.len()], new_values: vec![NONE; values.len()], fresh: Vec::new() }
     }
 
-    fn number(&mut self, set: u32, sets: &mut Vec<Vec<u32>>, values: &mut Vec<Arc<T>>) -> u32 {
-        let Self { sets: old_sets, values: old_values, new_sets, new_values } = self;
+    fn number(&mut self, set: u32, sets: &mut Lists, values: &mut Vec<Arc<T>>) -> u32 {
+        let Self { sets: old_sets, values: old_values, new_sets, new_values, fresh } = self;
         let number = &mut new_sets[set as usize];
         if *number != NONE {
             return *number;
         }
         *number = sets.len() as u32;
-        let old = &old_sets[set as usize];
-        let mut fresh: Vec<u32> = old.iter().copied().filter(|&value| new_values[value as usize] == NONE).collect();
+        let old = old_sets.get(set);
+        fresh.clear();
+        fresh.extend(old.iter().copied().filter(|&value| new_values[value as usize] == NONE));
         // Several that come at once come in their own order.
         fresh.sort_by(|&a, &b| old_values[a as usize].cmp(&old_values[b as usize]));
-        for value in fresh {
+        for &value in &*fresh {
             new_values[value as usize] = values.len() as u32;
             values.push(Arc::clone(&old_values[value as usize]));
         }
-        let mut new: Vec<u32> = old.iter().map(|&value| new_values[value as usize]).collect();
-        new.sort_unstable();
-        sets.push(new);
+        fresh.clear();
+        fresh.extend(old.iter().map(|&value| new_values[value as usize]));
+        fresh.sort_unstable();
+        sets.push(fresh.iter().copied());
         *number
     }
 }

@@ -1,24 +1,25 @@
 //! Who → classes: all ends that no rule tells apart share one.
 
 use std::borrow::Cow;
-use std::collections::hash_map::Entry as Slot;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use gabion_abi::tables::{PARAM_COUNT, end, trie};
 use gabion_policy_model::subject::Extent;
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry as Slot;
 use ipnet::IpNet;
 
 use crate::Excess;
 use crate::canonical::Normal;
-use crate::intern::Interner;
+use crate::lists::{ListInterner, Lists};
 use crate::words::Words;
 use crate::work::Work;
 
-/// The classes of one side. `classes[c]` lists, sorted, the interned [`crate::normal::Who`]s that class `c` meets,
-/// less those that everyone meets.
+/// The classes of one side. List `c` of `classes` has, sorted, the interned whos that class `c` meets, less those that
+/// everyone meets.
 #[derive(Debug)]
 pub(crate) struct Ends {
-    pub classes: Vec<Vec<u32>>,
+    pub classes: Lists,
     /// Classes of IPv4 and IPv6 addresses, and of links (MAC and interface).
     pub dimensions: [usize; 3],
 }
@@ -43,54 +44,55 @@ fn members(work: &mut Work, count: usize) -> Result<(), Excess> {
 /// Computes the classes of one side, lays its tables and sets its parameters, which start at `at`.
 pub(crate) fn lay(
     normal: &Normal,
-    used: &BTreeSet<u32>,
+    used: &[u32],
     interfaces: &[String],
     at: usize,
     words: &mut Words,
     params: &mut [u32; PARAM_COUNT],
     work: &mut Work,
 ) -> Result<Ends, Excess> {
-    let unions: BTreeSet<u32> = used.iter().flat_map(|&who| normal.whos[who as usize].iter().copied()).collect();
-    let mut addresses: Interner<Members> = Interner::default();
+    let unions = numbers(normal.unions.len(), used.iter().flat_map(|&who| normal.whos.get(who)).copied());
+    let mut addresses = ListInterner::default();
     let mut v4 = sweep::<u32>(normal, &unions, &mut addresses, work)?;
     let mut v6 = sweep::<u128>(normal, &unions, &mut addresses, work)?;
-    let none = addresses.intern(Members::new());
-    let off_ip = by_key(normal, &unions, |extent| extent.macs_off_ip.iter().map(|mac| mac.to_bits()).collect());
+    let none = addresses.intern(&[]);
+    let off_ip = by_key(normal, &unions, |extent| &extent.macs_off_ip, |mac| mac.to_bits());
     let mut off_ip: Vec<(u64, u32)> =
-        off_ip.into_iter().map(|(mac, members)| (mac, addresses.intern(members))).collect();
+        off_ip.into_iter().map(|(mac, members)| (mac, addresses.intern(&members))).collect();
 
-    let macs = by_key(normal, &unions, |extent| extent.macs.iter().map(|mac| mac.to_bits()).collect());
-    let mut mac_classes: Interner<Members> = Interner::default();
-    mac_classes.intern(Members::new());
-    let macs: Vec<(u64, u32)> = macs.into_iter().map(|(mac, members)| (mac, mac_classes.intern(members))).collect();
-    let by_interface = by_key(normal, &unions, |extent| extent.interfaces.clone());
-    let mut links: Interner<Members> = Interner::default();
+    let macs = by_key(normal, &unions, |extent| &extent.macs, |mac| mac.to_bits());
+    let mut mac_classes = ListInterner::default();
+    mac_classes.intern(&[]);
+    let macs: Vec<(u64, u32)> = macs.into_iter().map(|(mac, members)| (mac, mac_classes.intern(&members))).collect();
+    let by_interface = by_key(normal, &unions, |extent| &extent.interfaces, String::clone);
+    let mut links = ListInterner::default();
     let mut link_table = Vec::new();
-    for mac in mac_classes.values() {
+    for mac in mac_classes.lists().iter() {
         members(work, mac.len())?;
-        links.intern(mac.clone());
+        links.intern(mac);
         if by_interface.is_empty() {
             continue;
         }
         for interface in std::iter::once(None).chain(interfaces.iter().map(Some)) {
             let behind = interface.and_then(|name| by_interface.get(name)).map_or(&[][..], Vec::as_slice);
             members(work, mac.len() + behind.len())?;
-            link_table.push(links.intern(union_of(mac, behind).into_owned()));
+            link_table.push(links.intern(&union_of(mac, behind)));
         }
     }
 
     let index = Index::new(normal, used);
-    let mut classes: Interner<Vec<u32>> = Interner::default();
-    let columns = links.values().len();
-    members(work, addresses.values().len().saturating_mul(columns))?;
-    let mut table = Vec::with_capacity(addresses.values().len() * columns);
-    for address in addresses.values() {
-        for link in links.values() {
+    let mut classes = ListInterner::default();
+    let columns = links.lists().len();
+    members(work, addresses.lists().len().saturating_mul(columns))?;
+    let mut table = Vec::with_capacity(addresses.lists().len() * columns);
+    let mut met = Vec::new();
+    for address in addresses.lists().iter() {
+        for link in links.lists().iter() {
             if columns > 1 {
                 work.spend(WHAT, (address.len() + link.len()) * MEMBER_STEPS)?;
             }
-            let met = index.met(&union_of(address, link), work)?;
-            table.push(classes.intern(met));
+            index.met(&union_of(address, link), &mut met, work)?;
+            table.push(classes.intern(&met));
         }
     }
     if columns == 1 {
@@ -108,7 +110,8 @@ pub(crate) fn lay(
             params[at + end::LINK_COLUMNS] = interfaces.len() as u32 + 1;
         }
     }
-    let distinct = |breaks: &[(u128, u32)]| breaks.iter().map(|&(_, class)| class).collect::<BTreeSet<u32>>().len();
+    let count = table.len().max(addresses.lists().len());
+    let distinct = |breaks: &[(u128, u32)]| numbers(count, breaks.iter().map(|&(_, class)| class)).len();
     let dimensions = [distinct(&v4), distinct(&v6), columns];
     for (mut breaks, bits, root, class) in
         [(v4, 32, end::V4_ROOT, end::V4_CLASS), (v6, 128, end::V6_ROOT, end::V6_CLASS)]
@@ -134,7 +137,7 @@ pub(crate) fn lay(
         params[at + base + 1] = hash.mask;
         params[at + base + 2] = hash.seed;
     }
-    Ok(Ends { classes: classes.into_values(), dimensions })
+    Ok(Ends { classes: classes.into_lists(), dimensions })
 }
 
 fn union_of<'m>(a: &'m [u32], b: &[u32]) -> Cow<'m, [u32]> {
@@ -147,12 +150,24 @@ fn union_of<'m>(a: &'m [u32], b: &[u32]) -> Cow<'m, [u32]> {
     Cow::Owned(both)
 }
 
+/// Different numbers below `count`, ascending.
+pub(crate) fn numbers(count: usize, of: impl Iterator<Item = u32>) -> Vec<u32> {
+    let mut there = vec![false; count];
+    of.for_each(|number| there[number as usize] = true);
+    (0..).zip(there).filter_map(|(number, there)| there.then_some(number)).collect()
+}
+
 /// Unions by key (a MAC, an interface), for the keys that some union names.
-fn by_key<K: Ord>(normal: &Normal, unions: &BTreeSet<u32>, keys: impl Fn(&Extent) -> Vec<K>) -> BTreeMap<K, Members> {
+fn by_key<T, K: Ord>(
+    normal: &Normal,
+    unions: &[u32],
+    named: impl Fn(&Extent) -> &Vec<T>,
+    key: impl Fn(&T) -> K,
+) -> BTreeMap<K, Members> {
     let mut map: BTreeMap<K, Members> = BTreeMap::new();
     for &union in unions {
-        for key in normal.unions[union as usize].iter().flat_map(&keys) {
-            let members = map.entry(key).or_default();
+        for named in normal.unions[union as usize].iter().flat_map(&named) {
+            let members = map.entry(key(named)).or_default();
             if members.last() != Some(&union) {
                 members.push(union);
             }
@@ -204,8 +219,8 @@ number!(u128, IpNet::V6);
 /// Breakpoints of one family: from each start on, addresses belong to that class of unions.
 fn sweep<A: Number>(
     normal: &Normal,
-    unions: &BTreeSet<u32>,
-    classes: &mut Interner<Members>,
+    unions: &[u32],
+    classes: &mut ListInterner,
     work: &mut Work,
 ) -> Result<Vec<(u128, u32)>, Excess> {
     let mut toggles: Vec<(A, u32)> = Vec::new();
@@ -230,12 +245,15 @@ fn sweep<A: Number>(
     // cost the square of the nesting.
     let mut sum = 0u128;
     let mut known: HashMap<u128, u32> = HashMap::new();
+    let mut list = Members::new();
     let mut class_of = |active: &BTreeSet<u32>, sum: u128| {
         Ok::<u32, Excess>(match known.entry(sum) {
             Slot::Occupied(class) => *class.get(),
             Slot::Vacant(slot) => {
                 members(work, active.len())?;
-                *slot.insert(classes.intern(active.iter().copied().collect()))
+                list.clear();
+                list.extend(active);
+                *slot.insert(classes.intern(&list))
             }
         })
     };
@@ -318,57 +336,55 @@ fn merge<A: Number>(ranges: &mut Vec<(A, A)>) {
     });
 }
 
-/// Finds the [`crate::normal::Who`]s that a set of unions meets.
+/// Finds the whos that a set of unions meets.
 struct Index<'n> {
     normal: &'n Normal,
     /// Where the whos of each union start in `filed`.
-    starts: Vec<usize>,
+    starts: Vec<u32>,
     /// Every who, under the one of its unions that the fewest share: what all share tells nothing.
     filed: Vec<u32>,
 }
 
 impl<'n> Index<'n> {
-    fn new(normal: &'n Normal, used: &BTreeSet<u32>) -> Self {
-        let mut sharing = vec![0usize; normal.unions.len()];
+    fn new(normal: &'n Normal, used: &[u32]) -> Self {
+        let count = normal.unions.len();
+        let mut sharing = vec![0usize; count];
         for &who in used {
-            normal.whos[who as usize].iter().for_each(|&union| sharing[union as usize] += 1);
+            normal.whos.get(who).iter().for_each(|&union| sharing[union as usize] += 1);
         }
-        let mut pairs: Vec<(u32, u32)> = used
-            .iter()
-            .filter_map(|&who| {
-                let rarest = normal.whos[who as usize].iter().min_by_key(|&&union| sharing[union as usize])?;
-                Some((*rarest, who))
-            })
-            .collect();
-        pairs.sort_unstable();
-        let mut starts = Vec::with_capacity(sharing.len() + 1);
-        let mut at = 0;
-        for union in 0..=sharing.len() as u32 {
-            while pairs.get(at).is_some_and(|&(filed, _)| filed < union) {
-                at += 1;
-            }
-            starts.push(at);
+        let rarest = |who| normal.whos.get(who).iter().copied().min_by_key(|&union| sharing[union as usize]);
+        let mut starts = vec![0u32; count + 1];
+        used.iter().filter_map(|&who| rarest(who)).for_each(|union| starts[union as usize + 1] += 1);
+        for at in 0..count {
+            starts[at + 1] += starts[at];
         }
-        Self { normal, starts, filed: pairs.into_iter().map(|(_, who)| who).collect() }
+        let mut next = starts.clone();
+        let mut filed = vec![0; starts[count] as usize];
+        for &who in used {
+            let Some(union) = rarest(who) else { continue };
+            filed[next[union as usize] as usize] = who;
+            next[union as usize] += 1;
+        }
+        Self { normal, starts, filed }
+    }
+
+    fn of_union(&self, union: u32) -> &[u32] {
+        let union = union as usize;
+        &self.filed[self.starts[union] as usize..self.starts[union + 1] as usize]
     }
 
     /// `members` are sorted, and so is what they meet.
-    fn met(&self, members: &[u32], work: &mut Work) -> Result<Vec<u32>, Excess> {
-        let filed = |&union: &u32| self.starts[union as usize + 1] - self.starts[union as usize];
-        work.spend(WHAT, members.iter().map(filed).sum::<usize>().saturating_mul(LOOK_STEPS))?;
-        let candidates = members.iter().flat_map(|&union| {
-            let union = union as usize;
-            &self.filed[self.starts[union]..self.starts[union + 1]]
-        });
-        let mut met: Vec<u32> = candidates
-            .copied()
-            .filter(|&who| match self.normal.whos[who as usize][..] {
+    fn met(&self, members: &[u32], met: &mut Vec<u32>, work: &mut Work) -> Result<(), Excess> {
+        let looks: usize = members.iter().map(|&union| self.of_union(union).len()).sum();
+        work.spend(WHAT, looks.saturating_mul(LOOK_STEPS))?;
+        met.clear();
+        met.extend(members.iter().flat_map(|&union| self.of_union(union)).copied().filter(|&who| {
+            match self.normal.whos.get(who) {
                 [_] => true,
-                ref unions => unions.iter().all(|union| members.binary_search(union).is_ok()),
-            })
-            .collect();
+                unions => unions.iter().all(|union| members.binary_search(union).is_ok()),
+            }
+        }));
         met.sort_unstable();
-        work.hold(WHAT, met.len() * 4)?;
-        Ok(met)
+        work.hold(WHAT, met.len() * 4)
     }
 }

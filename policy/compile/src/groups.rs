@@ -4,23 +4,23 @@
 //! ones. So a list can be split in four by the width of its two ends; each group has few distinct
 //! rows, and the lowest rank of all groups decides.
 
-use std::collections::HashMap;
-
 use gabion_abi::tables::GROUPS;
 use gabion_policy_model::trace::Direction;
+use hashbrown::HashMap;
 
 use crate::Excess;
-use crate::build::Inverse;
 use crate::canonical::Normal;
+use crate::known::NONE;
+use crate::lists::{Inverse, Lists};
 use crate::normal::Item;
 use crate::refused::Weights;
 use crate::work::Work;
 
 /// Classes of all three dimensions, each with the interned conditions it meets.
 pub(crate) struct Classes<'c> {
-    pub source: &'c [Vec<u32>],
-    pub destination: &'c [Vec<u32>],
-    pub service: &'c [Vec<u32>],
+    pub source: &'c Lists,
+    pub destination: &'c Lists,
+    pub service: &'c Lists,
 }
 
 /// A group that was worked out, not laid yet.
@@ -34,7 +34,9 @@ pub(crate) struct Built {
     /// (source << 32 | destination, number of its candidates in `candidates`), sorted.
     pub cells: Vec<(u64, u32)>,
     /// Distinct lists of candidates: ranks, ascending, none of them covered by those before it.
-    pub candidates: Vec<Candidates>,
+    pub lists: Lists,
+    /// The row that stands for a list, by its number; [`NONE`] for those that stay lists.
+    pub row_of: Vec<u32>,
     /// Ranks by service class, for the lists that are too long: one row after the other.
     pub rows: Vec<u32>,
     /// Service classes of the group by condition.
@@ -42,20 +44,27 @@ pub(crate) struct Built {
 }
 
 /// What the pairs of one cell ask, in this order.
-pub(crate) enum Candidates {
+#[derive(Clone, Copy)]
+pub(crate) enum Candidates<'b> {
     /// Ranks; whether one of them, or all together, cover every service.
-    Listed(Vec<u32>),
+    Listed(&'b [u32]),
     /// A row.
     Row(u32),
 }
 
 impl Built {
+    /// All lists of candidates.
+    pub fn candidates(&self) -> impl Iterator<Item = Candidates<'_>> {
+        let lists = self.lists.iter().zip(&self.row_of);
+        lists.map(|(ranks, &row)| if row == NONE { Candidates::Listed(ranks) } else { Candidates::Row(row) })
+    }
+
     fn list_bytes(&self) -> usize {
-        let listed = |candidates: &Candidates| match candidates {
+        let listed = |candidates| match candidates {
             Candidates::Listed(ranks) if ranks.len() > 1 => (ranks.len() + 1) * 4,
             _ => 0,
         };
-        self.candidates.iter().map(listed).sum()
+        self.candidates().map(listed).sum()
     }
 
     /// Bytes of the tables, about.
@@ -88,13 +97,13 @@ pub(crate) fn floor(normal: &Normal, items: &[Item], classes: &Classes<'_>) -> V
         first.entry(item.what).or_insert(rank as u32);
     }
     let last = items.len() as u32 - 1;
-    let least = |met: &Vec<u32>| met.iter().filter_map(|what| first.get(what)).copied().min();
+    let least = |met: &[u32]| met.iter().filter_map(|what| first.get(what)).copied().min();
     classes.service.iter().map(|met| least(met).unwrap_or(last)).collect()
 }
 
 /// Whether an item speaks of anyone and anyone.
 pub(crate) fn is_for_all(normal: &Normal, item: &Item) -> bool {
-    normal.whos[item.from as usize].is_empty() && normal.whos[item.to as usize].is_empty()
+    normal.whos.get(item.from).is_empty() && normal.whos.get(item.to).is_empty()
 }
 
 /// A list with all it takes to build groups of it.
@@ -103,30 +112,29 @@ pub(crate) struct Shape<'a> {
     pub(crate) items: &'a [Item],
     pub(crate) classes: &'a Classes<'a>,
     /// Number of classes that meet each interned who.
-    source_width: HashMap<u32, usize>,
-    destination_width: HashMap<u32, usize>,
+    source_width: Vec<usize>,
+    destination_width: Vec<usize>,
 }
 
-fn widths(classes: &[Vec<u32>]) -> HashMap<u32, usize> {
-    let mut width = HashMap::new();
-    for who in classes.iter().flatten() {
-        *width.entry(*who).or_insert(0) += 1;
-    }
+fn widths(classes: &Lists, whos: usize) -> Vec<usize> {
+    let mut width = vec![0; whos];
+    classes.items().iter().for_each(|&who| width[who as usize] += 1);
     width
 }
 
 impl<'a> Shape<'a> {
     pub(crate) fn new(normal: &'a Normal, items: &'a [Item], classes: &'a Classes<'a>) -> Self {
-        let (source_width, destination_width) = (widths(classes.source), widths(classes.destination));
+        let whos = normal.whos.len();
+        let (source_width, destination_width) = (widths(classes.source, whos), widths(classes.destination, whos));
         Self { normal, items, classes, source_width, destination_width }
     }
 
     pub(crate) fn everyone(&self, who: u32) -> bool {
-        self.normal.whos[who as usize].is_empty()
+        self.normal.whos.get(who).is_empty()
     }
 
-    fn width(&self, who: u32, widths: &HashMap<u32, usize>) -> usize {
-        if self.everyone(who) { usize::MAX } else { widths.get(&who).copied().unwrap_or(0) }
+    fn width(&self, who: u32, widths: &[usize]) -> usize {
+        if self.everyone(who) { usize::MAX } else { widths[who as usize] }
     }
 
     /// Adds how many pairs of classes each rule speaks of.

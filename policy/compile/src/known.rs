@@ -17,11 +17,12 @@ use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
 use crate::Excess;
 use crate::intern::Interner;
-use crate::normal::{Union, What, Who};
+use crate::lists::ListInterner;
+use crate::normal::Union;
 use crate::term::Term;
 use crate::work::Work;
 
-/// Everyone, as an interned [`Who`].
+/// Everyone, as an interned who.
 pub(crate) const EVERYONE: u32 = 0;
 /// No number.
 pub(crate) const NONE: u32 = u32::MAX;
@@ -35,10 +36,12 @@ pub struct Known<S: Subject = AnySubject> {
     /// Counts compilations.
     pub(crate) round: u32,
     pub(crate) unions: Interner<Arc<Union>>,
-    pub(crate) whos: Interner<Who>,
+    /// All of some unions at once; none of them for anyone.
+    pub(crate) whos: ListInterner,
     pub(crate) terms: Interner<Arc<Term>>,
-    pub(crate) whats: Interner<What>,
-    /// Two [`Who`]s at once.
+    /// Any of some terms.
+    pub(crate) whats: ListInterner,
+    /// Two whos at once.
     meets: HashMap<(u32, u32), u32>,
     pub(crate) lists: Vec<List<S>>,
     by_subjects: HashTable<u32>,
@@ -112,8 +115,8 @@ pub(crate) struct List<S: Subject> {
 pub(crate) enum Meaning {
     /// One term; none when it matches nothing.
     Plain(Option<u32>),
-    /// A named port, by its number in [`Known::ports`]: the destinations that have it as interned [`Who`]s, and what it
-    /// is there as interned [`What`]s.
+    /// A named port, by its number in [`Known::ports`]: the destinations that have it as interned whos, and what it
+    /// is there as interned whats.
     Named(u32, Vec<(u32, u32)>),
 }
 
@@ -150,8 +153,8 @@ pub(crate) struct KnownRule<S: Subject> {
 
 impl<S: Subject> Default for Known<S> {
     fn default() -> Self {
-        let mut whos = Interner::default();
-        whos.intern(Who::new());
+        let mut whos = ListInterner::default();
+        whos.intern(&[]);
         Self {
             entries: Vec::new(),
             namespaces: BTreeMap::new(),
@@ -159,7 +162,7 @@ impl<S: Subject> Default for Known<S> {
             unions: Interner::default(),
             whos,
             terms: Interner::default(),
-            whats: Interner::default(),
+            whats: ListInterner::default(),
             meets: HashMap::new(),
             lists: Vec::new(),
             by_subjects: HashTable::new(),
@@ -221,10 +224,10 @@ impl<S: Subject> Known<S> {
         }
         let Self { meets, whos, .. } = self;
         *meets.entry((a.min(b), a.max(b))).or_insert_with(|| {
-            let mut both: Who = whos.value(a).iter().chain(whos.value(b)).copied().collect();
+            let mut both: Vec<u32> = whos.get(a).iter().chain(whos.get(b)).copied().collect();
             both.sort_unstable();
             both.dedup();
-            whos.intern(both)
+            whos.intern(&both)
         })
     }
 

@@ -1,12 +1,13 @@
 //! Groups of candidates → tables and parameters.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use gabion_abi::tables::{self, PARAM_COUNT, RANK_NONE, direction, end, entry, group, service};
 
 use crate::canonical::Normal;
 use crate::groups::{Built, Candidates, Classes, dense_bytes, hash_bytes, is_for_all};
-use crate::intern::Interner;
+use crate::known::NONE;
+use crate::lists::ListInterner;
 use crate::normal::Item;
 use crate::services::Services;
 use crate::words::Words;
@@ -36,23 +37,24 @@ fn bits_of(count: usize) -> u32 {
 /// Bytes that the matches of all service classes may take. Conditions beyond are looked up in rows.
 const MATCH_BYTES: usize = 8 << 20;
 
-/// Numbers of the conditions on services, by interned `What`.
+/// Numbers of the conditions on services, by interned what; [`NONE`] for those that have none.
 struct Conditions {
-    bits: HashMap<u32, u32>,
+    bits: Vec<u32>,
     rank_bits: u32,
 }
 
 impl Conditions {
     /// Candidate of a rank, if its condition has a number.
     fn candidate(&self, items: &[Item], rank: u32) -> Option<u32> {
-        Some(self.bits.get(&items[rank as usize].what)? << self.rank_bits | rank)
+        let bit = self.bits[items[rank as usize].what as usize];
+        (bit != NONE).then(|| bit << self.rank_bits | rank)
     }
 
     /// Ranks by the service classes of a group.
     fn row(&self, built: &Built, items: &[Item], ranks: &[u32]) -> Vec<u32> {
         let mut row = vec![RANK_NONE; built.services];
         for &rank in ranks.iter().rev() {
-            for &class in built.of_service.classes(items[rank as usize].what) {
+            for &class in built.of_service.of_number(items[rank as usize].what) {
                 row[class as usize] = rank;
             }
         }
@@ -106,7 +108,7 @@ pub(crate) fn lay(
             let before = words.len();
             stats.groups += 1;
             stats.cells += built.cells.len();
-            stats.lists += built.candidates.len();
+            stats.lists += built.lists.len();
             let at = side.at + direction::GROUP + number * group::COUNT;
             lay_group(built, side.items, &conditions, at, words, params)?;
             stats.bytes += (words.len() - before) * 8;
@@ -117,7 +119,7 @@ pub(crate) fn lay(
 
 /// Whether a direction lets anything of these service classes go and keeps state for it.
 fn keeps_state(normal: &Normal, side: &Side<'_>, classes: &Classes<'_>, of: &BTreeSet<u32>) -> bool {
-    let meet: BTreeSet<u32> = of.iter().flat_map(|&class| &classes.service[class as usize]).copied().collect();
+    let meet: BTreeSet<u32> = of.iter().flat_map(|&class| classes.service.get(class)).copied().collect();
     let floor: BTreeSet<u32> = of.iter().map(|&class| side.floor[class as usize]).collect();
     side.items.iter().enumerate().any(|(rank, item)| {
         let keeps = item.action != entry::DENY && item.flags & entry::STATELESS == 0;
@@ -134,45 +136,42 @@ fn conditions(
     words: &mut Words,
     params: &mut [u32; PARAM_COUNT],
 ) -> Result<Conditions, Excess> {
-    let mut uses: HashMap<u32, usize> = HashMap::new();
+    let whats = normal.whats.len();
+    let mut uses = vec![0usize; whats];
     for side in sides {
-        for candidates in side.groups.iter().flat_map(|built| &built.candidates) {
+        for candidates in side.groups.iter().flat_map(Built::candidates) {
             if let Candidates::Listed(ranks) = candidates {
-                for &rank in ranks {
-                    *uses.entry(side.items[rank as usize].what).or_insert(0) += 1;
-                }
+                ranks.iter().for_each(|&rank| uses[side.items[rank as usize].what as usize] += 1);
             }
         }
     }
-    let mut met = vec![0usize; normal.whats.len()];
-    for &what in classes.service.iter().flatten() {
-        met[what as usize] += 1;
-    }
-    let mut order: Vec<(u32, usize)> = uses.into_iter().collect();
+    let mut met = vec![0usize; whats];
+    classes.service.items().iter().for_each(|&what| met[what as usize] += 1);
+    let mut order: Vec<(u32, usize)> = (0..).zip(uses).filter(|&(_, uses)| uses > 0).collect();
     order.sort_by_key(|&(what, uses)| (std::cmp::Reverse(uses), what));
     let longest = sides.iter().map(|side| side.items.len()).max().unwrap_or(0);
     // One more than the last rank: all ones is nobody's.
     let rank_bits = bits_of(longest + 1);
     params[tables::RANK_BITS] = rank_bits;
     let limit = (1u64 << (32 - rank_bits)).min((MATCH_BYTES / 8 / classes.service.len().max(1)).max(1) as u64 * 64);
-    let mut bits = HashMap::new();
+    let mut bits = vec![NONE; whats];
     // Number 0 is met by all.
     let mut next = 1u32;
     for (what, _) in order {
         if met[what as usize] == classes.service.len() {
-            bits.insert(what, 0);
+            bits[what as usize] = 0;
         } else if u64::from(next) < limit {
-            bits.insert(what, next);
+            bits[what as usize] = next;
             next += 1;
         }
     }
     if sides.iter().any(|side| !side.groups.is_empty()) {
         let width = next.div_ceil(64) as usize;
         let mut matches = vec![0u64; classes.service.len() * width];
-        for (row, met) in matches.chunks_mut(width).zip(classes.service) {
+        for (row, met) in matches.chunks_mut(width).zip(classes.service.iter()) {
             row[0] |= 1;
-            for bit in met.iter().filter_map(|what| bits.get(what)) {
-                row[*bit as usize / 64] |= 1 << (bit % 64);
+            for bit in met.iter().map(|&what| bits[what as usize]).filter(|&bit| bit != NONE) {
+                row[bit as usize / 64] |= 1 << (bit % 64);
             }
         }
         params[service::MATCHES] = words.whole(&matches, "services")?;
@@ -315,25 +314,27 @@ fn payloads(
         }
     };
     let mut rows = built.rows.clone();
-    let mut lists: Interner<Vec<u32>> = Interner::default();
+    let mut lists = ListInterner::default();
     // What each list of candidates becomes: the kind, and which of its kind.
-    let mut shapes = Vec::with_capacity(built.candidates.len());
-    for candidates in &built.candidates {
+    let mut shapes = Vec::with_capacity(built.lists.len());
+    let mut listed = Vec::new();
+    for candidates in built.candidates() {
         let ranks = match candidates {
             Candidates::Row(row) => {
-                shapes.push((group::ROW, *row));
+                shapes.push((group::ROW, row));
                 continue;
             }
             Candidates::Listed(ranks) => ranks,
         };
-        let listed: Option<Vec<u32>> = ranks.iter().map(|&rank| conditions.candidate(items, rank)).collect();
-        let Some(mut listed) = listed else {
+        listed.clear();
+        listed.extend(ranks.iter().map_while(|&rank| conditions.candidate(items, rank)));
+        if listed.len() < ranks.len() {
             // A condition's number is too large to stand beside a rank.
             words.has_room(rows.len() / 2 + built.services / 2, "rows of services")?;
             shapes.push((group::ROW, (rows.len() / built.services) as u32));
             rows.extend(conditions.row(built, items, ranks));
             continue;
-        };
+        }
         if let &[one] = listed.as_slice()
             && one < limit
         {
@@ -347,17 +348,17 @@ fn payloads(
         if listed.len() % 2 == 1 {
             listed.push(conditions.nobody());
         }
-        shapes.push((group::LIST, lists.intern(listed)));
+        shapes.push((group::LIST, lists.intern(&listed)));
     }
     let line = group::LIST_WORDS as usize * 2;
     let mut laid: Vec<u32> = Vec::new();
     let mut firsts = Vec::new();
-    for list in lists.values() {
+    for list in lists.lists().iter() {
         if laid.len() % line + list.len() > line {
             laid.resize(laid.len().next_multiple_of(line), 0);
         }
         firsts.push((laid.len() / 2) as u32);
-        laid.extend(list);
+        laid.extend_from_slice(list);
     }
     if !laid.is_empty() {
         params[at + group::LIST_BASE] = words.halves(&laid, "lists of candidates")?;

@@ -16,6 +16,7 @@ mod intern;
 mod known;
 mod lanes;
 mod lay;
+mod lists;
 mod normal;
 mod refused;
 mod resolve;
@@ -31,13 +32,11 @@ use gabion_policy_model::PolicySet;
 use gabion_policy_model::subject::Subject;
 use gabion_policy_model::trace::{Direction, RuleRef};
 
-use crate::canonical::Normal;
 pub use crate::chain::Chain;
 use crate::groups::{Built, Shape};
 use crate::intern::Interner;
 pub use crate::known::Known;
 use crate::lay::Side;
-use crate::normal::Item;
 use crate::refused::Weights;
 pub use crate::refused::{Cause, Excess, Refused};
 use crate::words::Words;
@@ -202,9 +201,9 @@ fn compile_knowing<S: Subject>(
     let progress = options.progress;
     progress("resolving subjects and tiers");
     let refused = |excess, weights: &Weights, unit| Refused { excess, causes: weights.causes(set, unit) };
-    let lists = normal::flatten(set, options.list_length, known, work)
+    let flat = normal::flatten(set, options.list_length, known, work)
         .map_err(|excess| refused(excess, &work.weights, "steps"))?;
-    let normal = canonical::renumber(lists, known);
+    let normal = canonical::renumber(flat, known);
     let mut words = Words::new(options.table_bytes / 8);
     let mut params = [0; PARAM_COUNT];
     let interfaces: Vec<String> = normal
@@ -217,7 +216,7 @@ fn compile_knowing<S: Subject>(
         .collect();
     progress("telling sources and destinations apart");
     let mut end = |end: refused::End, at, words: &mut Words| {
-        let used = normal.egress.iter().chain(&normal.ingress).map(end).collect();
+        let used = ends::numbers(normal.whos.len(), normal.egress.iter().chain(&normal.ingress).map(end));
         ends::lay(&normal, &used, &interfaces, at, words, &mut params, work)
             .map_err(|excess| refused(excess, &refused::of_ends(&normal, end), "addresses, MACs and interfaces"))
     };
@@ -230,30 +229,36 @@ fn compile_knowing<S: Subject>(
         groups::Classes { source: &source.classes, destination: &destination.classes, service: &service.classes };
     let mut numbers: Interner<(RuleRef, Direction)> = Interner::default();
     let mut budget = options.table_bytes.saturating_sub(words.len() * 8);
-    let mut weights = Weights::default();
-    let mut side = |direction, list: fn(&Normal) -> &[Item], at| {
+    let shapes = [&normal.egress, &normal.ingress].map(|items| Shape::new(&normal, items, &classes));
+    let directions = [(Direction::Egress, tables::EGRESS), (Direction::Ingress, tables::INGRESS)];
+    let weights = |count: usize| {
+        let mut weights = Weights::default();
+        shapes
+            .iter()
+            .zip(directions)
+            .take(count)
+            .for_each(|(shape, (direction, _))| shape.weigh(direction, &mut weights));
+        weights
+    };
+    let mut side = |number: usize| {
+        let (shape, (direction, at)) = (&shapes[number], directions[number]);
         progress(match direction {
             Direction::Egress => "pairing ends for egress",
             Direction::Ingress => "pairing ends for ingress",
         });
-        let items = list(&normal);
+        let items = shape.items;
         let rules: Vec<u32> = items.iter().map(|item| numbers.intern((item.reference, direction))).collect();
-        let shape = Shape::new(&normal, items, &classes);
-        shape.weigh(direction, &mut weights);
         let groups = shape
             .choose(options.single_group_bytes.min(budget), budget, work)
-            .map_err(|excess| refused(excess, &weights, OF_PAIRS))?;
+            .map_err(|excess| refused(excess, &weights(number + 1), OF_PAIRS))?;
         budget = budget.saturating_sub(groups.iter().map(Built::bytes).sum());
         let floor = groups::floor(&normal, items, &classes);
         Ok::<_, Refused>(Side { items, rules, groups, floor, in_lanes: &service.in_lanes, at })
     };
-    let sides = [
-        side(Direction::Egress, |normal| &normal.egress, tables::EGRESS)?,
-        side(Direction::Ingress, |normal| &normal.ingress, tables::INGRESS)?,
-    ];
+    let sides = [side(0)?, side(1)?];
     progress("laying the tables");
     let [egress, ingress] = lay::lay(&normal, &sides, &classes, &service, &mut words, &mut params)
-        .map_err(|excess| refused(excess, &weights, OF_PAIRS))?;
+        .map_err(|excess| refused(excess, &weights(directions.len()), OF_PAIRS))?;
     let (words, tables) = words.finish();
     let stats = Stats {
         source_classes: source.classes.len(),

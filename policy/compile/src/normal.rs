@@ -26,20 +26,14 @@ use crate::work::Work;
 /// A union of extents, normalised; never everything.
 pub(crate) type Union = Vec<Extent>;
 
-/// Who: all of these unions at once; empty for anyone.
-pub(crate) type Who = Vec<u32>;
-
-/// What: any of these terms.
-pub(crate) type What = Vec<u32>;
-
 /// One plain rule.
 #[derive(Clone, Debug)]
 pub(crate) struct Item {
-    /// Interned [`Who`] of the source.
+    /// Interned who of the source: all of some unions at once.
     pub from: u32,
-    /// Interned [`Who`] of the destination.
+    /// Interned who of the destination.
     pub to: u32,
-    /// Interned [`What`].
+    /// Interned what: any of some terms.
     pub what: u32,
     /// Action and flags of [`entry`].
     pub action: u64,
@@ -50,7 +44,7 @@ pub(crate) struct Item {
 }
 
 /// The ordered list of each direction, in numbers that [`Known`] gave.
-pub(crate) struct Lists {
+pub(crate) struct Flat {
     /// What the source may send.
     pub egress: Vec<Item>,
     /// What the destination may receive.
@@ -69,7 +63,7 @@ const BEHIND: &str = "services behind `pass`";
 /// Tiers that may `pass` to one another in a row: as many as the stack surely holds.
 const DEPTH_LIMIT: usize = 64;
 
-/// A rule's conditions as interned [`Who`]s and [`What`], or those that a `pass` left to the tiers behind it.
+/// A rule's conditions as interned whos and what, or those that a `pass` left to the tiers behind it.
 #[derive(Clone, Copy, Debug)]
 struct Condition {
     from: u32,
@@ -103,12 +97,12 @@ pub(crate) fn flatten<S: Subject>(
     limit: usize,
     known: &mut Known<S>,
     work: &mut Work,
-) -> Result<Lists, Excess> {
+) -> Result<Flat, Excess> {
     known.begin(&set.inventory);
     let mut all = |terms: Vec<Term>| {
-        let mut what: What = terms.into_iter().map(|term| known.terms.intern(Arc::new(term))).collect();
+        let mut what: Vec<u32> = terms.into_iter().map(|term| known.terms.intern(Arc::new(term))).collect();
         what.sort_unstable();
-        known.whats.intern(what)
+        known.whats.intern(&what)
     };
     let ordinary = all(Vec::from_iter(term::of_service(&Service::default(), None)));
     let link_control = all(term::link_control());
@@ -135,7 +129,7 @@ pub(crate) fn flatten<S: Subject>(
     writer.direction(Direction::Ingress)?;
     let ingress = std::mem::take(&mut writer.items);
     known.end();
-    Ok(Lists { egress, ingress })
+    Ok(Flat { egress, ingress })
 }
 
 impl<'s, S: Subject> Writer<'s, '_, S> {
@@ -336,7 +330,7 @@ impl<'s, S: Subject> Writer<'s, '_, S> {
         let Some(Condition { from, to, what }) = self.narrow(narrow, condition, reference)? else { return Ok(()) };
         if narrow.is_some() {
             let Known { whos, whats, .. } = &*self.known;
-            let said = whos.value(from).len() + whos.value(to).len() + whats.value(what).len();
+            let said = whos.get(from).len() + whos.get(to).len() + whats.get(what).len();
             self.work.hold(ITEMS, said * 4)?;
         }
         if self.items.len() >= self.limit {
@@ -368,15 +362,15 @@ impl<'s, S: Subject> Writer<'s, '_, S> {
             self.work.of_rule(reference, self.direction, before);
             what = both?;
         }
-        Ok((!self.known.whats.value(what).is_empty()).then_some(Condition { from, to, what }))
+        Ok((!self.known.whats.get(what).is_empty()).then_some(Condition { from, to, what }))
     }
 
     /// The terms that say one of each.
     fn both(&mut self, inner: u32, outer: u32) -> Result<u32, Excess> {
         let Known { terms, whats, .. } = &mut *self.known;
-        let (inner, outer) = (whats.value(inner), whats.value(outer));
+        let (inner, outer) = (whats.get(inner), whats.get(outer));
         self.work.spend(BEHIND, inner.len().saturating_mul(outer.len()).saturating_mul(PAIR_STEPS))?;
-        let mut both = What::new();
+        let mut both = Vec::new();
         for &a in inner {
             for &b in outer {
                 if let Some(&known) = self.narrowed.get(&(a, b)) {
@@ -394,7 +388,7 @@ impl<'s, S: Subject> Writer<'s, '_, S> {
         }
         both.sort_unstable();
         both.dedup();
-        Ok(whats.intern(both))
+        Ok(whats.intern(&both))
     }
 
     /// Who carries the subject of a policy, interned. The rules of a policy come one after the other, and all speak of
@@ -484,10 +478,10 @@ impl<'s, S: Subject> Writer<'s, '_, S> {
             Meaning::Plain(term) => *term,
             Meaning::Named(..) => None,
         };
-        let mut plain: What = services.iter().filter_map(of_plain).collect();
+        let mut plain: Vec<u32> = services.iter().filter_map(of_plain).collect();
         plain.sort_unstable();
         plain.dedup();
-        if plain.is_empty() { NONE } else { self.known.whats.intern(plain) }
+        if plain.is_empty() { NONE } else { self.known.whats.intern(&plain) }
     }
 }
 

@@ -255,7 +255,7 @@ pub(crate) fn of_ends(normal: &Normal, end: End) -> Weights {
     let marks =
         |e: &Extent| e.addresses.len() + e.except.len() + e.macs.len() + e.macs_off_ip.len() + e.interfaces.len();
     for (direction, item) in both(normal) {
-        for &union in &normal.whos[end(item) as usize] {
+        for &union in normal.whos.get(end(item)) {
             if seen.insert(union) {
                 let amount: usize = normal.unions[union as usize].iter().map(marks).sum();
                 weights.add(item.reference, direction, amount as u64);
@@ -270,7 +270,7 @@ pub(crate) fn of_services(normal: &Normal) -> Weights {
     let mut weights = Weights::default();
     let mut seen = HashSet::new();
     for (direction, item) in both(normal) {
-        for &term in &normal.whats[item.what as usize] {
+        for &term in normal.whats.get(item.what) {
             if seen.insert(term) {
                 let amount = normal.terms[term as usize].ranges();
                 weights.add(item.reference, direction, amount as u64);

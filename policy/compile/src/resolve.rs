@@ -121,8 +121,8 @@ impl<'s> Resolver<'s> {
             for ((protocol, port), union) in destinations {
                 let number = RangeSet::from_range(u32::from(port)..=u32::from(port));
                 let term = term::of_service(service, Some((protocol, number)));
-                let what = term.map(|term| known.terms.intern(Arc::new(term))).into_iter().collect();
-                meaning.push((known.whos.intern(vec![union]), known.whats.intern(what)));
+                let what = term.map(|term| known.terms.intern(Arc::new(term)));
+                meaning.push((known.whos.intern(&[union]), known.whats.intern(what.as_slice())));
             }
             let price = Price::since(before, known.round, work);
             return Ok(known.add_service(service, Meaning::Named(port, meaning), price));
@@ -192,7 +192,7 @@ pub(crate) fn pay_list<S: Subject>(number: u32, known: &mut Known<S>, work: &mut
 
 fn single<S: Subject>(union: Union, known: &mut Known<S>) -> u32 {
     let union = known.unions.intern(Arc::new(union));
-    known.whos.intern(vec![union])
+    known.whos.intern(&[union])
 }
 
 /// Counts what subjects are made of, which is a product of theirs and of those who carry them.

@@ -10,14 +10,15 @@ use hashbrown::hash_map::Entry;
 use crate::Excess;
 use crate::canonical::Normal;
 use crate::lanes::{self, Combined, Parts};
+use crate::lists::Lists;
 use crate::term::{self, FIELDS, SPACES};
 use crate::words::Words;
 use crate::work::Work;
 
-/// `classes[c]` lists, sorted, the interned [`crate::normal::What`]s that service class `c` meets.
+/// List `c` of `classes` has, sorted, the interned whats that service class `c` meets.
 #[derive(Debug)]
 pub(crate) struct Services {
-    pub classes: Vec<Vec<u32>>,
+    pub classes: Lists,
     /// The classes that lanes lead to.
     pub in_lanes: BTreeSet<u32>,
     /// The classes of TCP and UDP.
@@ -100,7 +101,7 @@ pub(crate) fn lay(
             of_term[term as usize].push(what as u32);
         }
     }
-    let mut classes = Vec::with_capacity(all.classes.len());
+    let mut classes = Lists::default();
     for bits in &all.classes {
         let met: usize = ones(bits).map(|term| of_term[term].len()).sum();
         work.spend("services", met.saturating_mul(MEET_STEPS))?;
@@ -108,7 +109,6 @@ pub(crate) fn lay(
         met.sort_unstable();
         met.dedup();
         work.hold("services", met.len() * 4)?;
-        met.shrink_to_fit();
         classes.push(met);
     }
     let (of_ports, of_state) = (lanes::of_ports(&parts), lanes::of_state(&parts));
