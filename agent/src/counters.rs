@@ -3,7 +3,9 @@
 //! Each generation counts by rule number in maps of its own. Across generations a rule is its direction, tier and
 //! name; what a generation counted is folded into a base when the next one takes over, so that the sum never falls.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use gabion_abi::verdict::Count;
 use gabion_policy_compile::RuleInfo;
@@ -16,11 +18,11 @@ use crate::api::wire::Amount;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct RuleKey {
     /// Full name.
-    pub name: String,
+    pub name: Arc<str>,
     /// Tier, `policy` or `default`.
-    pub tier: String,
+    pub tier: Arc<str>,
     /// `ingress` or `egress`.
-    pub direction: String,
+    pub direction: Cow<'static, str>,
 }
 
 /// A rule of a generation: what its number means.
@@ -30,7 +32,7 @@ pub struct RuleName {
     #[serde(flatten)]
     pub key: RuleKey,
     /// `allow`, `deny`, `audit` or `mixed`.
-    pub action: String,
+    pub action: Cow<'static, str>,
 }
 
 /// The word for a direction.
@@ -43,7 +45,8 @@ pub fn direction_name(direction: Direction) -> &'static str {
 
 /// The key of a compiled rule.
 pub fn key_of(rule: &RuleInfo) -> RuleKey {
-    RuleKey { name: rule.name.clone(), tier: rule.tier.clone(), direction: direction_name(rule.direction).to_owned() }
+    let direction = direction_name(rule.direction).into();
+    RuleKey { name: Arc::clone(&rule.name), tier: Arc::clone(&rule.tier), direction }
 }
 
 /// What earlier generations counted.

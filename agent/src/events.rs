@@ -102,11 +102,11 @@ impl Hub {
             time: clock.rfc3339(event.time_ns),
             verdict: verdict_name(&event.verdict).to_owned(),
             rule: match rule {
-                Some(rule) => rule.key.name.clone(),
+                Some(rule) => rule.key.name.to_string(),
                 None if event.verdict.rule == verdict::NO_RULE => String::from("-"),
                 None => format!("generation {} rule {}", event.generation, event.verdict.rule),
             },
-            tier: rule.map_or_else(|| String::from("-"), |rule| rule.key.tier.clone()),
+            tier: rule.map_or_else(|| String::from("-"), |rule| rule.key.tier.to_string()),
             direction: if event.verdict.direction == verdict::direction::INGRESS { "ingress" } else { "egress" }.into(),
             reason: name_of(&reason::NAMES, event.verdict.reason).to_owned(),
             generation: event.generation,
@@ -269,7 +269,7 @@ mod tests {
     use crate::counters::RuleKey;
 
     fn names(prefix: &str) -> Arc<[RuleName]> {
-        let key = RuleKey { name: format!("{prefix}/rule"), tier: "policy".into(), direction: "ingress".into() };
+        let key = RuleKey { name: format!("{prefix}/rule").into(), tier: "policy".into(), direction: "ingress".into() };
         Arc::new([RuleName { key, action: "deny".into() }])
     }
 

@@ -8,6 +8,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
@@ -52,7 +53,7 @@ pub struct Current {
     /// Digest of the policy text.
     pub digest: String,
     /// What its rule numbers mean.
-    pub rules: Vec<RuleName>,
+    pub rules: Arc<[RuleName]>,
     /// Interface classes of its tables.
     pub classes: Vec<String>,
     /// Name of the site.
@@ -67,6 +68,9 @@ pub struct Current {
 
 /// Version of [`State`].
 const VERSION: u32 = 1;
+
+/// The step that spends a generation's number.
+const STAGED: &str = "staged";
 
 /// The largest record that is read back; more cannot have been written by us.
 const STATE_LIMIT: u64 = 256 << 20;
@@ -158,12 +162,12 @@ impl Journal {
         let log_path = folder.join("journal");
         let log = open_log(&log_path)?;
         let path = folder.join("state.json");
+        let last_number = last_staged(&log_path).map_err(failed(&log_path, "read"))?;
         let (state, warning) = match read_state(&path).map_err(failed(&path, "read"))? {
-            Ok(state) => (state, None),
+            Ok(state) => (State { last_number: state.last_number.max(last_number), ..state }, None),
             Err(message) => {
                 let aside = folder.join("state.json.damaged");
                 fs::rename(&path, &aside).map_err(failed(&path, "move aside"))?;
-                let last_number = last_noted(&log_path).map_err(failed(&log_path, "read"))?;
                 let warning = format!(
                     "{}: {message}; moved to {}, rule counts start over and generations go on after {last_number}",
                     path.display(),
@@ -207,6 +211,13 @@ impl Journal {
         write().map_err(failed(&path, "replace"))
     }
 
+    /// Spends the number of a generation, durably, before it is used: a crash from here on skips it, and never gives it
+    /// out twice.
+    pub fn stage(&mut self, time: &str, generation: u32, digest: &str) -> Result<(), JournalError> {
+        self.note(time, STAGED, generation, digest)?;
+        self.log.sync_data().map_err(failed(&self.folder.join("journal"), "write out"))
+    }
+
     /// Says what is about to happen, or what came of it.
     pub fn note(&mut self, time: &str, step: &str, generation: u32, detail: &str) -> Result<(), JournalError> {
         let path = self.folder.join("journal");
@@ -243,16 +254,18 @@ fn read_state(path: &Path) -> io::Result<Result<State, String>> {
     })
 }
 
-/// The largest generation number in the journal; lines that make no sense are passed over.
-fn last_noted(path: &Path) -> io::Result<u32> {
+/// The last generation number that the journal spends; lines that make no sense are passed over.
+fn last_staged(path: &Path) -> io::Result<u32> {
     #[derive(Deserialize)]
     struct Noted {
+        step: String,
         generation: u32,
     }
     let mut bytes = Vec::new();
     File::open(path)?.take(2 * JOURNAL_LIMIT).read_to_end(&mut bytes)?;
-    let lines = bytes.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice::<Noted>(line).ok());
-    Ok(lines.map(|noted| noted.generation).max().unwrap_or(0))
+    let lines = bytes.rsplit(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice::<Noted>(line).ok());
+    let mut staged = lines.filter(|noted| noted.step == STAGED);
+    Ok(staged.next().map_or(0, |noted| noted.generation))
 }
 
 #[cfg(test)]
@@ -292,6 +305,17 @@ mod tests {
             assert!(opened.warning.unwrap().contains("state.json.damaged"));
             assert_eq!(fs::read_to_string(folder.path().join("state.json.damaged")).unwrap(), damaged);
         }
+    }
+
+    #[test]
+    fn a_number_that_was_spent_is_not_given_out_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let Opened { mut journal, mut state, .. } = Journal::open(folder.path()).unwrap();
+        state.last_number = 7;
+        journal.save(&mut state).unwrap();
+        journal.stage("t", 8, "").unwrap();
+        drop(journal);
+        assert_eq!(Journal::open(folder.path()).unwrap().state.last_number, 8);
     }
 
     #[test]

@@ -15,7 +15,6 @@ use std::time::{Instant, SystemTime};
 use gabion_abi::event::Settings;
 use gabion_abi::verdict::{Count, Interface as KernelInterface};
 use gabion_policy_model::PolicySet;
-use gabion_policy_model::text::Rereader;
 
 use crate::api::wire::{Apply, Problem};
 use crate::counters::{Base, RuleName};
@@ -23,7 +22,7 @@ use crate::events::{Clock, Hub, timestamp};
 use crate::interfaces::Links;
 use crate::journal::{Current, Journal, JournalError, ModeOverride, Opened, State};
 use crate::kernel::{Attachment, Kernel, KernelError};
-use crate::policy::{self, LoadPolicy, Loaded, SourceFile};
+use crate::policy::{self, Known, LoadPolicy, Loaded, SourceFile};
 
 /// What made the agent look at its policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +62,7 @@ pub struct Source {
     /// Most bytes that the tables may take.
     pub table_bytes: usize,
     /// What was read last, so that an edit is read quickly.
-    pub known: Arc<Mutex<Rereader>>,
+    pub known: Arc<Mutex<Known>>,
 }
 
 /// A policy that is ready to go into force.
@@ -146,7 +145,7 @@ impl Agent {
         let mut names: Arc<[RuleName]> = Arc::new([]);
         match (state.current, adopted) {
             (Some(record), Some(number)) if record.number == number => {
-                names = record.rules.clone().into();
+                names = Arc::clone(&record.rules);
                 current = Some(record);
             }
             (record, pinned) => {

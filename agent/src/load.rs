@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use gabion_policy_compile::{Options, compile};
+use gabion_policy_compile::{Options, compile_again};
 use gabion_policy_model::finding::{Finding, Severity};
-use gabion_policy_model::text::{Rereader, Source};
+use gabion_policy_model::text::Source;
 use miette::{GraphicalReportHandler, GraphicalTheme};
 
 use crate::api::wire::Problem;
-use crate::policy::{Loaded, SourceFile};
+use crate::policy::{Known, Loaded, SourceFile};
 
 /// Columns of rendered findings.
 const WIDTH: usize = 100;
@@ -17,15 +17,19 @@ const WIDTH: usize = 100;
 pub const TABLE_BYTES: usize = 256 << 20;
 
 /// Parses and compiles, to at most so many bytes of tables.
-pub fn load(files: &[SourceFile], table_bytes: usize, known: &mut Rereader) -> Result<Loaded, Problem> {
-    let sources: Vec<Source> = files.iter().map(|file| Source::new(file.name.as_str(), file.text.as_str())).collect();
-    let set = known.parse(&sources).map_err(|findings| refused(&findings, &sources))?;
-    let compiled = compile(&set, &Options { table_bytes, ..Options::default() }).map_err(|error| Problem {
-        code: String::from("policy-too-large"),
-        blame: String::from("input"),
-        message: error.to_string(),
-        details: error.to_string(),
-    })?;
+pub fn load(files: &[SourceFile], table_bytes: usize, known: &mut Known) -> Result<Loaded, Problem> {
+    let sources: Vec<Source> =
+        files.iter().map(|file| Source::new(file.name.as_str(), Arc::clone(&file.text))).collect();
+    let set = known.text.parse(&sources).map_err(|findings| refused(&findings, &sources))?;
+    let compiled =
+        compile_again(&set, &Options { table_bytes, ..Options::default() }, &mut known.meaning).map_err(|error| {
+            Problem {
+                code: String::from("policy-too-large"),
+                blame: String::from("input"),
+                message: error.to_string(),
+                details: error.to_string(),
+            }
+        })?;
     Ok(Loaded { set: Arc::new(set), compiled, warnings: Vec::new() })
 }
 
@@ -61,7 +65,7 @@ mod tests {
             name: "/etc/gabion/site.yaml".into(),
             text: "apiVersion: gabion.dev/v1alpha1\nkind: Sight\nmetadata: {name: x}\n".into(),
         };
-        let problem = load(&[file], TABLE_BYTES, &mut Rereader::default()).unwrap_err();
+        let problem = load(&[file], TABLE_BYTES, &mut Known::default()).unwrap_err();
         assert_eq!(problem.blame, "input");
         assert!(problem.message.contains("site.yaml:2"), "{}", problem.message);
         assert!(problem.details.contains("Sight"), "{}", problem.details);

@@ -20,7 +20,7 @@ pub struct SourceFile {
     /// Path as it was found.
     pub name: String,
     /// All of it.
-    pub text: String,
+    pub text: Arc<str>,
 }
 
 /// A policy that could go into force.
@@ -34,8 +34,17 @@ pub struct Loaded {
     pub warnings: Vec<String>,
 }
 
+/// What was read and compiled last, so that an edit costs what it changes.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// What the documents say.
+    pub text: Rereader,
+    /// What their rules come to.
+    pub meaning: gabion_policy_compile::Known,
+}
+
 /// Text → typed policy → tables. Replaceable, so that the pipeline can be tested without.
-pub type LoadPolicy = fn(&[SourceFile], usize, &mut Rereader) -> Result<Loaded, Problem>;
+pub type LoadPolicy = fn(&[SourceFile], usize, &mut Known) -> Result<Loaded, Problem>;
 
 /// Files that are read at most.
 const FILE_LIMIT: usize = 10_000;
@@ -154,7 +163,7 @@ impl Reader {
         if in_folder && is_policy_test(&text) {
             return Ok(());
         }
-        self.files.push(SourceFile { name: path.display().to_string(), text });
+        self.files.push(SourceFile { name: path.display().to_string(), text: text.into() });
         Ok(())
     }
 }
@@ -190,7 +199,8 @@ mod tests {
         }
         fs::write(folder.path().join("probes.yaml"), "apiVersion: x\nkind: PolicyTest # beside\n").unwrap();
         fs::write(folder.path().join("d.yaml"), "kind: PolicyTest\n---\nkind: Policy\n").unwrap();
-        let texts: Vec<_> = read(&[folder.path().to_owned()]).unwrap().into_iter().map(|file| file.text).collect();
+        let texts: Vec<_> =
+            read(&[folder.path().to_owned()]).unwrap().into_iter().map(|file| file.text.to_string()).collect();
         assert_eq!(texts, ["a.yaml", "b/x.yaml", "c.yml", "kind: PolicyTest\n---\nkind: Policy\n"]);
     }
 
@@ -214,7 +224,7 @@ mod tests {
         std::os::unix::fs::symlink(folder.path(), folder.path().join("circle")).unwrap();
         std::os::unix::fs::symlink(other.path(), folder.path().join("linked")).unwrap();
         let paths = [folder.path().to_owned(), folder.path().join("a.yaml"), other.path().to_owned()];
-        let texts: Vec<_> = read(&paths).unwrap().into_iter().map(|file| file.text).collect();
+        let texts: Vec<_> = read(&paths).unwrap().into_iter().map(|file| file.text.to_string()).collect();
         assert_eq!(texts, ["a", "b"]);
     }
 

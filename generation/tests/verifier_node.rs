@@ -24,8 +24,8 @@ fn policy(egress: u64, ingress: u64) -> Compiled {
     let rule = |direction, name: &str| RuleInfo {
         reference: RuleRef::Default,
         direction,
-        name: name.to_owned(),
-        tier: "default".to_owned(),
+        name: name.into(),
+        tier: "default".into(),
     };
     Compiled {
         params,

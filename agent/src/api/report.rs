@@ -205,7 +205,7 @@ impl Agent {
 }
 
 fn rule_of(key: &RuleKey, action: &str, active: bool, amount: Amount) -> Rule {
-    let RuleKey { name, tier, direction } = key.clone();
+    let (name, tier, direction) = (key.name.to_string(), key.tier.to_string(), key.direction.to_string());
     Rule { name, tier, direction, action: action.to_owned(), active, amount }
 }
 

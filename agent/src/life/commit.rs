@@ -100,11 +100,9 @@ impl Agent {
         let settings = self.settings_for(&site)?;
         let time = timestamp(SystemTime::now());
 
-        // The number is spent before it is used: a crash from here on skips it, and never gives it out twice.
         let number = self.last_number.checked_add(1).ok_or_else(|| exhausted(self.last_number))?;
         self.last_number = number;
-        self.save_state().map_err(journal_problem)?;
-        self.journal.note(&time, "staged", number, &digest).map_err(journal_problem)?;
+        self.journal.stage(&time, number, &digest).map_err(journal_problem)?;
 
         let patterns: Vec<(String, Option<String>)> =
             site.interfaces.iter().map(|interface| (interface.name.clone(), interface.role.clone())).collect();
@@ -138,7 +136,7 @@ impl Agent {
             number,
             since: time.clone(),
             digest,
-            rules: self.names.to_vec(),
+            rules: Arc::clone(&self.names),
             classes,
             site: site.name.clone(),
             interfaces: patterns,
@@ -235,7 +233,7 @@ fn rule_names(compiled: &Compiled) -> Vec<RuleName> {
         }
     }
     let named = compiled.rules.iter().zip(actions);
-    named.map(|(rule, action)| RuleName { key: key_of(rule), action: action.unwrap_or("unused").to_owned() }).collect()
+    named.map(|(rule, action)| RuleName { key: key_of(rule), action: action.unwrap_or("unused").into() }).collect()
 }
 
 fn exhausted(last: u32) -> Problem {

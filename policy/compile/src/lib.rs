@@ -26,6 +26,7 @@ mod words;
 mod work;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use gabion_abi::tables::{self, PARAM_COUNT};
 use gabion_policy_model::PolicySet;
@@ -67,9 +68,9 @@ pub struct RuleInfo {
     pub direction: Direction,
     /// Full name: `policy/rule`, `namespace/policy/rule` outside the default namespace,
     /// `policy/isolation`, `default/ingress`, `default/unparsed`, ...
-    pub name: String,
+    pub name: Arc<str>,
     /// Tier, `policy` for `Policy` documents, `default` for defaults.
-    pub tier: String,
+    pub tier: Arc<str>,
 }
 
 /// Sizes of a compiled policy.
@@ -272,7 +273,7 @@ fn compile_knowing<S: Subject>(
         steps: work.steps(),
         scratch_bytes: work.most_held(),
     };
-    let rules = numbers.values().iter().map(|&(reference, direction)| rule_info(set, reference, direction)).collect();
+    let rules = rule_infos(set, numbers.values());
     Ok(Compiled { params, words, rules, interfaces, stats })
 }
 
@@ -288,6 +289,14 @@ fn dimensions(source: &[usize; 3], destination: &[usize; 3], service: &[usize; 7
 /// What rules amount to in groups.
 const OF_PAIRS: &str = "pairs of ends of 4 bytes or more each";
 
-fn rule_info<S: Subject>(set: &PolicySet<S>, reference: RuleRef, direction: Direction) -> RuleInfo {
-    RuleInfo { reference, direction, name: reference.name(set, direction), tier: reference.tier(set).to_owned() }
+fn rule_infos<S: Subject>(set: &PolicySet<S>, rules: &[(RuleRef, Direction)]) -> Vec<RuleInfo> {
+    // The rules of a tier come one after the other.
+    let mut tier: Arc<str> = Arc::default();
+    let info = |&(reference, direction): &(RuleRef, Direction)| {
+        if *tier != *reference.tier(set) {
+            tier = reference.tier(set).into();
+        }
+        RuleInfo { reference, direction, name: reference.name(set, direction).into(), tier: Arc::clone(&tier) }
+    };
+    rules.iter().map(info).collect()
 }

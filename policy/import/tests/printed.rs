@@ -26,7 +26,7 @@ fn without_places(set: &PolicySet) -> PolicySet {
 
 fn printed_and_read(imported: &Imported) {
     let text = to_yaml(&imported.policies);
-    let source = gabion_policy_model::Source { name: "printed.yaml".into(), text: text.clone() };
+    let source = gabion_policy_model::Source { name: "printed.yaml".into(), text: text.as_str().into() };
     let read = match parse(&[source]) {
         Ok(read) => read,
         Err(findings) => {

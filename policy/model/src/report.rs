@@ -136,7 +136,7 @@ impl SourceCode for Quoted<'_> {
         before: usize,
         after: usize,
     ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
-        let text = self.source.text.as_str();
+        let text = &*self.source.text;
         let whole = text.read_span(span, before, after)?;
         let named = |data: &'a [u8], span: SourceSpan, line, column, count| {
             MietteSpanContents::new_named(self.source.name.to_string(), data, span, line, column, count)

@@ -42,13 +42,13 @@ pub struct Source {
     /// A path, or `<stdin>`.
     pub name: Arc<str>,
     /// What is in it.
-    pub text: String,
+    pub text: Arc<str>,
 }
 
 impl Source {
     /// A source of text.
     #[must_use]
-    pub fn new(name: impl Into<Arc<str>>, text: impl Into<String>) -> Self {
+    pub fn new(name: impl Into<Arc<str>>, text: impl Into<Arc<str>>) -> Self {
         Self { name: name.into(), text: text.into() }
     }
 
@@ -58,7 +58,7 @@ impl Source {
     /// Says where the bytes stop being UTF-8.
     pub fn from_bytes(name: impl Into<Arc<str>>, bytes: Vec<u8>) -> Result<Self, Box<Finding>> {
         let name = name.into();
-        String::from_utf8(bytes).map(|text| Self { name: Arc::clone(&name), text }).map_err(|error| {
+        String::from_utf8(bytes).map(|text| Self { name: Arc::clone(&name), text: text.into() }).map_err(|error| {
             let offset = error.utf8_error().valid_up_to();
             let before = &error.as_bytes()[..offset];
             let line = before.iter().filter(|&&byte| byte == b'\n').count() as u32 + 1;
