@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use gabion_abi::tables::{PARAM_COUNT, end, trie};
+use gabion_abi::tables::{self, PARAM_COUNT, end, trie};
 use gabion_policy_model::subject::Extent;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry as Slot;
@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use crate::Excess;
 use crate::canonical::Normal;
 use crate::lists::{ListInterner, Lists};
+use crate::normal::Item;
 use crate::words::Words;
 use crate::work::Work;
 
@@ -41,30 +42,100 @@ fn members(work: &mut Work, count: usize) -> Result<(), Excess> {
     work.hold(WHAT, count.saturating_mul(4).saturating_add(32))
 }
 
-/// Computes the classes of one side, lays its tables and sets its parameters, which start at `at`.
+/// One end of packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Source,
+    Destination,
+}
+
+impl End {
+    /// Who an item says is at this end.
+    pub fn of(self, item: &Item) -> u32 {
+        match self {
+            Self::Source => item.from,
+            Self::Destination => item.to,
+        }
+    }
+
+    /// Its first parameter.
+    const fn at(self) -> usize {
+        match self {
+            Self::Source => tables::SOURCE,
+            Self::Destination => tables::DESTINATION,
+        }
+    }
+}
+
+/// Everything by which the unions of one end are told apart, each with its union.
+pub(crate) struct Marks<'n> {
+    /// The whos that rules name at this end.
+    used: Vec<u32>,
+    v4: Vec<(u32, u32, u32)>,
+    v6: Vec<(u128, u128, u32)>,
+    off_ip: Vec<(u64, u32)>,
+    macs: Vec<(u64, u32)>,
+    interfaces: Vec<(&'n String, u32)>,
+}
+
+impl<'n> Marks<'n> {
+    pub fn of(normal: &'n Normal, end: End, work: &mut Work) -> Result<Self, Excess> {
+        let items = normal.egress.iter().chain(&normal.ingress);
+        let used = numbers(normal.whos.len(), items.map(|item| end.of(item)));
+        let unions = numbers(normal.unions.len(), used.iter().flat_map(|&who| normal.whos.get(who)).copied());
+        let (off_ip, macs, interfaces) = (Vec::new(), Vec::new(), Vec::new());
+        let mut marks = Self { used, v4: Vec::new(), v6: Vec::new(), off_ip, macs, interfaces };
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        for union in unions {
+            v4.clear();
+            v6.clear();
+            for extent in normal.unions[union as usize].iter() {
+                let (blocks, holes) = (extent.addresses.len(), extent.except.len());
+                work.spend(WHAT, blocks.saturating_mul(holes + 1).saturating_mul(if holes > 0 { 8 } else { 2 }))?;
+                add_ranges(extent, &mut v4);
+                add_ranges(extent, &mut v6);
+                marks.off_ip.extend(extent.macs_off_ip.iter().map(|mac| (mac.to_bits(), union)));
+                marks.macs.extend(extent.macs.iter().map(|mac| (mac.to_bits(), union)));
+                marks.interfaces.extend(extent.interfaces.iter().map(|name| (name, union)));
+            }
+            merge(&mut v4);
+            merge(&mut v6);
+            work.hold(WHAT, v4.len() * 2 * size_of::<(u32, u32)>() + v6.len() * 2 * size_of::<(u128, u32)>())?;
+            marks.v4.extend(v4.iter().map(|&(low, high)| (low, high, union)));
+            marks.v6.extend(v6.iter().map(|&(low, high)| (low, high, union)));
+        }
+        Ok(marks)
+    }
+
+    /// Names of interfaces.
+    pub fn interfaces(&self) -> impl Iterator<Item = &'n String> {
+        self.interfaces.iter().map(|&(name, _)| name)
+    }
+}
+
+/// Computes the classes of one side, lays its tables and sets its parameters.
 pub(crate) fn lay(
     normal: &Normal,
-    used: &[u32],
+    marks: &Marks<'_>,
     interfaces: &[String],
-    at: usize,
+    end: End,
     words: &mut Words,
     params: &mut [u32; PARAM_COUNT],
     work: &mut Work,
 ) -> Result<Ends, Excess> {
-    let unions = numbers(normal.unions.len(), used.iter().flat_map(|&who| normal.whos.get(who)).copied());
+    let at = end.at();
     let mut addresses = ListInterner::default();
-    let mut v4 = sweep::<u32>(normal, &unions, &mut addresses, work)?;
-    let mut v6 = sweep::<u128>(normal, &unions, &mut addresses, work)?;
+    let mut v4 = sweep(&marks.v4, &mut addresses, work)?;
+    let mut v6 = sweep(&marks.v6, &mut addresses, work)?;
     let none = addresses.intern(&[]);
-    let off_ip = by_key(normal, &unions, |extent| &extent.macs_off_ip, |mac| mac.to_bits());
     let mut off_ip: Vec<(u64, u32)> =
-        off_ip.into_iter().map(|(mac, members)| (mac, addresses.intern(&members))).collect();
+        by_key(&marks.off_ip).into_iter().map(|(mac, members)| (mac, addresses.intern(&members))).collect();
 
-    let macs = by_key(normal, &unions, |extent| &extent.macs, |mac| mac.to_bits());
+    let macs = by_key(&marks.macs);
     let mut mac_classes = ListInterner::default();
     mac_classes.intern(&[]);
     let macs: Vec<(u64, u32)> = macs.into_iter().map(|(mac, members)| (mac, mac_classes.intern(&members))).collect();
-    let by_interface = by_key(normal, &unions, |extent| &extent.interfaces, String::clone);
+    let by_interface = by_key(&marks.interfaces);
     let mut links = ListInterner::default();
     let mut link_table = Vec::new();
     for mac in mac_classes.lists().iter() {
@@ -80,7 +151,7 @@ pub(crate) fn lay(
         }
     }
 
-    let index = Index::new(normal, used);
+    let index = Index::new(normal, &marks.used);
     let mut classes = ListInterner::default();
     let columns = links.lists().len();
     members(work, addresses.lists().len().saturating_mul(columns))?;
@@ -157,20 +228,13 @@ pub(crate) fn numbers(count: usize, of: impl Iterator<Item = u32>) -> Vec<u32> {
     (0..).zip(there).filter_map(|(number, there)| there.then_some(number)).collect()
 }
 
-/// Unions by key (a MAC, an interface), for the keys that some union names.
-fn by_key<T, K: Ord>(
-    normal: &Normal,
-    unions: &[u32],
-    named: impl Fn(&Extent) -> &Vec<T>,
-    key: impl Fn(&T) -> K,
-) -> BTreeMap<K, Members> {
+/// Unions by key (a MAC, an interface), for the keys that some union names. Unions come in ascending order.
+fn by_key<K: Ord + Copy>(named: &[(K, u32)]) -> BTreeMap<K, Members> {
     let mut map: BTreeMap<K, Members> = BTreeMap::new();
-    for &union in unions {
-        for named in normal.unions[union as usize].iter().flat_map(&named) {
-            let members = map.entry(key(named)).or_default();
-            if members.last() != Some(&union) {
-                members.push(union);
-            }
+    for &(key, union) in named {
+        let members = map.entry(key).or_default();
+        if members.last() != Some(&union) {
+            members.push(union);
         }
     }
     map
@@ -218,26 +282,14 @@ number!(u128, IpNet::V6);
 
 /// Breakpoints of one family: from each start on, addresses belong to that class of unions.
 fn sweep<A: Number>(
-    normal: &Normal,
-    unions: &[u32],
+    ranges: &[(A, A, u32)],
     classes: &mut ListInterner,
     work: &mut Work,
 ) -> Result<Vec<(u128, u32)>, Excess> {
-    let mut toggles: Vec<(A, u32)> = Vec::new();
-    let mut ranges: Vec<(A, A)> = Vec::new();
-    for &union in unions {
-        ranges.clear();
-        for extent in normal.unions[union as usize].iter() {
-            let (blocks, holes) = (extent.addresses.len(), extent.except.len());
-            work.spend(WHAT, blocks.saturating_mul(holes + 1).saturating_mul(if holes > 0 { 4 } else { 1 }))?;
-            add_ranges(extent, &mut ranges);
-        }
-        merge(&mut ranges);
-        work.hold(WHAT, ranges.len() * 2 * size_of::<(A, u32)>())?;
-        for &(low, high) in &ranges {
-            toggles.push((low, union));
-            toggles.extend(high.next().map(|after| (after, union)));
-        }
+    let mut toggles: Vec<(A, u32)> = Vec::with_capacity(2 * ranges.len());
+    for &(low, high, union) in ranges {
+        toggles.push((low, union));
+        toggles.extend(high.next().map(|after| (after, union)));
     }
     toggles.sort_unstable();
     let mut active: BTreeSet<u32> = BTreeSet::new();

@@ -9,7 +9,7 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use gabion_policy_model::inventory::{Entry, Inventory};
-use gabion_policy_model::rule::Rule;
+use gabion_policy_model::rule::{Action, Rule};
 use gabion_policy_model::service::Service;
 use gabion_policy_model::set::Spanned;
 use gabion_policy_model::subject::{AnySubject, Subject};
@@ -43,7 +43,8 @@ pub struct Known<S: Subject = AnySubject> {
     pub(crate) whats: ListInterner,
     /// Two whos at once.
     meets: HashMap<(u32, u32), u32>,
-    pub(crate) lists: Vec<List<S>>,
+    pub(crate) lists: Vec<List>,
+    subjects_of: Vec<Subjects<S>>,
     by_subjects: HashTable<u32>,
     pub(crate) services: Vec<KnownService>,
     by_service: HashMap<Service, u32>,
@@ -52,6 +53,12 @@ pub struct Known<S: Subject = AnySubject> {
     pub(crate) rules: Vec<KnownRule<S>>,
     /// By their addresses, which are theirs as long as they are kept here.
     by_rule: HashMap<usize, u32>,
+    /// The rule that is expected next.
+    next_rule: u32,
+    /// Numbers of services, as rules name them.
+    pub(crate) rule_services: Vec<u32>,
+    /// Lists of one subject by its address, and the round that used it last.
+    subjects: HashMap<usize, (Arc<S>, u32, u32)>,
     hasher: DefaultHashBuilder,
 }
 
@@ -102,9 +109,8 @@ impl<S: Subject> Subjects<S> {
 }
 
 /// What a list of subjects is.
-#[derive(Debug)]
-pub(crate) struct List<S: Subject> {
-    subjects: Subjects<S>,
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct List {
     /// Interned; [`NONE`] when nobody carries any of them.
     pub who: u32,
     pub price: Price,
@@ -137,18 +143,29 @@ pub(crate) struct PortName {
     pub price: Price,
 }
 
+/// What a rule does to the packets that it matches.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Does {
+    pub action: Action,
+    pub stateless: bool,
+    pub log: bool,
+}
+
 /// What a rule says, as numbers.
 #[derive(Debug)]
 pub(crate) struct KnownRule<S: Subject> {
     rule: Arc<Rule<S>>,
     used_in: u32,
+    pub does: Does,
+    /// Whether the rest was found out: it is when it is asked for.
+    pub is_resolved: bool,
     /// Numbers of lists; [`NONE`] for anyone.
     pub from: u32,
     pub to: u32,
-    /// Numbers of services.
-    pub services: Box<[u32]>,
     /// Interned: what the services without a named port match; [`NONE`] when they match nothing.
     pub plain: u32,
+    /// Where the numbers of its services begin and end in [`Known::rule_services`].
+    pub services: (u32, u32),
 }
 
 impl<S: Subject> Default for Known<S> {
@@ -165,6 +182,7 @@ impl<S: Subject> Default for Known<S> {
             whats: ListInterner::default(),
             meets: HashMap::new(),
             lists: Vec::new(),
+            subjects_of: Vec::new(),
             by_subjects: HashTable::new(),
             services: Vec::new(),
             by_service: HashMap::new(),
@@ -172,6 +190,9 @@ impl<S: Subject> Default for Known<S> {
             by_port: HashMap::new(),
             rules: Vec::new(),
             by_rule: HashMap::new(),
+            next_rule: 0,
+            rule_services: Vec::new(),
+            subjects: HashMap::new(),
             hasher: DefaultHashBuilder::default(),
         }
     }
@@ -192,16 +213,25 @@ impl<S: Subject> Known<S> {
             self.namespaces.clone_from(&inventory.namespaces);
         }
         self.round += 1;
+        self.next_rule = 0;
     }
 
     /// Ends a compilation: forgets rules that are gone, and everything when most of it is of rules that are gone.
     pub(crate) fn end(&mut self) {
-        let Self { rules, by_rule, lists, round, .. } = self;
-        let used = rules.iter().filter(|rule| rule.used_in == *round).count();
-        if rules.len() > used + used / 8 + 1_024 {
+        let Self { rules, by_rule, rule_services, subjects, lists, round, .. } = self;
+        let used = rules.iter().filter(|rule| rule.used_in == *round).count()
+            + subjects.values().filter(|(.., used_in)| used_in == round).count();
+        if rules.len() + subjects.len() > used + used / 8 + 1_024 {
             rules.retain(|rule| rule.used_in == *round);
+            subjects.retain(|_, (_, _, used_in)| *used_in == *round);
             by_rule.clear();
             by_rule.extend((0..).zip(&*rules).map(|(number, rule)| (Arc::as_ptr(&rule.rule) as usize, number)));
+            let old = std::mem::take(rule_services);
+            for rule in rules {
+                let start = rule_services.len() as u32;
+                rule_services.extend_from_slice(&old[rule.services.0 as usize..rule.services.1 as usize]);
+                rule.services = (start, rule_services.len() as u32);
+            }
         }
         let used = lists.iter().filter(|list| list.price.paid_in == *round).count();
         if lists.len() > 2 * used + 4_096 {
@@ -234,17 +264,18 @@ impl<S: Subject> Known<S> {
     /// The number of a list of subjects, if it is known.
     pub(crate) fn list(&self, subjects: &[S]) -> Option<u32> {
         let hash = self.hasher.hash_one(subjects);
-        let is_it = |&number: &u32| self.lists[number as usize].subjects.list() == subjects;
+        let is_it = |&number: &u32| self.subjects_of[number as usize].list() == subjects;
         self.by_subjects.find(hash, is_it).copied()
     }
 
     /// Keeps what a list of subjects is.
     pub(crate) fn add_list(&mut self, subjects: Subjects<S>, who: u32, price: Price) -> u32 {
-        let Self { lists, by_subjects, hasher, .. } = self;
+        let Self { lists, subjects_of, by_subjects, hasher, .. } = self;
         let number = lists.len() as u32;
         let hash = hasher.hash_one(subjects.list());
-        lists.push(List { subjects, who, price });
-        by_subjects.insert_unique(hash, number, |&number| hasher.hash_one(lists[number as usize].subjects.list()));
+        lists.push(List { who, price });
+        subjects_of.push(subjects);
+        by_subjects.insert_unique(hash, number, |&number| hasher.hash_one(subjects_of[number as usize].list()));
         number
     }
 
@@ -261,19 +292,53 @@ impl<S: Subject> Known<S> {
         number
     }
 
-    /// The number of a rule, if it is known.
-    pub(crate) fn rule(&mut self, rule: &Arc<Rule<S>>) -> Option<u32> {
-        let number = *self.by_rule.get(&(Arc::as_ptr(rule) as usize))?;
+    /// The list of a subject of a policy, if it is known.
+    pub(crate) fn subject(&mut self, subject: &Arc<S>) -> Option<u32> {
+        let (_, list, used_in) = self.subjects.get_mut(&(Arc::as_ptr(subject) as usize))?;
+        *used_in = self.round;
+        Some(*list)
+    }
+
+    /// Keeps the list of a subject of a policy.
+    pub(crate) fn add_subject(&mut self, subject: &Arc<S>, list: u32) {
+        self.subjects.insert(Arc::as_ptr(subject) as usize, (Arc::clone(subject), list, self.round));
+    }
+
+    /// The number of a rule.
+    pub(crate) fn rule(&mut self, rule: &Arc<Rule<S>>) -> u32 {
+        // Rules mostly come in the order in which they came the last time.
+        let expected = self.next_rule as usize;
+        let number = match self.rules.get(expected) {
+            Some(known) if Arc::ptr_eq(&known.rule, rule) => expected as u32,
+            _ => self.rule_by_address(rule),
+        };
+        self.next_rule = number + 1;
         self.rules[number as usize].used_in = self.round;
-        Some(number)
+        number
+    }
+
+    fn rule_by_address(&mut self, rule: &Arc<Rule<S>>) -> u32 {
+        let Self { rules, by_rule, .. } = self;
+        *by_rule.entry(Arc::as_ptr(rule) as usize).or_insert_with(|| {
+            let does = Does { action: rule.action, stateless: rule.stateless, log: rule.log };
+            let (from, to, plain, services) = (NONE, NONE, NONE, (0, 0));
+            let rule = Arc::clone(rule);
+            rules.push(KnownRule { rule, used_in: 0, does, is_resolved: false, from, to, plain, services });
+            rules.len() as u32 - 1
+        })
+    }
+
+    /// The rule of a number.
+    pub(crate) fn shared_rule(&self, number: u32) -> Arc<Rule<S>> {
+        Arc::clone(&self.rules[number as usize].rule)
     }
 
     /// Keeps what a rule says.
-    pub(crate) fn add_rule(&mut self, rule: &Arc<Rule<S>>, ends: (u32, u32), services: Box<[u32]>, plain: u32) -> u32 {
-        let (from, to) = ends;
-        let number = self.rules.len() as u32;
-        self.rules.push(KnownRule { rule: Arc::clone(rule), used_in: self.round, from, to, services, plain });
-        self.by_rule.insert(Arc::as_ptr(rule) as usize, number);
-        number
+    pub(crate) fn resolve(&mut self, number: u32, (from, to): (u32, u32), services: &[u32], plain: u32) {
+        let start = self.rule_services.len() as u32;
+        self.rule_services.extend_from_slice(services);
+        let services = (start, self.rule_services.len() as u32);
+        let rule = &mut self.rules[number as usize];
+        *rule = KnownRule { is_resolved: true, from, to, plain, services, rule: Arc::clone(&rule.rule), ..*rule };
     }
 }

@@ -33,7 +33,9 @@ use gabion_policy_model::PolicySet;
 use gabion_policy_model::subject::Subject;
 use gabion_policy_model::trace::{Direction, RuleRef};
 
+use crate::canonical::Normal;
 pub use crate::chain::Chain;
+use crate::ends::{End, Marks};
 use crate::groups::{Built, Shape};
 use crate::intern::Interner;
 pub use crate::known::Known;
@@ -198,67 +200,90 @@ fn compile_knowing<S: Subject>(
     known: &mut Known<S>,
 ) -> Result<Compiled, Refused> {
     let mut work = Work::new(options.steps, options.scratch_bytes);
-    let work = &mut work;
     let progress = options.progress;
     progress("resolving subjects and tiers");
-    let refused = |excess, weights: &Weights, unit| Refused { excess, causes: weights.causes(set, unit) };
-    let flat = normal::flatten(set, options.list_length, known, work)
-        .map_err(|excess| refused(excess, &work.weights, "steps"))?;
+    let flat = normal::flatten(set, options.list_length, known, &mut work)
+        .map_err(|excess| Refused { excess, causes: work.weights.causes(set, "steps") })?;
     let normal = canonical::renumber(flat, known);
+    let mut numbers: Interner<(RuleRef, Direction)> = Interner::default();
+    let rules = [(Direction::Egress, &normal.egress), (Direction::Ingress, &normal.ingress)]
+        .map(|(direction, items)| items.iter().map(|item| numbers.intern((item.reference, direction))).collect());
+    // What rules are called is worked out beside the tables: it is a fifth of it all.
+    std::thread::scope(|scope| {
+        let infos = || rule_infos(set, numbers.values());
+        let thread = std::thread::Builder::new().spawn_scoped(scope, infos);
+        let (tables, interfaces) = tables_of(set, &normal, rules, options, &mut work)?;
+        let rules = thread.ok().and_then(|thread| thread.join().ok()).unwrap_or_else(infos);
+        let Laid { params, words, stats } = tables;
+        Ok(Compiled { params, words, rules, interfaces, stats })
+    })
+}
+
+/// Tables, with what it took.
+struct Laid {
+    params: [u32; PARAM_COUNT],
+    words: Vec<u64>,
+    stats: Stats,
+}
+
+/// Lists of plain rules, with the numbers of the rules they come from → tables, and names of interfaces.
+fn tables_of<S: Subject>(
+    set: &PolicySet<S>,
+    normal: &Normal,
+    rules: [Vec<u32>; 2],
+    options: &Options,
+    work: &mut Work,
+) -> Result<(Laid, Vec<String>), Refused> {
+    let progress = options.progress;
+    let refused = |excess, weights: &Weights, unit| Refused { excess, causes: weights.causes(set, unit) };
     let mut words = Words::new(options.table_bytes / 8);
     let mut params = [0; PARAM_COUNT];
-    let interfaces: Vec<String> = normal
-        .unions
-        .iter()
-        .flat_map(|union| union.iter())
-        .flat_map(|extent| extent.interfaces.iter().cloned())
-        .collect::<BTreeSet<_>>()
-        .into_iter()
-        .collect();
     progress("telling sources and destinations apart");
-    let mut end = |end: refused::End, at, words: &mut Words| {
-        let used = ends::numbers(normal.whos.len(), normal.egress.iter().chain(&normal.ingress).map(end));
-        ends::lay(&normal, &used, &interfaces, at, words, &mut params, work)
-            .map_err(|excess| refused(excess, &refused::of_ends(&normal, end), "addresses, MACs and interfaces"))
+    let marks = [End::Source, End::Destination].map(|end| Marks::of(normal, end, work));
+    let [source, destination] = marks;
+    let marks_of =
+        |end: End| move |excess| refused(excess, &refused::of_ends(normal, end), "addresses, MACs and interfaces");
+    let (source, destination) =
+        (source.map_err(marks_of(End::Source))?, destination.map_err(marks_of(End::Destination))?);
+    let interfaces: Vec<String> =
+        source.interfaces().chain(destination.interfaces()).cloned().collect::<BTreeSet<_>>().into_iter().collect();
+    let mut end = |marks: &Marks<'_>, end: End, words: &mut Words| {
+        ends::lay(normal, marks, &interfaces, end, words, &mut params, work).map_err(marks_of(end))
     };
-    let source = end(|item| item.from, tables::SOURCE, &mut words)?;
-    let destination = end(|item| item.to, tables::DESTINATION, &mut words)?;
+    let source = end(&source, End::Source, &mut words)?;
+    let destination = end(&destination, End::Destination, &mut words)?;
     progress("telling services apart");
-    let service = services::lay(&normal, &mut words, &mut params, work)
-        .map_err(|excess| refused(excess, &refused::of_services(&normal), "ranges in services"))?;
+    let service = services::lay(normal, &mut words, &mut params, work)
+        .map_err(|excess| refused(excess, &refused::of_services(normal), "ranges in services"))?;
     let classes =
         groups::Classes { source: &source.classes, destination: &destination.classes, service: &service.classes };
-    let mut numbers: Interner<(RuleRef, Direction)> = Interner::default();
     let mut budget = options.table_bytes.saturating_sub(words.len() * 8);
-    let shapes = [&normal.egress, &normal.ingress].map(|items| Shape::new(&normal, items, &classes));
+    let shapes = [&normal.egress, &normal.ingress].map(|items| Shape::new(normal, items, &classes));
     let directions = [(Direction::Egress, tables::EGRESS), (Direction::Ingress, tables::INGRESS)];
     let weights = |count: usize| {
         let mut weights = Weights::default();
-        shapes
-            .iter()
-            .zip(directions)
-            .take(count)
-            .for_each(|(shape, (direction, _))| shape.weigh(direction, &mut weights));
+        for (shape, (direction, _)) in shapes.iter().zip(directions).take(count) {
+            shape.weigh(direction, &mut weights);
+        }
         weights
     };
-    let mut side = |number: usize| {
+    let mut side = |number: usize, rules: Vec<u32>| {
         let (shape, (direction, at)) = (&shapes[number], directions[number]);
         progress(match direction {
             Direction::Egress => "pairing ends for egress",
             Direction::Ingress => "pairing ends for ingress",
         });
-        let items = shape.items;
-        let rules: Vec<u32> = items.iter().map(|item| numbers.intern((item.reference, direction))).collect();
         let groups = shape
             .choose(options.single_group_bytes.min(budget), budget, work)
             .map_err(|excess| refused(excess, &weights(number + 1), OF_PAIRS))?;
         budget = budget.saturating_sub(groups.iter().map(Built::bytes).sum());
-        let floor = groups::floor(&normal, items, &classes);
-        Ok::<_, Refused>(Side { items, rules, groups, floor, in_lanes: &service.in_lanes, at })
+        let floor = groups::floor(normal, shape.items, &classes);
+        Ok::<_, Refused>(Side { items: shape.items, rules, groups, floor, in_lanes: &service.in_lanes, at })
     };
-    let sides = [side(0)?, side(1)?];
+    let [egress, ingress] = rules;
+    let sides = [side(0, egress)?, side(1, ingress)?];
     progress("laying the tables");
-    let [egress, ingress] = lay::lay(&normal, &sides, &classes, &service, &mut words, &mut params)
+    let [egress, ingress] = lay::lay(normal, &sides, &classes, &service, &mut words, &mut params)
         .map_err(|excess| refused(excess, &weights(directions.len()), OF_PAIRS))?;
     let (words, tables) = words.finish();
     let stats = Stats {
@@ -273,8 +298,7 @@ fn compile_knowing<S: Subject>(
         steps: work.steps(),
         scratch_bytes: work.most_held(),
     };
-    let rules = rule_infos(set, numbers.values());
-    Ok(Compiled { params, words, rules, interfaces, stats })
+    Ok((Laid { params, words, stats }, interfaces))
 }
 
 fn dimensions(source: &[usize; 3], destination: &[usize; 3], service: &[usize; 7]) -> Vec<(&'static str, usize)> {

@@ -71,6 +71,14 @@ struct Condition {
     what: u32,
 }
 
+/// Whom a policy selects, as it says so.
+#[derive(Clone, Copy)]
+enum Whom<'s, S> {
+    One(&'s S),
+    /// As long as it is shared it is what it was.
+    Shared(&'s Arc<S>),
+}
+
 struct Writer<'s, 'w, S: Subject> {
     work: &'w mut Work,
     set: &'s PolicySet<S>,
@@ -178,10 +186,12 @@ impl<'s, S: Subject> Writer<'s, '_, S> {
                 Direction::Egress => &policy.egress[r],
             };
             let reference = RuleRef::Cluster { policy: p as u32, rule: r as u32 };
-            let conditions = self.conditions(&policy.subject, rule, reference)?;
+            let number = self.known.rule(rule.shared());
+            let mut conditions = Vec::new();
+            self.conditions(Whom::One(&policy.subject), rule, number, reference, &mut conditions)?;
             if rule.action != Action::Pass {
                 for condition in conditions {
-                    self.push(narrow, condition, rule, reference)?;
+                    self.push(narrow, condition, number, reference)?;
                 }
                 continue;
             }
@@ -209,25 +219,28 @@ impl<'s, S: Subject> Writer<'s, '_, S> {
     /// The `Policy` layer: denials, audits, allowances, then isolation.
     fn policies(&mut self, narrow: Option<Condition>) -> Result<(), Excess> {
         let set = self.set;
-        let mut by_action: [Vec<(usize, usize)>; 3] = Default::default();
-        for (p, policy) in set.policies.iter().enumerate() {
-            for (r, rule) in rules_of(policy, self.direction).iter().enumerate() {
-                let at = match rule.action {
+        let mut by_action: [Vec<(u32, u32, u32)>; 3] = Default::default();
+        for (p, policy) in (0..).zip(&set.policies) {
+            for (r, rule) in (0..).zip(rules_of(policy, self.direction)) {
+                let number = self.known.rule(rule.shared());
+                let at = match self.known.rules[number as usize].does.action {
                     Action::Deny => 0,
                     Action::Audit => 1,
                     Action::Allow => 2,
                     // No `Policy` says it.
                     Action::Pass => continue,
                 };
-                by_action[at].push((p, r));
+                by_action[at].push((p, r, number));
             }
         }
-        for (p, r) in by_action.into_iter().flatten() {
-            let policy = &set.policies[p];
-            let rule = &rules_of(policy, self.direction)[r];
-            let reference = RuleRef::Policy { policy: p as u32, rule: r as u32 };
-            for condition in self.conditions(&policy.subject, rule, reference)? {
-                self.push(narrow, condition, rule, reference)?;
+        let mut conditions = Vec::new();
+        for (p, r, number) in by_action.into_iter().flatten() {
+            let policy = &set.policies[p as usize];
+            let rule = &rules_of(policy, self.direction)[r as usize];
+            let reference = RuleRef::Policy { policy: p, rule: r };
+            self.conditions(Whom::Shared(&policy.subject), rule, number, reference, &mut conditions)?;
+            for &condition in &conditions {
+                self.push(narrow, condition, number, reference)?;
             }
         }
         for (p, policy) in set.policies.iter().enumerate() {
@@ -238,7 +251,7 @@ impl<'s, S: Subject> Writer<'s, '_, S> {
             if !speaks {
                 continue;
             }
-            let Some(selected) = self.selected(&policy.subject)? else { continue };
+            let Some(selected) = self.selected(Whom::Shared(&policy.subject))? else { continue };
             let reference = RuleRef::Isolation { policy: p as u32 };
             self.decide(narrow, selected, self.ordinary, entry::DENY, reference)?;
         }
@@ -255,7 +268,7 @@ impl<'s, S: Subject> Writer<'s, '_, S> {
                 Direction::Egress => of_subject.egress,
             };
             let Some(action) = action else { continue };
-            let Some(who) = self.selected(&of_subject.subject)? else { continue };
+            let Some(who) = self.selected(Whom::One(&of_subject.subject))? else { continue };
             let reference = RuleRef::SubjectDefault { index: index as u32 };
             self.decide(narrow, who, self.ordinary, default_action(action), reference)?;
         }
@@ -298,9 +311,10 @@ impl<'s, S: Subject> Writer<'s, '_, S> {
         &mut self,
         narrow: Option<Condition>,
         condition: Condition,
-        rule: &Rule<S>,
+        rule: u32,
         reference: RuleRef,
     ) -> Result<(), Excess> {
+        let rule = self.known.rules[rule as usize].does;
         let action = match rule.action {
             Action::Allow | Action::Pass => entry::ALLOW,
             Action::Deny => entry::DENY,
@@ -393,13 +407,29 @@ impl<'s, S: Subject> Writer<'s, '_, S> {
 
     /// Who carries the subject of a policy, interned. The rules of a policy come one after the other, and all speak of
     /// its subject.
-    fn selected(&mut self, subject: &'s S) -> Result<Option<u32>, Excess> {
+    fn selected(&mut self, whom: Whom<'s, S>) -> Result<Option<u32>, Excess> {
+        let subject: &S = match whom {
+            Whom::One(subject) => subject,
+            Whom::Shared(subject) => subject,
+        };
         if let Some((known, selected)) = self.selected
             && std::ptr::eq(known, subject)
         {
             return Ok(selected);
         }
-        let selected = self.resolver.selected(subject, self.known, self.work)?;
+        let known = match whom {
+            Whom::One(_) => None,
+            Whom::Shared(shared) => self.known.subject(shared),
+        };
+        let list = match known {
+            Some(list) => list,
+            None => self.resolver.one(subject, self.known, self.work)?,
+        };
+        if let (None, Whom::Shared(shared)) = (known, whom) {
+            self.known.add_subject(shared, list);
+        }
+        let who = pay_list(list, self.known, self.work)?;
+        let selected = (who != NONE).then_some(who);
         self.selected = Some((subject, selected));
         Ok(selected)
     }
@@ -408,55 +438,57 @@ impl<'s, S: Subject> Writer<'s, '_, S> {
     /// doing.
     fn conditions(
         &mut self,
-        subject: &'s S,
-        rule: &'s Spanned<Rule<S>>,
+        whom: Whom<'s, S>,
+        rule: &Rule<S>,
+        number: u32,
         reference: RuleRef,
-    ) -> Result<Vec<Condition>, Excess> {
+        conditions: &mut Vec<Condition>,
+    ) -> Result<(), Excess> {
+        conditions.clear();
         let before = self.work.steps();
-        let conditions = self.conditions_of(subject, rule.shared());
+        let outcome = self.conditions_of(whom, rule, number, conditions);
         self.work.of_rule(reference, self.direction, before);
-        conditions
+        outcome
     }
 
-    fn conditions_of(&mut self, subject: &'s S, rule: &'s Arc<Rule<S>>) -> Result<Vec<Condition>, Excess> {
-        let Some(selected) = self.selected(subject)? else { return Ok(Vec::new()) };
-        let known = self.known.rule(rule);
-        let ends = match known {
-            Some(number) => {
-                let known = &self.known.rules[number as usize];
-                (known.from, known.to)
-            }
-            None => self.resolver.ends(rule, self.known, self.work)?,
+    fn conditions_of(
+        &mut self,
+        whom: Whom<'s, S>,
+        rule: &Rule<S>,
+        number: u32,
+        conditions: &mut Vec<Condition>,
+    ) -> Result<(), Excess> {
+        let Some(selected) = self.selected(whom)? else { return Ok(()) };
+        let known = &self.known.rules[number as usize];
+        let is_resolved = known.is_resolved;
+        let ends = if is_resolved {
+            (known.from, known.to)
+        } else {
+            self.resolver.ends(number, rule, self.known, self.work)?
         };
         let (mut from, mut to) = (pay_list(ends.0, self.known, self.work)?, pay_list(ends.1, self.known, self.work)?);
         if from == NONE || to == NONE {
-            return Ok(Vec::new());
+            return Ok(());
         }
         match self.direction {
             Direction::Ingress => to = self.known.meet(to, selected),
             Direction::Egress => from = self.known.meet(from, selected),
         }
-        let number = match known {
-            Some(number) => number,
-            None => {
-                let services =
-                    rule.services.iter().map(|service| self.resolver.service(service, self.known, self.work));
-                let services = services.collect::<Result<Box<[u32]>, Excess>>()?;
-                let plain = if services.is_empty() { self.ordinary } else { self.plain(&services) };
-                self.known.add_rule(rule, ends, services, plain)
-            }
-        };
-        // Taken out for as long as others are looked at.
-        let services = std::mem::take(&mut self.known.rules[number as usize].services);
-        let mut conditions = Vec::new();
-        let outcome = services.iter().try_for_each(|&service| self.service(service, from, to, &mut conditions));
-        let known = &mut self.known.rules[number as usize];
-        known.services = services;
-        outcome?;
-        if known.plain != NONE {
-            conditions.push(Condition { from, to, what: known.plain });
+        if !is_resolved {
+            let services = rule.services.iter().map(|service| self.resolver.service(service, self.known, self.work));
+            let services = services.collect::<Result<Vec<u32>, Excess>>()?;
+            let plain = if services.is_empty() { self.ordinary } else { self.plain(&services) };
+            self.known.resolve(number, ends, &services, plain);
         }
-        Ok(conditions)
+        let known = &self.known.rules[number as usize];
+        let (plain, services) = (known.plain, known.services);
+        for at in services.0..services.1 {
+            self.service(self.known.rule_services[at as usize], from, to, conditions)?;
+        }
+        if plain != NONE {
+            conditions.push(Condition { from, to, what: plain });
+        }
+        Ok(())
     }
 
     /// Pays for a service, and adds what it says where it names a port.

@@ -10,6 +10,7 @@ use gabion_policy_model::subject::{Extent, Subject};
 use gabion_policy_model::trace::{Direction, RuleRef};
 
 use crate::canonical::Normal;
+use crate::ends::End;
 use crate::normal::Item;
 
 /// Why a policy cannot be compiled: it is fine as such, but does not fit.
@@ -244,9 +245,6 @@ impl Document {
     }
 }
 
-/// Which side of an item.
-pub(crate) type End = fn(&Item) -> u32;
-
 /// What the subjects of one end amount to: address ranges, MACs and interfaces of each, counted for the rule that names
 /// them first.
 pub(crate) fn of_ends(normal: &Normal, end: End) -> Weights {
@@ -255,7 +253,7 @@ pub(crate) fn of_ends(normal: &Normal, end: End) -> Weights {
     let marks =
         |e: &Extent| e.addresses.len() + e.except.len() + e.macs.len() + e.macs_off_ip.len() + e.interfaces.len();
     for (direction, item) in both(normal) {
-        for &union in normal.whos.get(end(item)) {
+        for &union in normal.whos.get(end.of(item)) {
             if seen.insert(union) {
                 let amount: usize = normal.unions[union as usize].iter().map(marks).sum();
                 weights.add(item.reference, direction, amount as u64);

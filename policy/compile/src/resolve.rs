@@ -75,28 +75,23 @@ impl<'s> Resolver<'s> {
         Ok(known.add_list(place(), who, price))
     }
 
-    /// Who the policies are for that have this subject, as an interned `Who`; none when nobody carries it.
-    pub fn selected<S: Subject>(
-        &self,
-        subject: &S,
-        known: &mut Known<S>,
-        work: &mut Work,
-    ) -> Result<Option<u32>, Excess> {
-        let list = self.list(std::slice::from_ref(subject), || Subjects::One(subject.clone()), known, work)?;
-        let who = known.lists[list as usize].who;
-        Ok((who != NONE).then_some(who))
+    /// The number of a list of one subject.
+    pub fn one<S: Subject>(&self, subject: &S, known: &mut Known<S>, work: &mut Work) -> Result<u32, Excess> {
+        self.list(std::slice::from_ref(subject), || Subjects::One(subject.clone()), known, work)
     }
 
     /// Both ends of a rule as numbers of lists, [`NONE`] for anyone.
     pub fn ends<S: Subject>(
         &self,
-        rule: &Arc<Rule<S>>,
+        number: u32,
+        rule: &Rule<S>,
         known: &mut Known<S>,
         work: &mut Work,
     ) -> Result<(u32, u32), Excess> {
+        let shared = known.shared_rule(number);
         let mut end = |list: &Option<Vec<S>>, place: fn(Arc<Rule<S>>) -> Subjects<S>| match list {
             None => Ok(NONE),
-            Some(subjects) => self.list(subjects, || place(Arc::clone(rule)), known, work),
+            Some(subjects) => self.list(subjects, || place(Arc::clone(&shared)), known, work),
         };
         Ok((end(&rule.from, Subjects::From)?, end(&rule.to, Subjects::To)?))
     }

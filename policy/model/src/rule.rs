@@ -1,5 +1,7 @@
 //! Rules and the documents that hold them.
 
+use std::sync::Arc;
+
 use crate::service::Service;
 use crate::set::{Location, Spanned};
 use crate::subject::{AnySubject, Subject};
@@ -46,7 +48,7 @@ pub struct Policy<S: Subject = AnySubject> {
     /// Namespace; label subjects without namespaces search this one only.
     pub namespace: String,
     /// Whom it selects.
-    pub subject: S,
+    pub subject: Arc<S>,
     /// What the selected may receive; none leaves ingress alone, empty isolates entirely.
     pub ingress: Option<Vec<Spanned<Rule<S>>>>,
     /// What the selected may send.

@@ -70,7 +70,7 @@ pub struct Extent {
 }
 
 /// Someone a rule can name.
-pub trait Subject: Clone + std::fmt::Debug + Eq + Hash {
+pub trait Subject: Clone + std::fmt::Debug + Eq + Hash + Send + Sync {
     /// Whether this end carries the subject: the definition, one packet at a time.
     fn carried_by(&self, end: &End<'_>, inventory: &Inventory) -> bool;
 

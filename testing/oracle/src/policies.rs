@@ -321,7 +321,7 @@ pub fn policy_set<R: Choices>(rng: &mut R) -> PolicySet {
         .map(|number| Policy {
             name: format!("policy-{number}"),
             namespace: namespace(rng),
-            subject: subject(rng),
+            subject: subject(rng).into(),
             ingress: some(rng, 2, |rng| rules(rng, size, &in_policy)),
             egress: some(rng, 2, |rng| rules(rng, size, &in_policy)),
             location: Location::default(),

@@ -31,7 +31,7 @@ fn those_are_found_who_carry_a_subject() {
         let index = Index::new(inventory);
         let of_policies = set.policies.iter().flat_map(|policy| {
             let rules = policy.ingress.iter().chain(&policy.egress).flatten();
-            std::iter::once(&policy.subject).chain(rules.flat_map(peers))
+            std::iter::once(&*policy.subject).chain(rules.flat_map(peers))
         });
         let of_tiers = set.cluster_policies.iter().flat_map(|policy| {
             let rules = policy.ingress.iter().chain(&policy.egress);

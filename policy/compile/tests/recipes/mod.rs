@@ -376,7 +376,7 @@ fn workloads() -> PolicySet {
     let policies = (0..count / 5).map(|server| Policy {
         name: format!("server-{server}"),
         namespace: DEFAULT_NAMESPACE.to_owned(),
-        subject: identity(server),
+        subject: identity(server).into(),
         ingress: Some(
             (0..5)
                 .map(|number| {

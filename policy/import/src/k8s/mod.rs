@@ -322,7 +322,7 @@ fn about_unknown_node(set: &PolicySet, pod: usize) -> Diagnostic {
 fn about_unknown_namespaces(set: &PolicySet) -> Vec<Diagnostic> {
     let by_policies = set.policies.iter().flat_map(|policy| {
         let rules = policy.ingress.iter().chain(&policy.egress).flatten();
-        std::iter::once(&policy.subject).chain(rules.flat_map(|rule| rule.from.iter().chain(&rule.to).flatten()))
+        std::iter::once(&*policy.subject).chain(rules.flat_map(|rule| rule.from.iter().chain(&rule.to).flatten()))
     });
     let by_cluster_policies = set.cluster_policies.iter().flat_map(|policy| {
         let rules = policy.ingress.iter().chain(&policy.egress);

@@ -87,7 +87,7 @@ fn policy(
     egress: Option<Vec<Spanned<Rule>>>,
 ) -> Policy {
     Policy {
-        subject: labels(subject, Namespaces::Named(metadata.namespace.clone())),
+        subject: labels(subject, Namespaces::Named(metadata.namespace.clone())).into(),
         name: metadata.name,
         namespace: metadata.namespace,
         ingress,

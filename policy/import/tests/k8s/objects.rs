@@ -172,5 +172,5 @@ fn aliases_stand_for_what_they_name() {
         "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p}\nspec:\n  podSelector: &s {matchLabels: {a: b}}\n  ingress: [{from: [{podSelector: *s}]}]\n",
     );
     let policy = &imported.policies.policies[0];
-    assert_eq!(Some(&vec![policy.subject.clone()]), policy.ingress.as_ref().unwrap()[0].from.as_ref());
+    assert_eq!(Some(&vec![(*policy.subject).clone()]), policy.ingress.as_ref().unwrap()[0].from.as_ref());
 }

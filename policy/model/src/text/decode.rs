@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::kinds::{API_VERSION, KINDS};
 use super::names;
@@ -194,7 +195,8 @@ impl Decoder<'_, '_> {
         let egress = spec.get("egress").map(|rules| self.rules(rules, "egress", scope, reserved));
         self.unique_rules(&[ingress.as_deref(), egress.as_deref()]);
         let location = self.document_location(node, metadata);
-        Some(Policy { name: name?, namespace: namespace.clone(), subject: subject?, ingress, egress, location })
+        let subject = Arc::new(subject?);
+        Some(Policy { name: name?, namespace: namespace.clone(), subject, ingress, egress, location })
     }
 
     fn cluster_policy(&mut self, node: &Node, metadata: &Node, spec: &Node) -> Option<ClusterPolicy> {

@@ -29,7 +29,7 @@ pub struct Rereader {
 }
 
 /// What is in one part of a source, from one document marker to the next, as if it stood alone.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Read {
     documents: Vec<Document>,
     nodes: usize,
@@ -64,23 +64,42 @@ impl Rereader {
     /// None when anything is unusual, or wrong.
     fn reread(&mut self, sources: &[Source], kept: &mut HashMap<Box<str>, Read>) -> Option<PolicySet> {
         self.parsed = 0;
-        let mut gathered = Gathered::default();
+        let mut parts_of = Vec::with_capacity(sources.len());
+        let mut fresh = Vec::new();
         for source in sources {
             if source.text.len() > SOURCE_LIMIT {
                 return None;
             }
-            let (mut offset, mut line, mut nodes) = (0, 0, 0);
-            for part in parts(&source.text)? {
-                let read = match kept.entry_ref(part) {
-                    EntryRef::Occupied(read) => &*read.into_mut(),
-                    EntryRef::Vacant(place) => match self.known.remove_entry(part) {
-                        Some((text, read)) => place.insert_with_key(text, Read { again: true, ..read }),
+            let parts = parts(&source.text)?;
+            for &part in &parts {
+                if let EntryRef::Vacant(place) = kept.entry_ref(part) {
+                    let (text, read) = match self.known.remove_entry(part) {
+                        Some((text, read)) => (text, Read { again: true, ..read }),
                         None => {
-                            self.parsed += 1;
-                            place.insert_with_key(part.into(), read(part)?)
+                            fresh.push(part);
+                            (part.into(), Read::default())
                         }
-                    },
-                };
+                    };
+                    place.insert_with_key(text, read);
+                }
+            }
+            parts_of.push(parts);
+        }
+        self.parsed = fresh.len();
+        for (part, read) in fresh.iter().zip(read_all(&fresh)) {
+            // Every one of them is there, for as long as it is not read.
+            if let (Some(place), Some(read)) = (kept.get_mut(*part), read) {
+                *place = read;
+            } else {
+                fresh.iter().for_each(|part| drop(kept.remove(*part)));
+                return None;
+            }
+        }
+        let mut gathered = Gathered::default();
+        for (source, parts) in sources.iter().zip(parts_of) {
+            let (mut offset, mut line, mut nodes) = (0, 0, 0);
+            for part in parts {
+                let read = kept.get(part)?;
                 nodes += read.nodes;
                 if nodes > NODE_LIMIT {
                     return None;
@@ -103,6 +122,31 @@ impl Rereader {
         let set = gathered.finish(&mut findings);
         (there_are && findings.is_empty()).then_some(set)
     }
+}
+
+/// Parts that one thread reads at least.
+const WORTH_A_THREAD: usize = 64;
+
+/// Parses parts, on as many processors as there are and as it is worth.
+fn read_all(parts: &[&str]) -> Vec<Option<Read>> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = parts.len().div_ceil(processors).max(WORTH_A_THREAD);
+    std::thread::scope(|scope| {
+        let mut shares = parts.chunks(share);
+        let own = shares.next().unwrap_or_default();
+        let others: Vec<_> =
+            shares.map(|share| (share, std::thread::Builder::new().spawn_scoped(scope, || all(share)))).collect();
+        let mut reads = all(own);
+        for (share, thread) in others {
+            // What no thread could be had for is read here; what made one panic does so again, where it is seen.
+            reads.extend(thread.ok().and_then(|thread| thread.join().ok()).unwrap_or_else(|| all(share)));
+        }
+        reads
+    })
+}
+
+fn all(parts: &[&str]) -> Vec<Option<Read>> {
+    parts.iter().map(|part| read(part)).collect()
 }
 
 /// Parses a part; none when anything is wrong with it.

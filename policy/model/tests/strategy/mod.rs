@@ -322,7 +322,7 @@ pub fn set() -> impl Strategy<Value = PolicySet> {
                 policies.into_iter().enumerate().map(|(index, (namespace, subject, ingress, egress))| Policy {
                     name: format!("policy-{index}"),
                     namespace,
-                    subject,
+                    subject: subject.into(),
                     ingress,
                     egress,
                     location: Location::default(),

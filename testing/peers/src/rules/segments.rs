@@ -154,7 +154,7 @@ impl Segments {
         let policy = |(server, rules): (u32, Vec<Spanned<Rule>>)| Policy {
             name: app(server),
             namespace: DEFAULT_NAMESPACE.to_owned(),
-            subject: labelled(server),
+            subject: labelled(server).into(),
             ingress: Some(rules),
             egress: None,
             location: Location::default(),
