@@ -74,16 +74,29 @@ pub struct Built {
     since: Instant,
 }
 
+/// What the text of a policy came to.
+#[derive(Debug)]
+pub enum Read {
+    /// It is what is in force; when it was read.
+    InForce(Instant),
+    /// It is ready to go into force.
+    Built(Box<Built>),
+}
+
 impl Source {
-    /// Reads and compiles. Slow; touches no state, so it may run on another thread.
-    pub fn build(&self) -> Result<Built, Problem> {
+    /// Reads, and compiles unless the text is that of this digest. Slow; touches no state, so it may run on another
+    /// thread.
+    pub fn build(&self, in_force: Option<&str>) -> Result<Read, Problem> {
         let since = Instant::now();
         let files = policy::read(&self.paths)?;
-        self.build_from(files, since)
+        let digest = policy::digest(&files);
+        if in_force == Some(digest.as_str()) {
+            return Ok(Read::InForce(since));
+        }
+        self.build_from(files, digest, since).map(Box::new).map(Read::Built)
     }
 
-    fn build_from(&self, files: Vec<SourceFile>, since: Instant) -> Result<Built, Problem> {
-        let digest = policy::digest(&files);
+    fn build_from(&self, files: Vec<SourceFile>, digest: String, since: Instant) -> Result<Built, Problem> {
         // Whatever a panic left there, it is what was parsed.
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let loaded = (self.load)(&files, self.table_bytes, &mut known)?;
@@ -200,7 +213,7 @@ impl Agent {
     /// neither.
     pub fn start(&mut self) -> Result<(), Problem> {
         let _expedited = self.kernel.expedite();
-        let outcome = self.source.build().and_then(|built| self.commit(built, Trigger::Start));
+        let outcome = self.source.build(None).and_then(|read| self.take(read, Trigger::Start));
         let problem = match outcome {
             Ok(apply) => {
                 self.last_apply = Some(apply);
@@ -215,8 +228,9 @@ impl Agent {
             return Ok(());
         }
         let Some(files) = self.journal.last_good() else { return Err(problem) };
+        let digest = policy::digest(&files);
         let fallback =
-            self.source.build_from(files, Instant::now()).and_then(|built| self.commit(built, Trigger::Start));
+            self.source.build_from(files, digest, Instant::now()).and_then(|built| self.commit(built, Trigger::Start));
         match fallback {
             Ok(apply) => {
                 self.last_apply = Some(Apply { generation: apply.generation, ..refused });
@@ -227,16 +241,26 @@ impl Agent {
         }
     }
 
-    /// Puts a built policy into force, or says why the old one stays.
-    pub fn apply(&mut self, built: Result<Built, Problem>, trigger: Trigger) -> Apply {
-        let outcome = built.and_then(|built| {
-            let same = self.current.as_ref().is_some_and(|current| current.digest == built.digest);
-            if same && !self.adopted && trigger != Trigger::Room {
-                Ok(self.unchanged(&built, trigger))
-            } else {
-                self.change_in_place(built, trigger).or_else(|built| self.commit(*built, trigger))
+    /// Digest of a text for which nothing needs to change.
+    pub fn digest_in_force(&self, trigger: Trigger) -> Option<String> {
+        let current = self.current.as_ref().filter(|_| !self.adopted && trigger != Trigger::Room)?;
+        Some(current.digest.clone())
+    }
+
+    fn take(&mut self, read: Read, trigger: Trigger) -> Result<Apply, Problem> {
+        match read {
+            // It was taken out of force while it was read.
+            Read::InForce(_) if self.digest_in_force(trigger).is_none() => {
+                self.source.build(None).and_then(|read| self.take(read, trigger))
             }
-        });
+            Read::InForce(since) => Ok(self.unchanged(since, trigger)),
+            Read::Built(built) => self.change_in_place(*built, trigger).or_else(|built| self.commit(*built, trigger)),
+        }
+    }
+
+    /// Puts a policy that was read into force, or says why the old one stays.
+    pub fn apply(&mut self, read: Result<Read, Problem>, trigger: Trigger) -> Apply {
+        let outcome = read.and_then(|read| self.take(read, trigger));
         let apply = outcome.unwrap_or_else(|problem| self.refused(trigger, problem));
         // A file that was touched, but says the same, is no attempt that anybody wants to read about.
         let touched = apply.unchanged && trigger == Trigger::File;

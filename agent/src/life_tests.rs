@@ -71,8 +71,8 @@ impl Node {
 }
 
 fn apply(agent: &mut Agent) -> Apply {
-    let built = agent.source.build();
-    agent.apply(built, Trigger::Api)
+    let read = agent.source.build(agent.digest_in_force(Trigger::Api).as_deref());
+    agent.apply(read, Trigger::Api)
 }
 
 /// A site that guards these interfaces, with one policy of these rules.
@@ -364,8 +364,8 @@ fn an_interface_without_room_in_the_tables_brings_a_new_generation() {
     agent.link_changed(7_000, Link { name: "eth7000".into(), link_type: 1, ..Link::default() });
     agent.sync_interfaces();
     assert!(agent.take_wants_room() && !agent.take_wants_room());
-    let built = agent.source.build();
-    assert_eq!(agent.apply(built, Trigger::Room).generation, 2, "although the policy is the same");
+    let read = agent.source.build(agent.digest_in_force(Trigger::Room).as_deref());
+    assert_eq!(agent.apply(read, Trigger::Room).generation, 2, "although the policy is the same");
     assert!(node.flags(7_000) & flag::JUDGED != 0);
 }
 

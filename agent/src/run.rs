@@ -146,17 +146,23 @@ async fn wish(apply: &mpsc::Sender<ApplyRequest>, trigger: Trigger) {
 /// One wish after the other; those that come in together get one answer.
 pub(crate) async fn follow_policy(shared: &Shared, mut wishes: mpsc::Receiver<ApplyRequest>) {
     while let Some(first) = wishes.recv().await {
-        let trigger = first.trigger;
+        let mut trigger = first.trigger;
         let mut replies: Vec<_> = first.reply.into_iter().collect();
         while let Ok(more) = wishes.try_recv() {
             replies.extend(more.reply);
+            if more.trigger == Trigger::Room {
+                trigger = Trigger::Room;
+            }
         }
-        let source = shared.agent.borrow().source.clone();
-        let built = tokio::task::spawn_blocking(move || source.build()).await.unwrap_or_else(|error| {
+        let (source, digest) = {
+            let agent = shared.agent.borrow();
+            (agent.source.clone(), agent.digest_in_force(trigger))
+        };
+        let read = tokio::task::spawn_blocking(move || source.build(digest.as_deref())).await.unwrap_or_else(|error| {
             let message = format!("reading the policy ended in a panic (please report it): {error}");
             Err(problem("defect", "ours", message))
         });
-        let outcome = shared.agent.borrow_mut().apply(built, trigger);
+        let outcome = shared.agent.borrow_mut().apply(read, trigger);
         for reply in replies {
             // Whoever asked may be gone.
             let _ = reply.send(outcome.clone());

@@ -18,10 +18,9 @@ use crate::journal::{Current, ModeOverride};
 use crate::kernel::Plan;
 
 impl Agent {
-    pub(super) fn unchanged(&self, built: &Built, trigger: Trigger) -> Apply {
+    pub(super) fn unchanged(&self, since: Instant, trigger: Trigger) -> Apply {
         let time = timestamp(SystemTime::now());
-        let warnings = built.loaded.warnings.clone();
-        Apply { unchanged: true, ..self.succeeded(time, trigger, micros(built.since), warnings) }
+        Apply { unchanged: true, ..self.succeeded(time, trigger, micros(since), Vec::new()) }
     }
 
     fn succeeded(&self, time: String, trigger: Trigger, took_us: u64, warnings: Vec<String>) -> Apply {
@@ -120,6 +119,7 @@ impl Agent {
         };
         let _expedited = self.kernel.expedite();
         let swapped = self.kernel.install(&plan).map_err(kernel_problem)?;
+        let took_us = micros(since);
 
         self.base.fold(&self.names, &swapped.previous_counts);
         if self.current.is_none() {
@@ -156,12 +156,12 @@ impl Agent {
         if let Err(error) = recorded {
             tracing::warn!("generation {number} is in force, but not recorded: {error}");
         }
-        let took_us = micros(since);
         tracing::info!(
             generation = number,
             trigger = trigger.name(),
             rules = self.names.len(),
             took_us,
+            recorded_us = micros(since),
             "policy in force"
         );
         for warning in &loaded.warnings {

@@ -113,28 +113,34 @@ impl<'n> Marks<'n> {
     }
 }
 
-/// Computes the classes of one side, lays its tables and sets its parameters.
-pub(crate) fn lay(
-    normal: &Normal,
-    marks: &Marks<'_>,
-    interfaces: &[String],
-    end: End,
-    words: &mut Words,
-    params: &mut [u32; PARAM_COUNT],
-    work: &mut Work,
-) -> Result<Ends, Excess> {
-    let at = end.at();
+/// The classes of one end, not laid yet.
+pub(crate) struct Told {
+    /// Breakpoints of both families.
+    v4: Vec<(u128, u32)>,
+    v6: Vec<(u128, u32)>,
+    off_ip: Vec<(u64, u32)>,
+    /// The class of addresses that nobody names.
+    none: u32,
+    macs: Vec<(u64, u32)>,
+    link_table: Vec<u32>,
+    columns: usize,
+    /// Classes by class of addresses and links.
+    table: Vec<u32>,
+    classes: Lists,
+}
+
+/// Tells the ends apart that some who tells apart.
+pub(crate) fn tell(normal: &Normal, marks: &Marks<'_>, interfaces: &[String], work: &mut Work) -> Result<Told, Excess> {
     let mut addresses = ListInterner::default();
-    let mut v4 = sweep(&marks.v4, &mut addresses, work)?;
-    let mut v6 = sweep(&marks.v6, &mut addresses, work)?;
+    let v4 = sweep(&marks.v4, &mut addresses, work)?;
+    let v6 = sweep(&marks.v6, &mut addresses, work)?;
     let none = addresses.intern(&[]);
-    let mut off_ip: Vec<(u64, u32)> =
-        by_key(&marks.off_ip).into_iter().map(|(mac, members)| (mac, addresses.intern(&members))).collect();
+    let off_ip = by_key(&marks.off_ip).into_iter().map(|(mac, members)| (mac, addresses.intern(&members))).collect();
 
     let macs = by_key(&marks.macs);
     let mut mac_classes = ListInterner::default();
     mac_classes.intern(&[]);
-    let macs: Vec<(u64, u32)> = macs.into_iter().map(|(mac, members)| (mac, mac_classes.intern(&members))).collect();
+    let macs = macs.into_iter().map(|(mac, members)| (mac, mac_classes.intern(&members))).collect();
     let by_interface = by_key(&marks.interfaces);
     let mut links = ListInterner::default();
     let mut link_table = Vec::new();
@@ -166,6 +172,20 @@ pub(crate) fn lay(
             table.push(classes.intern(&met));
         }
     }
+    Ok(Told { v4, v6, off_ip, none, macs, link_table, columns, table, classes: classes.into_lists() })
+}
+
+/// Lays the tables of one end and sets its parameters.
+pub(crate) fn lay(
+    told: Told,
+    interfaces: &[String],
+    end: End,
+    words: &mut Words,
+    params: &mut [u32; PARAM_COUNT],
+    work: &mut Work,
+) -> Result<Ends, Excess> {
+    let Told { mut v4, mut v6, mut off_ip, none, macs, link_table, columns, table, classes } = told;
+    let at = end.at();
     if columns == 1 {
         // The link tells nobody apart: the address gives the class at once.
         for class in v4.iter_mut().chain(&mut v6).map(|(_, class)| class).chain(off_ip.iter_mut().map(|(_, c)| c)) {
@@ -181,7 +201,8 @@ pub(crate) fn lay(
             params[at + end::LINK_COLUMNS] = interfaces.len() as u32 + 1;
         }
     }
-    let count = table.len().max(addresses.lists().len());
+    // Numbers are those of classes, or of rows of the table of them.
+    let count = table.len().max(classes.len());
     let distinct = |breaks: &[(u128, u32)]| numbers(count, breaks.iter().map(|&(_, class)| class)).len();
     let dimensions = [distinct(&v4), distinct(&v6), columns];
     for (mut breaks, bits, root, class) in
@@ -208,7 +229,7 @@ pub(crate) fn lay(
         params[at + base + 1] = hash.mask;
         params[at + base + 2] = hash.seed;
     }
-    Ok(Ends { classes: classes.into_lists(), dimensions })
+    Ok(Ends { classes, dimensions })
 }
 
 fn union_of<'m>(a: &'m [u32], b: &[u32]) -> Cow<'m, [u32]> {

@@ -239,19 +239,27 @@ fn tables_of<S: Subject>(
     let mut words = Words::new(options.table_bytes / 8);
     let mut params = [0; PARAM_COUNT];
     progress("telling sources and destinations apart");
-    let marks = [End::Source, End::Destination].map(|end| Marks::of(normal, end, work));
-    let [source, destination] = marks;
-    let marks_of =
+    let threads = normal.egress.len() + normal.ingress.len() > WORTH_A_THREAD;
+    let of_end =
         |end: End| move |excess| refused(excess, &refused::of_ends(normal, end), "addresses, MACs and interfaces");
-    let (source, destination) =
-        (source.map_err(marks_of(End::Source))?, destination.map_err(marks_of(End::Destination))?);
+    let (source, destination) = work.both(
+        threads,
+        |work| Marks::of(normal, End::Source, work),
+        |work| Marks::of(normal, End::Destination, work),
+    );
+    let (source, destination) = (source.map_err(of_end(End::Source))?, destination.map_err(of_end(End::Destination))?);
     let interfaces: Vec<String> =
         source.interfaces().chain(destination.interfaces()).cloned().collect::<BTreeSet<_>>().into_iter().collect();
-    let mut end = |marks: &Marks<'_>, end: End, words: &mut Words| {
-        ends::lay(normal, marks, &interfaces, end, words, &mut params, work).map_err(marks_of(end))
+    let (source, destination) = work.both(
+        threads,
+        |work| ends::tell(normal, &source, &interfaces, work),
+        |work| ends::tell(normal, &destination, &interfaces, work),
+    );
+    let mut lay = |told: Result<ends::Told, Excess>, end: End, words: &mut Words| {
+        told.and_then(|told| ends::lay(told, &interfaces, end, words, &mut params, work)).map_err(of_end(end))
     };
-    let source = end(&source, End::Source, &mut words)?;
-    let destination = end(&destination, End::Destination, &mut words)?;
+    let source = lay(source, End::Source, &mut words)?;
+    let destination = lay(destination, End::Destination, &mut words)?;
     progress("telling services apart");
     let service = services::lay(normal, &mut words, &mut params, work)
         .map_err(|excess| refused(excess, &refused::of_services(normal), "ranges in services"))?;
@@ -309,6 +317,9 @@ fn dimensions(source: &[usize; 3], destination: &[usize; 3], service: &[usize; 7
     let ends = ends.into_iter().zip(source.iter().chain(destination).copied());
     ends.chain(services.into_iter().zip(service.iter().copied())).collect()
 }
+
+/// Plain rules from which on it is worth to work on both ends at once.
+const WORTH_A_THREAD: usize = 5_000;
 
 /// What rules amount to in groups.
 const OF_PAIRS: &str = "pairs of ends of 4 bytes or more each";

@@ -73,6 +73,37 @@ impl Work {
         outcome
     }
 
+    /// Does two things, at once where that is worth it; either may spend what is left, and both together no more. The
+    /// outcome is the same either way.
+    pub fn both<A: Send, B>(
+        &mut self,
+        at_once: bool,
+        one: impl Fn(&mut Self) -> Result<A, Excess> + Sync,
+        other: impl Fn(&mut Self) -> Result<B, Excess>,
+    ) -> (Result<A, Excess>, Result<B, Excess>) {
+        let (steps, bytes) = (self.steps, self.bytes);
+        let apart = || Self { steps, bytes, most_bytes: bytes, ..Self::new(self.step_limit, self.byte_limit) };
+        let mut of_other = apart();
+        let first = || {
+            let mut work = apart();
+            (one(&mut work), work.steps, work.bytes)
+        };
+        let outcome = std::thread::scope(|scope| {
+            let thread = at_once.then(|| std::thread::Builder::new().spawn_scoped(scope, first).ok()).flatten();
+            let other = other(&mut of_other);
+            // What no thread could be had for is done here; what made one panic does so again, where it is seen.
+            (thread.and_then(|thread| thread.join().ok()).unwrap_or_else(first), other)
+        });
+        let ((one, one_steps, one_bytes), other) = outcome;
+        if one.is_err() {
+            return (one, other);
+        }
+        let spent = self
+            .spend("ends", (one_steps - steps).saturating_add(of_other.steps - steps))
+            .and_then(|()| self.hold("ends", (one_bytes - bytes).saturating_add(of_other.bytes - bytes)));
+        (one, other.and_then(|other| spent.map(|()| other)))
+    }
+
     /// Gives memory back.
     pub fn release(&mut self, bytes: usize) {
         self.bytes = self.bytes.saturating_sub(bytes);

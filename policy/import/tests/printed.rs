@@ -20,7 +20,10 @@ fn without_places(set: &PolicySet) -> PolicySet {
         policy.location = Location::default();
         [&mut policy.ingress, &mut policy.egress].into_iter().for_each(nowhere);
     }
-    set.inventory.entries.iter_mut().for_each(|entry| entry.location = Location::default());
+    std::sync::Arc::make_mut(&mut set.inventory)
+        .entries
+        .iter_mut()
+        .for_each(|entry| entry.location = Location::default());
     set
 }
 

@@ -94,14 +94,14 @@ pub struct PolicySet<S: Subject = AnySubject> {
     /// name, policy order, policy name.
     pub cluster_policies: Vec<ClusterPolicy<S>>,
     /// Everyone known.
-    pub inventory: Inventory,
+    pub inventory: Arc<Inventory>,
     /// The site; none when no document says.
     pub site: Option<Site<S>>,
 }
 
 impl<S: Subject> Default for PolicySet<S> {
     fn default() -> Self {
-        Self { policies: Vec::new(), cluster_policies: Vec::new(), inventory: Inventory::default(), site: None }
+        Self { policies: Vec::new(), cluster_policies: Vec::new(), inventory: Arc::default(), site: None }
     }
 }
 

@@ -22,7 +22,7 @@ fn without_locations(mut set: PolicySet) -> PolicySet {
             rule.location = nowhere();
         }
     }
-    for entry in &mut set.inventory.entries {
+    for entry in &mut std::sync::Arc::make_mut(&mut set.inventory).entries {
         entry.location = nowhere();
     }
     if let Some(site) = &mut set.site {

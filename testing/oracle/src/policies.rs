@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use gabion_policy_model::PolicySet;
 use gabion_policy_model::inventory::{Entry, Inventory, NamedPort};
@@ -368,12 +369,12 @@ pub fn policy_set<R: Choices>(rng: &mut R) -> PolicySet {
         },
         ..Site::default()
     });
-    PolicySet { policies, cluster_policies, inventory, site }
+    PolicySet { policies, cluster_policies, inventory: inventory.into(), site }
 }
 
 /// Takes out of a policy set what tells MACs apart, or nothing would take the short way.
 pub fn without_macs(set: &mut PolicySet) {
-    for entry in &mut set.inventory.entries {
+    for entry in &mut Arc::make_mut(&mut set.inventory).entries {
         entry.macs.clear();
     }
     let has_mac = |subject: &AnySubject| matches!(subject, AnySubject::Mac(_));

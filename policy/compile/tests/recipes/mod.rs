@@ -250,7 +250,7 @@ fn random_labels(keys: u32) -> impl Fn(u32) -> BTreeMap<String, String> {
 }
 
 fn with_entries(entries: Vec<Spanned<Entry>>, policies: PolicySet) -> PolicySet {
-    PolicySet { inventory: Inventory { entries, namespaces: BTreeMap::new() }, ..policies }
+    PolicySet { inventory: Inventory { entries, namespaces: BTreeMap::new() }.into(), ..policies }
 }
 
 fn label_tests() -> PolicySet {

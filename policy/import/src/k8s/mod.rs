@@ -266,7 +266,7 @@ impl<'t, 'l, 'a> Objects<'t, 'l, 'a> {
             return None;
         }
         set.policies.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
-        set.inventory = cluster.inventory;
+        set.inventory = cluster.inventory.into();
         let unknown_node = exempt::exempt(&mut set, &cluster.node_addresses);
         set.cluster_policies.sort_by(|a, b| {
             let key = |p: &gabion_policy_model::rule::ClusterPolicy| (p.tier.stage, p.tier.order, p.order);

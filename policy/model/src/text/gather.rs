@@ -1,6 +1,7 @@
 //! Documents → one set: order, and what is wrong between documents.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::decode::Document;
 use hashbrown::HashMap;
@@ -17,6 +18,8 @@ pub(crate) struct Gathered {
     policies: Vec<Policy>,
     cluster_policies: Vec<ClusterPolicy>,
     inventory: Inventory,
+    /// The whole inventory, where it is known to be right.
+    known_inventory: Option<Arc<Inventory>>,
     namespaces: BTreeMap<String, Location>,
     sites: Vec<Site>,
     documents: usize,
@@ -24,8 +27,13 @@ pub(crate) struct Gathered {
 }
 
 impl Gathered {
-    pub fn add(&mut self, document: Document) {
+    /// Counts a document.
+    pub fn count(&mut self) {
         self.documents += 1;
+    }
+
+    pub fn add(&mut self, document: Document) {
+        self.count();
         match document {
             Document::Policy(policy) => self.policies.push(policy),
             Document::ClusterPolicy(policy) => self.cluster_policies.push(policy),
@@ -42,6 +50,11 @@ impl Gathered {
                 }
             }
         }
+    }
+
+    /// Takes an inventory that was gathered before, from all documents that there are of its kind.
+    pub fn with_inventory(&mut self, inventory: Arc<Inventory>) {
+        self.known_inventory = Some(inventory);
     }
 
     pub fn documents(&self) -> usize {
@@ -67,7 +80,7 @@ impl Gathered {
         let mut set = PolicySet {
             policies: self.policies,
             cluster_policies: self.cluster_policies,
-            inventory: self.inventory,
+            inventory: self.known_inventory.unwrap_or_else(|| Arc::new(self.inventory)),
             site,
         };
         set.sort();
@@ -81,6 +94,7 @@ impl Gathered {
             findings,
         );
         unique(self.cluster_policies.iter().map(|p| (("", p.name.as_str()), &p.location)), "ClusterPolicy", findings);
+        // None of an inventory that is known.
         let entries = self.inventory.entries.iter();
         unique(entries.map(|e| ((e.namespace.as_str(), e.name.as_str()), &e.location)), "entry", findings);
     }

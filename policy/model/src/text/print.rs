@@ -24,7 +24,7 @@ use crate::subject::{AnySubject, LabelSelector, LabelTest, Namespaces, SpiffePat
 pub fn to_yaml(set: &PolicySet) -> String {
     let mut documents = Vec::new();
     documents.extend(set.site.as_ref().map(site));
-    if set.inventory != Inventory::default() {
+    if *set.inventory != Inventory::default() {
         documents.push(inventory(&set.inventory));
     }
     documents.extend(set.cluster_policies.iter().map(cluster_policy));

@@ -15,6 +15,7 @@ use super::place::Place;
 use super::tree::{self, NODE_LIMIT, SOURCE_LIMIT};
 use super::{Source, parse};
 use crate::finding::Finding;
+use crate::inventory::Inventory;
 use crate::set::{Location, PolicySet};
 
 /// Bytes of text below which nothing is kept: it is read in a few milliseconds anyway.
@@ -24,9 +25,16 @@ const WORTH_BYTES: usize = if cfg!(test) { 1 } else { 256 << 10 };
 #[derive(Debug, Default)]
 pub struct Rereader {
     known: HashMap<Box<str>, Read>,
+    /// The inventory of the last set, and where each of its documents stood.
+    inventory: Option<(Vec<Stands>, Arc<Inventory>)>,
+    /// Parts that were ever parsed.
+    count: u64,
     /// Parts that were parsed for the last set.
     parsed: usize,
 }
+
+/// Number of a part, name of its source, and where it begins: byte and line.
+type Stands = (u64, Arc<str>, usize, u32);
 
 /// What is in one part of a source, from one document marker to the next, as if it stood alone.
 #[derive(Debug, Default)]
@@ -34,6 +42,8 @@ struct Read {
     documents: Vec<Document>,
     nodes: usize,
     lines: u32,
+    /// Which part it is.
+    number: u64,
     /// It was there before.
     again: bool,
 }
@@ -89,13 +99,19 @@ impl Rereader {
         for (part, read) in fresh.iter().zip(read_all(&fresh)) {
             // Every one of them is there, for as long as it is not read.
             if let (Some(place), Some(read)) = (kept.get_mut(*part), read) {
-                *place = read;
+                self.count += 1;
+                *place = Read { number: self.count, ..read };
             } else {
                 fresh.iter().for_each(|part| drop(kept.remove(*part)));
                 return None;
             }
         }
+        let inventory_stands = stands_of(sources, &parts_of, kept);
         let mut gathered = Gathered::default();
+        let known = self.inventory.take().filter(|(stands, _)| *stands == inventory_stands);
+        if let Some((_, inventory)) = &known {
+            gathered.with_inventory(Arc::clone(inventory));
+        }
         for (source, parts) in sources.iter().zip(parts_of) {
             let (mut offset, mut line, mut nodes) = (0, 0, 0);
             for part in parts {
@@ -105,6 +121,10 @@ impl Rereader {
                     return None;
                 }
                 for document in &read.documents {
+                    if known.is_some() && matches!(document, Document::Inventory(..)) {
+                        gathered.count();
+                        continue;
+                    }
                     let mut document = document.clone();
                     document.each_location(&mut |location| {
                         location.source = Arc::clone(&source.name);
@@ -120,8 +140,29 @@ impl Rereader {
         let mut findings = Vec::new();
         let there_are = gathered.documents() > 0;
         let set = gathered.finish(&mut findings);
-        (there_are && findings.is_empty()).then_some(set)
+        let is_right = there_are && findings.is_empty();
+        if is_right {
+            self.inventory = Some((inventory_stands, Arc::clone(&set.inventory)));
+        }
+        is_right.then_some(set)
     }
+}
+
+/// Where each part stands that has a document of the inventory in it.
+fn stands_of(sources: &[Source], parts_of: &[Vec<&str>], kept: &HashMap<Box<str>, Read>) -> Vec<Stands> {
+    let mut stands = Vec::new();
+    for (source, parts) in sources.iter().zip(parts_of) {
+        let (mut offset, mut line) = (0, 0);
+        for part in parts {
+            let Some(read) = kept.get(*part) else { continue };
+            if read.documents.iter().any(|document| matches!(document, Document::Inventory(..))) {
+                stands.push((read.number, Arc::clone(&source.name), offset, line));
+            }
+            offset += part.len();
+            line += read.lines;
+        }
+    }
+    stands
 }
 
 /// Parts that one thread reads at least.
@@ -158,7 +199,7 @@ fn read(part: &str) -> Option<Read> {
         documents.extend(Decoder { place: &place, findings }.document(tree));
     });
     let lines = memchr_iter(b'\n', part.as_bytes()).count() as u32;
-    findings.is_empty().then_some(Read { documents, nodes, lines, again: false })
+    findings.is_empty().then_some(Read { documents, nodes, lines, ..Read::default() })
 }
 
 /// A source in parts, each of which begins with a document marker, but for the first. None when something else than

@@ -347,7 +347,7 @@ pub fn set() -> impl Strategy<Value = PolicySet> {
             let mut set = PolicySet {
                 policies: policies.collect(),
                 cluster_policies: cluster_policies.collect(),
-                inventory,
+                inventory: inventory.into(),
                 site,
             };
             set.sort();

@@ -163,7 +163,7 @@ impl Segments {
         PolicySet {
             policies: by_server.into_iter().map(policy).collect(),
             cluster_policies: Vec::new(),
-            inventory: Inventory { entries, namespaces: BTreeMap::new() },
+            inventory: Inventory { entries, namespaces: BTreeMap::new() }.into(),
             site: Some(Site { defaults, ..Site::default() }),
         }
     }
