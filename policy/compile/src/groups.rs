@@ -85,10 +85,46 @@ pub(crate) fn hash_bytes(pairs: usize) -> usize {
     pairs.saturating_mul(10) + 64
 }
 
-/// A condition that covers more classes than this is wide; tried in this order.
-const WIDTHS: [usize; 3] = [24, 96, 6];
-/// Bytes below which the first split is good enough.
+/// Where a list is cut in groups: by whether their source, their destination or either covers more classes than that.
+#[derive(Clone, Copy, Debug)]
+enum Cut {
+    Nowhere,
+    Source(usize),
+    Destination(usize),
+    Both(usize),
+}
+
+/// Tried in this order.
+const CUTS: [Cut; 6] =
+    [Cut::Nowhere, Cut::Source(24), Cut::Destination(24), Cut::Both(24), Cut::Both(96), Cut::Both(6)];
+
+/// Bytes below which the first of the finest cuts is good enough.
 const GOOD_BYTES: usize = 32 << 20;
+
+/// What the work on one group takes, in tenths of a nanosecond.
+const GROUP_COST: u64 = 40;
+
+/// What it takes to read a cache line of tables of this size, when packets of many flows come by, likewise.
+const fn line_cost(bytes: usize) -> u64 {
+    match bytes >> 20 {
+        0 => 25,
+        1..8 => 70,
+        8..32 => 120,
+        _ => 250,
+    }
+}
+
+/// What a decision takes by these groups, likewise: the chain of each is its pair, behind a displacement where that is
+/// found by a perfect hash, and the list or row there.
+fn cost(groups: &[Built]) -> u64 {
+    let bytes = groups.iter().map(Built::bytes).sum();
+    let lines = |group: &Built| {
+        let is_dense = dense_bytes(group.sources, group.destinations) <= hash_bytes(group.cells.len());
+        if is_dense { 2 } else { 3 }
+    };
+    groups.iter().map(|group| lines(group) * line_cost(bytes) + GROUP_COST).sum()
+}
+
 /// The first rank of each service class that speaks of anyone and anyone. The last item does, and of everything: it is
 /// what remains when nothing else is found.
 pub(crate) fn floor(normal: &Normal, items: &[Item], classes: &Classes<'_>) -> Vec<u32> {
@@ -151,39 +187,51 @@ impl<'a> Shape<'a> {
         from.saturating_mul(to)
     }
 
-    /// Works out the groups of the direction: one group when it fits into `single` bytes, else several within `budget`.
-    pub(crate) fn choose(&self, single: usize, budget: usize, work: &mut Work) -> Result<Vec<Built>, Excess> {
-        let all: Vec<usize> =
-            (0..self.items.len()).filter(|&rank| !is_for_all(self.normal, &self.items[rank])).collect();
-        if all.is_empty() {
+    /// Works out the groups of the direction within a budget: of the cuts that fit, the one by which a packet is decided
+    /// soonest.
+    ///
+    /// What a cut comes to is known when it is made. Before, there is a bound: those that cannot be made within
+    /// `quick` bytes are not tried, but for the finest, of which one must be.
+    pub(crate) fn choose(&self, quick: usize, budget: usize, work: &mut Work) -> Result<Vec<Built>, Excess> {
+        if self.items.iter().all(|item| is_for_all(self.normal, item)) {
             return Ok(Vec::new());
         }
-        if self.bytes_at_most(&all) / 2 <= single
-            && let Ok(group) = work.attempt(|work| self.build(&all, single, work))
-        {
-            return Ok(vec![group]);
-        }
-        let mut best: Option<(usize, Vec<Built>)> = None;
+        let mut best: Option<(u64, Vec<Built>)> = None;
         let mut refused = None;
-        for (number, &threshold) in WIDTHS.iter().enumerate() {
-            let is_last = number + 1 == WIDTHS.len() && best.is_none();
-            let split = |work: &mut Work| self.split(threshold, budget, work);
-            match if is_last { split(work) } else { work.attempt(split) } {
-                Ok(groups) => {
-                    let bytes = groups.iter().map(Built::bytes).sum();
-                    if best.as_ref().is_none_or(|(least, _)| bytes < *least) {
-                        best = Some((bytes, groups));
+        for (number, &cut) in CUTS.iter().enumerate() {
+            let is_fine = matches!(cut, Cut::Both(_));
+            let groups = self.cut(cut);
+            // As if every line of it were in the nearest cache.
+            let least = groups.len() as u64 * (2 * line_cost(0) + GROUP_COST);
+            if best.as_ref().is_some_and(|(cost, _)| *cost <= least) {
+                continue;
+            }
+            let within = if is_fine { budget } else { quick.min(budget) };
+            let bound: usize = groups.iter().map(|ranks| self.bytes_at_most(ranks)).fold(0, usize::saturating_add);
+            if !is_fine && bound / 2 > within {
+                continue;
+            }
+            let is_last = number + 1 == CUTS.len() && best.is_none();
+            let build = |work: &mut Work| self.build_all(&groups, within, work);
+            // The finest are what must be left to try.
+            let share = if is_fine { 2 } else { 16 };
+            match if is_last { build(work) } else { work.attempt(share, build) } {
+                Ok(built) => {
+                    let (cost, bytes) = (cost(&built), built.iter().map(Built::bytes).sum::<usize>());
+                    if best.as_ref().is_none_or(|(least, _)| cost < *least) {
+                        best = Some((cost, built));
                     }
-                    if bytes <= GOOD_BYTES {
+                    if is_fine && bytes <= GOOD_BYTES {
                         break;
                     }
                 }
                 // What one can do about the budget says more than that there is no time left.
-                Err(excess) => {
+                Err(excess) if is_fine => {
                     if !matches!(refused, Some(Excess::TooManyBytes { .. })) {
                         refused = Some(excess);
                     }
                 }
+                Err(_) => {}
             }
         }
         match (best, refused) {
@@ -193,27 +241,38 @@ impl<'a> Shape<'a> {
         }
     }
 
-    /// Bytes that the pairs of one group cannot exceed, without working it out: as if no two rules shared one.
-    fn bytes_at_most(&self, ranks: &[usize]) -> usize {
-        let (sources, destinations) = (self.classes.source.len(), self.classes.destination.len());
-        let pairs = ranks.iter().map(|&rank| self.pairs_of(&self.items[rank]));
-        dense_bytes(sources, destinations).min(hash_bytes(pairs.fold(0, usize::saturating_add)))
-    }
-
-    fn split(&self, threshold: usize, budget: usize, work: &mut Work) -> Result<Vec<Built>, Excess> {
+    /// The ranks of each group of a cut, but for those that speak of anyone and anyone.
+    fn cut(&self, cut: Cut) -> Vec<Vec<usize>> {
         let mut groups: [Vec<usize>; GROUPS] = Default::default();
         for (rank, item) in self.items.iter().enumerate().filter(|(_, item)| !is_for_all(self.normal, item)) {
-            let source = self.width(item.from, &self.source_width) > threshold;
-            let destination = self.width(item.to, &self.destination_width) > threshold;
-            groups[usize::from(source) * 2 + usize::from(destination)].push(rank);
+            let source = |width| usize::from(self.width(item.from, &self.source_width) > width);
+            let destination = |width| usize::from(self.width(item.to, &self.destination_width) > width);
+            let group = match cut {
+                Cut::Nowhere => 0,
+                Cut::Source(width) => source(width),
+                Cut::Destination(width) => destination(width),
+                Cut::Both(width) => source(width) * 2 + destination(width),
+            };
+            groups[group].push(rank);
         }
+        groups.into_iter().filter(|ranks| !ranks.is_empty()).collect()
+    }
+
+    fn build_all(&self, groups: &[Vec<usize>], budget: usize, work: &mut Work) -> Result<Vec<Built>, Excess> {
         let mut left = budget;
         let mut built = Vec::new();
-        for ranks in groups.iter().filter(|ranks| !ranks.is_empty()) {
+        for ranks in groups {
             let group = self.build(ranks, left, work)?;
             left -= group.bytes().min(left);
             built.push(group);
         }
         Ok(built)
+    }
+
+    /// Bytes that the pairs of one group cannot exceed, without working it out: as if no two rules shared one.
+    fn bytes_at_most(&self, ranks: &[usize]) -> usize {
+        let (sources, destinations) = (self.classes.source.len(), self.classes.destination.len());
+        let pairs = ranks.iter().map(|&rank| self.pairs_of(&self.items[rank]));
+        dense_bytes(sources, destinations).min(hash_bytes(pairs.fold(0, usize::saturating_add)))
     }
 }

@@ -133,8 +133,8 @@ pub struct Options {
     pub table_bytes: usize,
     /// Most entries in each direction's ordered list.
     pub list_length: usize,
-    /// Bytes up to which a direction's list is kept in one group: one group is the quickest to look
-    /// up, several need less memory when wide and narrow rules meet.
+    /// Bytes up to which a direction's list is kept in one group, or two: the fewer the quicker to look up, but
+    /// more need less memory when wide and narrow rules meet.
     pub single_group_bytes: usize,
     /// Most steps that it may take to work the tables out, where their number does not follow that of the rules: of a
     /// nanosecond or so each. A count and no clock, so that every machine refuses the same policies.
@@ -161,7 +161,7 @@ impl Default for Options {
         Self {
             table_bytes: 256 << 20,
             list_length: 2_000_000,
-            single_group_bytes: 4 << 20,
+            single_group_bytes: 32 << 20,
             steps: 400_000_000,
             scratch_bytes: 128 << 20,
             progress: |_| {},

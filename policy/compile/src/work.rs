@@ -60,11 +60,11 @@ impl Work {
         Ok(())
     }
 
-    /// Tries something that may cost half of the steps that are left, so that the rest is there for another way. What
-    /// it held is given back when it fails.
-    pub fn attempt<T>(&mut self, way: impl FnOnce(&mut Self) -> Result<T, Excess>) -> Result<T, Excess> {
+    /// Tries something that may cost this share of the steps that are left, so that the rest is there for another way.
+    /// What it held is given back when it fails.
+    pub fn attempt<T>(&mut self, share: usize, way: impl FnOnce(&mut Self) -> Result<T, Excess>) -> Result<T, Excess> {
         let (limit, held) = (self.step_limit, self.bytes);
-        self.step_limit = self.steps + (limit - self.steps) / 2;
+        self.step_limit = self.steps + (limit - self.steps) / share;
         let outcome = way(self);
         self.step_limit = limit;
         if outcome.is_err() {
