@@ -121,7 +121,8 @@ mod tests {
     #[test]
     fn every_entry_is_found_by_its_hash_in_order_of_ids() {
         for count in [0u32, 1, 2, 3, 7, 8, 9, 1000] {
-            let entries: Vec<Entry> = (0..count).map(|id| Entry { hash: (id / 3) * 0x1234_5677, id }).collect();
+            let entries: Vec<Entry> =
+                (0..count).map(|id| Entry { hash: (id / 3).wrapping_mul(0x1234_5677), id }).collect();
             let index = Index::new(&entries);
             for entry in &entries {
                 let want: Vec<u32> = entries.iter().filter(|other| other.hash == entry.hash).map(|e| e.id).collect();

@@ -149,7 +149,7 @@ pub struct Int {
 }
 
 /// A member of a struct or union.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Member<'b> {
     btf: &'b Btf,
     name: u32,
@@ -162,7 +162,7 @@ pub struct Member<'b> {
 }
 
 /// A value of an enum.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Enumerator<'b> {
     btf: &'b Btf,
     name: u32,
@@ -173,7 +173,7 @@ pub struct Enumerator<'b> {
 }
 
 /// A parameter of a function.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Parameter<'b> {
     btf: &'b Btf,
     name: u32,

@@ -83,7 +83,9 @@ impl Build {
         let flag = members.iter().any(|(.., bits)| *bits != 0);
         let words: Vec<u32> = members
             .iter()
-            .flat_map(|(name, of, offset, bits)| [self.string(name), *of, if flag { bits << 24 | offset } else { *offset }])
+            .flat_map(|(name, of, offset, bits)| {
+                [self.string(name), *of, if flag { bits << 24 | offset } else { *offset }]
+            })
             .collect();
         self.raw(name, u32::from(flag) << 31 | kind << 24 | members.len() as u32, size, &words)
     }

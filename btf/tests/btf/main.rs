@@ -8,5 +8,6 @@ mod fields;
 mod format;
 mod kernel;
 mod mutated;
+mod oracle;
 mod random;
 mod views;
