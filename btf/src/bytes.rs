@@ -67,7 +67,7 @@ pub(crate) fn locate(bytes: &[u8]) -> Result<Range<usize>, Problem> {
         let (start, length) = section(bytes)?;
         let end = start.checked_add(length).filter(|end| *end <= bytes.len() as u64);
         // Both ends are below a length of memory.
-        return end.map(|end| start as usize..end as usize).ok_or(Problem::NoSection);
+        return end.map(|end| start as usize..end as usize).ok_or_else(cut_short);
     }
     is_btf(bytes).then_some(0..bytes.len()).ok_or_else(|| magic(bytes))
 }
@@ -75,25 +75,33 @@ pub(crate) fn locate(bytes: &[u8]) -> Result<Range<usize>, Problem> {
 /// The BTF of a file. Of an ELF file, which may be a kernel with all of its debugging information, only the headers
 /// and that section are read.
 pub(crate) fn read(path: &Path) -> Result<Bytes, Problem> {
-    let mut file = File::open(path).map_err(Problem::Read)?;
+    let mut file = File::open(path).map_err(unreadable)?;
     let mut first = [0; 4];
-    let length = file.read(&mut first).map_err(Problem::Read)?;
+    let length = file.read(&mut first).map_err(unreadable)?;
     if first == ELF {
         let (start, length) = section(&ReadCache::new(&file))?;
         let mut bytes = Vec::new();
-        file.seek(io::SeekFrom::Start(start)).map_err(Problem::Read)?;
-        file.take(length).read_to_end(&mut bytes).map_err(Problem::Read)?;
-        return Ok(bytes.into());
+        file.seek(io::SeekFrom::Start(start)).map_err(unreadable)?;
+        file.take(length).read_to_end(&mut bytes).map_err(unreadable)?;
+        return if bytes.len() as u64 == length { Ok(bytes.into()) } else { Err(cut_short()) };
     }
     if !is_btf(&first) {
         return Err(magic(&first[..length]));
     }
-    file.rewind().map_err(Problem::Read)?;
-    copied(&mut file).map_err(Problem::Read)
+    file.rewind().map_err(unreadable)?;
+    copied(&mut file).map_err(unreadable)
 }
 
 fn is_btf(bytes: &[u8]) -> bool {
     bytes.starts_with(&[0x9f, 0xeb]) || bytes.starts_with(&[0xeb, 0x9f])
+}
+
+fn unreadable(error: io::Error) -> Problem {
+    Problem::Read { error }
+}
+
+fn cut_short() -> Problem {
+    unreadable(io::ErrorKind::UnexpectedEof.into())
 }
 
 fn magic(bytes: &[u8]) -> Problem {

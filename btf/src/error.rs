@@ -49,8 +49,12 @@ impl std::fmt::Display for Place {
 #[non_exhaustive]
 pub enum Problem {
     /// The file cannot be read.
-    #[error("cannot be read ({0}); a kernel has BTF when it is built with CONFIG_DEBUG_INFO_BTF")]
-    Read(#[source] std::io::Error),
+    #[error("cannot be read: {error}{}", remedy(.error))]
+    Read {
+        /// What the system said.
+        #[source]
+        error: std::io::Error,
+    },
     /// Neither the magic number of BTF nor that of ELF.
     #[error("is neither BTF (0x9feb, 0xeb9f) nor ELF: begins with {found:02x?}")]
     Magic {
@@ -177,6 +181,13 @@ pub enum Problem {
 impl Problem {
     fn is_absence(&self) -> bool {
         matches!(self, Self::AbsentType { .. } | Self::AbsentField { .. } | Self::AbsentEnumerator { .. })
+    }
+}
+
+fn remedy(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "; a kernel has BTF when it is built with CONFIG_DEBUG_INFO_BTF",
+        _ => "",
     }
 }
 

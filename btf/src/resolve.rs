@@ -69,6 +69,8 @@ struct Here<'b> {
     bits: u64,
     /// Bits of the member that was taken, if it is a bit-field that says so itself.
     width: u32,
+    /// An element of an array, which is whole bytes.
+    element: bool,
     /// Everything that was taken was the last of what contains it, so that an array of no length may go on behind it.
     last: bool,
 }
@@ -139,7 +141,7 @@ impl<'b, T: Trace> Search<'b, '_, T> {
     fn walk(&mut self, root: Type<'b>, path: Path<'_>) -> Result<Field, Problem> {
         self.trace.root(root);
         let mut chain = Vec::new();
-        let mut here = Here { found: root, bits: 0, width: 0, last: true };
+        let mut here = Here { found: root, bits: 0, width: 0, element: false, last: true };
         for (place, step) in path.steps().enumerate() {
             match step {
                 Step::Member(name) => {
@@ -147,7 +149,7 @@ impl<'b, T: Trace> Search<'b, '_, T> {
                     if bare.kind() == Kind::Ptr && place > 0 {
                         chain.push(bytes(here, here.found.id())?);
                         let target = self.btf.at(bare.target().unwrap_or(0))?;
-                        here = Here { found: target, bits: 0, width: 0, last: true };
+                        here = Here { found: target, bits: 0, width: 0, element: false, last: true };
                     }
                     here = self.member(here, name)?;
                 }
@@ -188,7 +190,13 @@ impl<'b, T: Trace> Search<'b, '_, T> {
             return Err(Problem::AbsentField { place: self.place(), within, member, similar });
         };
         let found = self.btf.at(taken.member.type_id)?;
-        Ok(Here { found, bits: here.bits + taken.bits, width: taken.member.bits, last: here.last && taken.last })
+        Ok(Here {
+            found,
+            bits: here.bits + taken.bits,
+            width: taken.member.bits,
+            element: false,
+            last: here.last && taken.last,
+        })
     }
 
     /// The member of that name, here or in a member without a name, in the order of their declaration.
@@ -250,7 +258,7 @@ impl<'b, T: Trace> Search<'b, '_, T> {
         }
         let found = self.btf.at(element)?;
         let bits = here.bits + u64::from(index) * self.size(found)? * 8;
-        Ok(Here { found, bits, width: 0, last: false })
+        Ok(Here { found, bits, width: 0, element: true, last: false })
     }
 
     /// Without typedefs and qualifiers.
@@ -303,10 +311,13 @@ impl<'b, T: Trace> Search<'b, '_, T> {
         }
         let size = u32::try_from(self.size(bare)?).map_err(|_| Defect::TooLong { id: type_id })?;
         let shape = shape(element, self.btf.pointer_size())?;
-        let odd = match (elements, element.int()) {
-            // Elements are whole bytes, and a bit-field is a part of an integer or enum.
-            (Some(_), int) => here.width != 0 || int.is_some_and(|int| int.bits != element.size().unwrap_or(0) * 8),
-            (None, _) => here.width != 0 && !(is_number(shape) && u64::from(here.width) <= u64::from(size) * 8),
+        // A bit-field is a part of an integer or enum, and no element of an array.
+        let odd = match element.int() {
+            _ if here.width != 0 => {
+                elements.is_some() || !is_number(shape) || u64::from(here.width) > u64::from(size) * 8
+            }
+            Some(int) => (here.element || elements.is_some()) && int.bits != element.size().unwrap_or(0) * 8,
+            None => false,
         };
         if odd {
             let bits = if here.width == 0 { element.int().map_or(0, |int| int.bits) } else { here.width };
@@ -393,8 +404,8 @@ fn bytes(here: Here<'_>, id: u32) -> Result<u32, Defect> {
 /// First bit and width, of what is not whole bytes of its own.
 fn bits_of(here: Here<'_>, bare: Type<'_>, size: u32) -> Option<(u64, u32)> {
     let (first, width) = match (here.width, bare.int()) {
-        (0, Some(int)) => (here.bits + u64::from(int.offset), int.bits),
-        (0, None) => return None,
+        (0, Some(int)) if (int.offset, int.bits) != (0, size * 8) => (here.bits + u64::from(int.offset), int.bits),
+        (0, _) => return None,
         (width, _) => (here.bits, width),
     };
     (!first.is_multiple_of(8) || width != size * 8).then_some((first, width))

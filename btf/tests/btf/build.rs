@@ -46,7 +46,11 @@ impl Build {
             return 0;
         }
         let whole = [text.as_bytes(), b"\0"].concat();
-        let found = self.strings.windows(whole.len()).position(|window| window == whole);
+        let mut at = 0;
+        let found = self.strings.split_inclusive(|byte| *byte == 0).find_map(|string| {
+            at += string.len();
+            (string == whole).then(|| at - string.len())
+        });
         let place = found.unwrap_or_else(|| {
             self.strings.extend(&whole);
             self.strings.len() - whole.len()

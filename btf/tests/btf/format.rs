@@ -54,7 +54,7 @@ fn what_is_neither_btf_nor_elf_is_said_so() {
         assert!(matches!(problem, Problem::Magic { found } if found == start));
     }
     let error = Btf::open("/nonexistent/btf").unwrap_err();
-    assert!(matches!(*error.problem, Problem::Read(_)) && error.to_string().starts_with("/nonexistent/btf: "));
+    assert!(matches!(*error.problem, Problem::Read { .. }) && error.to_string().starts_with("/nonexistent/btf: "));
 }
 
 #[test]
@@ -102,6 +102,19 @@ fn names_that_are_not_text_are_errors_when_they_are_asked_for() {
     let btf = Btf::parse(bytes).unwrap();
     let error = btf.get(1).unwrap().name().unwrap_err();
     assert!(matches!(*error.problem, Problem::Malformed(Defect::Name { offset: 1 })), "{error}");
+}
+
+#[test]
+fn a_name_may_be_the_end_of_another() {
+    let mut b = Build::new();
+    let int = b.int("upid", 4, SIGNED);
+    b.structure("s", 4, &[("upid", int, 0, 0)]);
+    // The name of the member, and that of the integer, one byte later.
+    b.words[0] += 1;
+    b.words[7] += 1;
+    let btf = Btf::parse(b.bytes()).unwrap();
+    assert_eq!(btf.resolve("s", path("pid")).unwrap().offset, 0);
+    assert_eq!(btf.find(Kind::Int, "pid").unwrap().id(), int);
 }
 
 #[test]

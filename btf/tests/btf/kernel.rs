@@ -65,12 +65,11 @@ fn every_named_member_is_found_where_another_crate_has_it() {
                 }
             };
             found_all += 1;
-            let want = (Vec::new(), u64::from(member.bit_offset()));
-            assert_eq!(oracle::place(&field, false), want, "{root}.{name}");
             let size = oracle::size(&theirs, &theirs.resolve_chained_type(member).unwrap());
-            match field.bits {
-                None => assert_eq!(Some(u64::from(field.size)), size, "{root}.{name}"),
-                Some(bits) => assert_eq!(bits.width, oracle::width(member), "{root}.{name}"),
+            let want = (Vec::new(), u64::from(member.bit_offset()), size.filter(|_| field.bits.is_none()));
+            assert_eq!(oracle::place(&field, false), want, "{root}.{name}");
+            if let Some(bits) = field.bits {
+                assert_eq!(bits.width, oracle::width(member), "{root}.{name}");
             }
         }
     }
@@ -112,7 +111,8 @@ fn views_of_real_types_bind_and_an_extract_of_kilobytes_binds_them_alike() {
             gabion_btf::Field { type_id: 0, ..field.clone() }
         );
         assert_eq!(cut.describe(again.type_id), whole.describe(field.type_id));
-        assert_eq!(oracle::places(&theirs, root, Path::parse(text).unwrap()), [oracle::place(&field, false)]);
+        let places = oracle::places(&theirs, root, Path::parse(text).unwrap());
+        assert!(oracle::is_among(&oracle::place(&field, false), &places), "{root}.{text}: {places:?}");
     }
 }
 

