@@ -106,7 +106,10 @@ impl<'b, T: Trace> Search<'b, '_, T> {
         match (answer, failure, declared) {
             (Some(field), _, _) => Ok(field),
             (None, Some(problem), _) => Err(self.btf.error(problem)),
-            (None, None, Some(declared)) => Err(self.btf.error(self.incomplete(declared))),
+            (None, None, Some(declared)) => {
+                self.trace.root(declared);
+                Err(self.btf.error(self.incomplete(declared)))
+            }
             (None, None, None) => {
                 let expected = prefix.map_or("struct or union".to_owned(), |kind| kind.to_string());
                 Err(self.btf.absent_type(&expected, name))

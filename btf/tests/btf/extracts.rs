@@ -163,3 +163,25 @@ fn a_struct_without_a_name_behind_a_pointer_keeps_no_name() {
     // A declaration would need one.
     assert_eq!(cut.types().map(|found| found.kind()).collect::<Vec<_>>(), [Kind::Struct, Kind::Ptr, Kind::Struct]);
 }
+
+/// Where the search of `fuzz/fuzz_targets/btf.rs` starts: `cargo test -p gabion-btf --test btf -- --ignored write_the_fuzz_corpus`.
+#[test]
+#[ignore = "writes files of the checkout"]
+fn write_the_fuzz_corpus() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus/btf");
+    std::fs::create_dir_all(&folder).unwrap();
+    let write = |name: &str, bytes: &[u8]| std::fs::write(folder.join(name), bytes).unwrap();
+    for (order, build) in [("little", Build::new()), ("big", Build::big_endian())] {
+        let whole = sample(build);
+        let types = u32::from_le_bytes(whole[12..16].try_into().unwrap());
+        let types = if order == "big" { types.swap_bytes() } else { types } as usize;
+        write(&format!("sample-{order}"), &whole);
+        // The first octet says the byte order, and where a module begins.
+        let behind = [&[u8::from(order == "big")], &whole[24..24 + types]].concat();
+        write(&format!("types-{order}"), &behind);
+        let btf = Btf::parse(whole).unwrap();
+        for (place, text) in PATHS.iter().enumerate() {
+            write(&format!("extract-{order}-{place}"), &extract(&btf, &[field("task_struct", text)]).unwrap());
+        }
+    }
+}
