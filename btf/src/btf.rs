@@ -11,10 +11,12 @@ use crate::section::{Before, Section, is_root};
 
 /// The types of a kernel, of a module on top of it, or of an object file. Cheap to clone.
 #[derive(Clone)]
-pub struct Btf(Arc<Inner>);
+pub struct Btf {
+    origin: Arc<str>,
+    inner: Arc<Inner>,
+}
 
 struct Inner {
-    origin: Arc<str>,
     section: Section,
     before: Before,
     base: Option<Btf>,
@@ -32,8 +34,8 @@ impl Btf {
         Self::from_bytes("BTF in memory".into(), None, bytes.into())
     }
 
-    /// A file of BTF such as `/sys/kernel/btf/vmlinux`, or an ELF file with BTF in it. Errors call it by its path, or by
-    /// the release of the kernel that runs.
+    /// A file of BTF such as `/sys/kernel/btf/vmlinux`, or an ELF file with BTF in it. Errors call it by its path, or
+    /// by the release of the kernel that runs.
     ///
     /// # Errors
     /// When it cannot be read, or breaks the format.
@@ -67,14 +69,7 @@ impl Btf {
     /// Calls it something else in errors, such as the kernel that it was taken from.
     #[must_use]
     pub fn named(self, origin: &str) -> Self {
-        match Arc::try_unwrap(self.0) {
-            Ok(mut inner) => {
-                inner.origin = origin.into();
-                Self(Arc::new(inner))
-            }
-            // Somebody else calls it what it was called.
-            Err(shared) => Self(shared),
-        }
+        Self { origin: origin.into(), ..self }
     }
 
     fn from_bytes(origin: Arc<str>, base: Option<Self>, bytes: Bytes) -> Result<Self, Error> {
@@ -84,17 +79,17 @@ impl Btf {
                 // 0 is void.
                 None => Before { types: 1, strings: 0 },
             };
-            let section = Section::parse(bytes, range, before, base.as_ref().map(|base| &base.0.section))?;
+            let section = Section::parse(bytes, range, before, base.as_ref().map(|base| &base.inner.section))?;
             Ok((section, before))
         });
         let (section, before) = parsed.map_err(|problem| Error::new(&origin, problem))?;
-        let inner = Inner { origin, section, before, base, others: OnceLock::new(), pointer: OnceLock::new() };
-        Ok(Self(Arc::new(inner)))
+        let inner = Inner { section, before, base, others: OnceLock::new(), pointer: OnceLock::new() };
+        Ok(Self { origin, inner: Arc::new(inner) })
     }
 
     /// Where a split BTF would go on.
     fn end(&self) -> Option<Before> {
-        let Inner { before, section, .. } = &*self.0;
+        let Inner { before, section, .. } = &*self.inner;
         let strings = u32::try_from(section.strings().len()).ok()?;
         Some(Before { types: before.types.checked_add(section.count)?, strings: before.strings.checked_add(strings)? })
     }
@@ -102,25 +97,25 @@ impl Btf {
     /// What errors call it.
     #[must_use]
     pub fn origin(&self) -> &str {
-        &self.0.origin
+        &self.origin
     }
 
     /// What it was split from.
     #[must_use]
     pub fn base(&self) -> Option<&Self> {
-        self.0.base.as_ref()
+        self.inner.base.as_ref()
     }
 
     /// Whether its numbers, and those of the machine that it describes, have their highest byte first.
     #[must_use]
     pub fn is_big_endian(&self) -> bool {
-        self.0.section.is_big_endian()
+        self.inner.section.is_big_endian()
     }
 
     /// Types with a number, without void and with those of the base.
     #[must_use]
     pub fn len(&self) -> u32 {
-        self.0.before.types - 1 + self.0.section.count
+        self.inner.before.types - 1 + self.inner.section.count
     }
 
     /// Whether there is no type in it.
@@ -139,19 +134,20 @@ impl Btf {
 
     pub(crate) fn at(&self, id: u32) -> Result<Type<'_>, Defect> {
         if id == 0 {
-            return Ok(Type::void(self, &self.0.section));
+            return Ok(Type::void(self, &self.inner.section));
         }
-        let holder = self.levels().find(|btf| id >= btf.0.before.types);
+        let holder = self.levels().find(|btf| id >= btf.inner.before.types);
         let found = holder.and_then(|btf| {
-            let number = id - btf.0.before.types;
-            (number < btf.0.section.count).then(|| Type::new(self, &btf.0.section, btf.0.section.place(number), id))
+            let number = id - btf.inner.before.types;
+            (number < btf.inner.section.count)
+                .then(|| Type::new(self, &btf.inner.section, btf.inner.section.place(number), id))
         });
         found.ok_or(Defect::TypeId { found: id, last: self.len() })
     }
 
     /// Its own types in the order of their numbers, without those of its base.
     pub fn types(&self) -> impl Iterator<Item = Type<'_>> {
-        let Inner { section, before, .. } = &*self.0;
+        let Inner { section, before, .. } = &*self.inner;
         let mut at = 0;
         (0..section.count).map(move |number| {
             let found = Type::new(self, section, at, before.types + number);
@@ -196,11 +192,11 @@ impl Btf {
     }
 
     fn names(&self) -> &Index {
-        &self.0.section.names
+        &self.inner.section.names
     }
 
     fn others(&self) -> &Index {
-        self.0.others.get_or_init(|| {
+        self.inner.others.get_or_init(|| {
             let mut entries = Vec::new();
             for found in self.types().filter(|found| found.name_offset() != 0 && !is_root(found.kind())) {
                 let hash = self.strings_from(found.name_offset()).map_or(0, hash_in);
@@ -218,8 +214,8 @@ impl Btf {
         self.find(Kind::Func, name).ok_or_else(|| self.absent_type("function", name))
     }
 
-    /// The type of that name: a struct, union, enum, typedef, integer or float, or any of them with `struct`, `union`, `enum`
-    /// in front for one of that kind.
+    /// The type of that name: a struct, union, enum, typedef, integer or float, or any of them with `struct`,
+    /// `union`, `enum` in front for one of that kind.
     ///
     /// # Errors
     /// When there is none, or only a declaration.
@@ -273,7 +269,7 @@ impl Btf {
     /// Bytes of a pointer, as BTF tells it: by the size of `long`; 8 where it has none.
     #[must_use]
     pub fn pointer_size(&self) -> u32 {
-        *self.0.pointer.get_or_init(|| {
+        *self.inner.pointer.get_or_init(|| {
             let long = ["long unsigned int", "unsigned long", "long int", "long"]
                 .iter()
                 .find_map(|name| self.find(Kind::Int, name)?.size());
@@ -283,13 +279,14 @@ impl Btf {
 
     /// This one, its base, the base of that.
     fn levels(&self) -> impl Iterator<Item = &Self> {
-        std::iter::successors(Some(self), |btf| btf.0.base.as_ref())
+        std::iter::successors(Some(self), |btf| btf.inner.base.as_ref())
     }
 
     /// The strings from this offset to the end of those that it is among.
     fn strings_from(&self, offset: u32) -> Result<&[u8], Defect> {
-        let holder = self.levels().find(|btf| offset >= btf.0.before.strings);
-        let found = holder.and_then(|btf| btf.0.section.strings().get((offset - btf.0.before.strings) as usize..));
+        let holder = self.levels().find(|btf| offset >= btf.inner.before.strings);
+        let found =
+            holder.and_then(|btf| btf.inner.section.strings().get((offset - btf.inner.before.strings) as usize..));
         match found {
             Some([]) if offset == 0 => Ok(&[]),
             Some([]) | None => Err(Defect::Name { offset }),
@@ -314,7 +311,7 @@ impl Btf {
     }
 
     pub(crate) fn error(&self, problem: impl Into<Problem>) -> Error {
-        Error::new(&self.0.origin, problem)
+        Error::new(&self.origin, problem)
     }
 
     pub(crate) fn absent_type(&self, expected: &str, name: &str) -> Error {

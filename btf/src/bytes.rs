@@ -115,7 +115,8 @@ fn section<'data, R: ReadRef<'data>>(data: R) -> Result<(u64, u64), Problem> {
     section.file_range().ok_or(Problem::NoSection)
 }
 
-/// A copy of a file. Its memory is asked for in huge pages: faults of 1,300 small ones cost more than reading 5 MB does.
+/// A copy of a file. Its memory is asked for in huge pages: faults of 1,300 small ones cost more than reading 5 MB
+/// does.
 fn copied(file: &mut File) -> io::Result<Bytes> {
     const HUGE: usize = 2 << 20;
     let length = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);

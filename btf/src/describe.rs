@@ -47,8 +47,8 @@ impl Btf {
     }
 }
 
-/// The name that somebody may have meant. Only names of about the same length and of the same first letter are compared:
-/// an absent optional type must not cost a comparison with every type there is.
+/// The name that somebody may have meant. Only names of about the same length and of the same first letter are
+/// compared: an absent optional type must not cost a comparison with every type there is.
 pub(crate) fn nearest<'n>(asked: &str, names: impl Iterator<Item = &'n str>) -> Option<String> {
     let first = asked.trim_start_matches('_').bytes().next()?;
     let limit = (asked.len() / 4).clamp(1, 3);

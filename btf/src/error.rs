@@ -285,8 +285,8 @@ pub enum Defect {
         /// The last one that exists.
         last: u32,
     },
-    /// Typedefs, qualifiers, arrays or anonymous members within one another, deeper than any compiler nests them. What is
-    /// cyclic ends here, too.
+    /// Typedefs, qualifiers, arrays or anonymous members within one another, deeper than any compiler nests them.
+    /// What is cyclic ends here, too.
     #[error("type {id} leads through more than {limit} types, or in a circle")]
     TooDeep {
         /// Where the chain began.

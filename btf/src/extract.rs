@@ -1,8 +1,8 @@
 //! The few types that a list of paths needs, as BTF of its own.
 //!
-//! Kernels that a project supports are then kept in kilobytes each. Members stay where they were; what nobody asked for is
-//! left out, and what only pointers lead to is declared and not defined. A question that was named gets the same answer from the
-//! extract as from the whole, and the same kind of error.
+//! Kernels that a project supports are then kept in kilobytes each. Members stay where they were; what nobody asked
+//! for is left out, and what only pointers lead to is declared and not defined. A question that was named gets the
+//! same answer from the extract as from the whole, and the same kind of error.
 
 mod write;
 
@@ -178,7 +178,8 @@ impl Plan {
         Ok(())
     }
 
-    /// An array without a length can be read beyond only where it is the last member. One that was not must not become it.
+    /// An array without a length can be read beyond only where it is the last member. One that was not must not
+    /// become it.
     fn keep_ends(&mut self, btf: &Btf) -> Result<(), Defect> {
         let mut ends = Vec::new();
         for (id, members) in &self.members {

@@ -5,8 +5,8 @@ use std::fmt;
 /// A field of a kernel type, as a path led to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Field {
-    /// Pointers on the way, in order: each is read at this many bytes from where the one before pointed to, the first from
-    /// the type that the path started from. Empty when the field is inside of that type.
+    /// Pointers on the way, in order: each is read at this many bytes from where the one before pointed to, the first
+    /// from the type that the path started from. Empty when the field is inside of that type.
     pub chain: Vec<u32>,
     /// Bytes from where the last pointer points to.
     pub offset: u32,

@@ -161,6 +161,7 @@ impl<'t> Steps<'t> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
 
     fn steps(text: &str) -> Vec<Step<'_>> {

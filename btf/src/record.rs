@@ -166,7 +166,8 @@ pub struct Member<'b> {
 pub struct Enumerator<'b> {
     btf: &'b Btf,
     name: u32,
-    /// The value, whatever its width and sign. Before kernel 6.0 BTF did not say that an enum has a sign: -1 is 2^32 - 1 then.
+    /// The value, whatever its width and sign. Before kernel 6.0 BTF did not say that an enum has a sign: -1 is 2^32
+    /// - 1 then.
     pub value: i128,
     /// Its place among the values of the enum.
     pub(crate) place: u32,

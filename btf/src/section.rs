@@ -209,7 +209,8 @@ impl Walk<'_> {
     }
 }
 
-/// Kinds that are looked up by name often enough to be indexed in the first pass; functions, half of all records, are not.
+/// Kinds that are looked up by name often enough to be indexed in the first pass; functions, half of all records, are
+/// not.
 const ROOTS: u32 = 1 << Kind::Int as u32
     | 1 << Kind::Struct as u32
     | 1 << Kind::Union as u32

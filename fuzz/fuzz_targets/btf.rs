@@ -1,5 +1,5 @@
-//! Any octets as BTF: whole files, types behind a sound header, and a module on top of them. What is answered is inside of
-//! its struct, and the extract of a question answers it as the whole does.
+//! Any octets as BTF: whole files, types behind a sound header, and a module on top of them. What is answered is
+//! inside of its struct, and the extract of a question answers it as the whole does.
 #![no_main]
 
 use gabion_btf::extract::{Need, extract};

@@ -51,8 +51,8 @@ pub fn resolve(clock: &mut Clock) -> Result<Places, String> {
     clock.begin();
     let text = |error: libloading::Error| error.to_string();
     let path = CString::new(VMLINUX).expect("a path without a NUL");
-    // SAFETY: the types are those of libbpf's btf.h of all 1.x; btf__parse takes a null for the second, and says an error
-    // by a null.
+    // SAFETY: the types are those of libbpf's btf.h of all 1.x; btf__parse takes a null for the second, and says an
+    // error by a null.
     let libbpf = unsafe {
         type Parse = unsafe extern "C" fn(*const c_char, *mut *mut c_void) -> *const c_void;
         let parse = library.get::<Parse>(b"btf__parse\0").map_err(text)?;

@@ -1,5 +1,5 @@
-//! Opens the types of the running kernel and resolves 50 fields, by ours and by others, each time in a process of its own
-//! and all of them in turn. `./x bench btf [ROUNDS]`.
+//! Opens the types of the running kernel and resolves 50 fields, by ours and by others, each time in a process of its
+//! own and all of them in turn. `./x bench btf [ROUNDS]`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod fields;

@@ -15,7 +15,8 @@ pub fn ours(clock: &mut Clock) -> Result<Places, String> {
 /// The kernel lets its types be mapped from 6.16 on.
 pub fn ours_mapped(clock: &mut Clock) -> Result<Places, String> {
     let file = std::fs::File::open(VMLINUX).map_err(|error| error.to_string())?;
-    // SAFETY: what is mapped must not change. This is read-only data of the running kernel, which nobody writes or shortens.
+    // SAFETY: what is mapped must not change. This is read-only data of the running kernel, which nobody writes or
+    // shortens.
     let map = unsafe { memmap2::MmapOptions::new().map_copy_read_only(&file) };
     let map = map.map_err(|error| format!("this kernel does not let its types be mapped: {error}"))?;
     let btf = Btf::parse(Bytes::kept_by(map)).map_err(|error| error.to_string())?;

@@ -1,6 +1,7 @@
 //! BTF by the words of the format, so that every broken form can be said as well.
 
-/// BTF that is being written. Each type is numbered in the order in which it is added, from 1, or from where the base ended.
+/// BTF that is being written. Each type is numbered in the order in which it is added, from 1, or from where the base
+/// ended.
 #[derive(Clone, Default)]
 pub struct Build {
     pub words: Vec<u32>,

@@ -164,7 +164,8 @@ fn a_struct_without_a_name_behind_a_pointer_keeps_no_name() {
     assert_eq!(cut.types().map(|found| found.kind()).collect::<Vec<_>>(), [Kind::Struct, Kind::Ptr, Kind::Struct]);
 }
 
-/// Where the search of `fuzz/fuzz_targets/btf.rs` starts: `cargo test -p gabion-btf --test btf -- --ignored write_the_fuzz_corpus`.
+/// Where the search of `fuzz/fuzz_targets/btf.rs` starts: `cargo test -p gabion-btf --test btf -- --ignored
+/// write_the_fuzz_corpus`.
 #[test]
 #[ignore = "writes files of the checkout"]
 fn write_the_fuzz_corpus() {

@@ -90,7 +90,8 @@ fn both() -> [Btf; 2] {
 fn a_field_is_where_and_what_the_compiler_made_it() {
     let signed = Shape::Integer { signed: true };
     let unsigned = Shape::Integer { signed: false };
-    let cases: [(&str, &str, &[u32], u32, u32, Shape, Option<u32>); 19] = [
+    type Case<'c> = (&'c str, &'c str, &'c [u32], u32, u32, Shape, Option<u32>);
+    let cases: [Case<'_>; 19] = [
         ("task_struct", "pid", &[], 0, 4, signed, None),
         ("struct task_struct", "pid", &[], 0, 4, signed, None),
         ("task_t", "pid", &[], 0, 4, signed, None),

@@ -267,7 +267,8 @@ fn sizes_that_no_machine_has_are_refused() {
     }
 }
 
-/// Every word of header and types, replaced by what is likely to go wrong. What we still answer, another parser answers alike.
+/// Every word of header and types, replaced by what is likely to go wrong. What we still answer, another parser
+/// answers alike.
 #[test]
 fn any_word_may_be_any_number() {
     let (mut cases, mut answers, mut compared) = (0, 0, 0);
