@@ -211,6 +211,30 @@ fn each_refusal_says_what_it_met() {
 }
 
 #[test]
+fn an_array_without_a_length_goes_on_only_where_nothing_is_behind_it() {
+    let mut b = Build::new();
+    let int = b.int("int", 4, SIGNED);
+    let open = b.array(int, 0);
+    let nameless = b.structure("", 4, &[("count", int, 0, 0), ("open", open, 32, 0)]);
+    let named = b.structure("named", 4, &[("count", int, 0, 0), ("open", open, 32, 0)]);
+    b.structure("first", 8, &[("", nameless, 0, 0), ("behind", int, 32, 0)]);
+    b.structure("second", 8, &[("named", named, 0, 0), ("behind", int, 32, 0)]);
+    b.structure("third", 8, &[("before", int, 0, 0), ("", nameless, 32, 0)]);
+    b.structure("fourth", 8, &[("before", int, 0, 0), ("named", named, 32, 0)]);
+    // Members of a union are all at its end.
+    b.union("fifth", 8, &[("", nameless, 0, 0), ("long", int, 0, 0)]);
+    let several = b.array(named, 2);
+    b.structure("sixth", 8, &[("several", several, 0, 0)]);
+    let btf = Btf::parse(b.bytes()).unwrap();
+    for (root, text) in [("first", "open[1]"), ("second", "named.open[1]"), ("sixth", "several[0].open[1]")] {
+        assert!(matches!(*refused(&btf, root, text).problem, Problem::OutOfBounds { length: 0, .. }), "{root}.{text}");
+    }
+    for (root, text, offset) in [("third", "open[1]", 12), ("fourth", "named.open[1]", 12), ("fifth", "open[1]", 8)] {
+        assert_eq!(btf.resolve(root, path(text)).unwrap().offset, offset, "{root}.{text}");
+    }
+}
+
+#[test]
 fn types_of_one_name_must_agree() {
     let build = |second: u32, name: &str| {
         let mut b = Build::new();

@@ -85,6 +85,27 @@ fn kinds_and_bits_that_are_not_known_are_refused() {
 }
 
 #[test]
+fn records_that_go_on_behind_the_types_are_refused() {
+    // Each kind with what follows its head, which is missing, or of which one word is.
+    for (kind, words) in [(1, 1), (3, 3), (4, 3), (5, 3), (6, 2), (13, 2), (14, 1), (15, 3), (17, 1), (19, 3)] {
+        for there in 0..words {
+            let mut b = Build::new();
+            b.int("int", 4, SIGNED);
+            b.raw("", kind << 24 | 1, 0, &vec![0; there]);
+            assert_eq!(defect(b.bytes()), Defect::TruncatedType { id: 2, at: 16 }, "kind {kind}, {there} words");
+        }
+        let mut b = Build::new();
+        b.raw("", kind << 24 | 1, 0, &vec![0; words]);
+        assert_eq!(Btf::parse(b.bytes()).unwrap().len(), 1);
+    }
+    for there in 1..3 {
+        let mut b = Build::new();
+        b.words = vec![0; there];
+        assert_eq!(defect(b.bytes()), Defect::TruncatedType { id: 1, at: 0 });
+    }
+}
+
+#[test]
 fn names_outside_of_the_strings_are_refused() {
     let mut b = Build::new();
     b.int("int", 4, SIGNED);
