@@ -47,7 +47,7 @@ impl Btf {
         let mut last = None;
         for alternative in path.alternatives() {
             match search.alternative(alternative) {
-                Err(error) if error.is_absence() => last = Some(error),
+                Err(error) if matches!(*error.problem, Problem::AbsentField { .. }) => last = Some(error),
                 outcome => return outcome,
             }
         }
@@ -242,6 +242,10 @@ impl<'b, T: Trace> Search<'b, '_, T> {
         let (offset, bits) = match (member.bits, found.int()) {
             (0, Some(int)) => (int.offset, u64::from(int.bits)),
             (0, None) => (0, self.size(found)? * 8),
+            (width, _) if !matches!(found.kind(), Kind::Int | Kind::Enum | Kind::Enum64) => {
+                let size = found.size().unwrap_or(0);
+                return Err(Defect::Width { id: found.id(), kind: found.kind(), size, bits: width });
+            }
             (width, _) => (0, u64::from(width)),
         };
         let end = u64::from(member.bit_offset) + u64::from(offset) + bits;
@@ -263,7 +267,12 @@ impl<'b, T: Trace> Search<'b, '_, T> {
             return Err(Problem::OutOfBounds { place: self.place(), index, length, found });
         }
         let found = self.btf.at(element)?;
-        let bits = here.bits + u64::from(index) * self.size(found)? * 8;
+        // Both factors are below 2^32, and a place that is further away than that is none.
+        let bytes = u64::from(index) * self.size(found)?;
+        if u32::try_from(bytes).is_err() {
+            return Err(Defect::TooLong { id: array.id() }.into());
+        }
+        let bits = here.bits + bytes * 8;
         Ok(Here { found, bits, width: 0, element: true, last: false })
     }
 

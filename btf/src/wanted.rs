@@ -95,7 +95,7 @@ impl Wanted {
             return false;
         }
         let sized = match (field.bits, field.elements) {
-            (Some(bits), _) => bits.width <= self.size * 8,
+            (Some(bits), _) => bits.width <= self.size.saturating_mul(8),
             (None, None) => self.size == field.size,
             (None, Some(elements)) => self.size.checked_mul(elements) == Some(field.size) && elements != 0,
         };

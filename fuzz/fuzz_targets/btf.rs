@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 
 /// Names that types and members may have; a mutated offset is likely to hit one.
 const STRINGS: &[u8] = b"\0a\0b\0s\0long unsigned int\0";
-const PATHS: [&str; 9] = ["a", "b", "a.b", "a.a.a.b", "a[0]", "a[1].b", "a[0..2]", "b | a", "long"];
+const PATHS: [&str; 10] = ["a[4294967295].b", "a", "b", "a.b", "a.a.a.b", "a[0]", "a[1].b", "a[0..2]", "b | a", "long"];
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(btf) = Btf::parse(bytes.to_vec()) {

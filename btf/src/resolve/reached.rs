@@ -42,11 +42,10 @@ impl<'b, T: Trace> Search<'b, '_, T> {
         }
         let size = u32::try_from(self.size(bare)?).map_err(|_| Defect::TooLong { id: type_id })?;
         let shape = shape(element, self.btf.pointer_size())?;
-        // A bit-field is a part of an integer or enum, and no element of an array.
+        // A bit-field is not longer than its type, and no element of an array.
         let odd = match element.int() {
-            _ if here.width != 0 => {
-                elements.is_some() || !is_number(shape) || u64::from(here.width) > u64::from(size) * 8
-            }
+            // Of integers and enums only: no other member was let through.
+            _ if here.width != 0 => here.width > size * 8,
             Some(int) => (here.element || elements.is_some()) && int.bits != element.size().unwrap_or(0) * 8,
             None => false,
         };
@@ -105,10 +104,6 @@ impl<'b, T: Trace> Search<'b, '_, T> {
         }
         Ok(align)
     }
-}
-
-fn is_number(shape: Shape) -> bool {
-    matches!(shape, Shape::Integer { .. } | Shape::Boolean | Shape::Enum { .. })
 }
 
 /// First bit and width, of what is not whole bytes of its own.

@@ -258,6 +258,26 @@ fn sizes_that_no_machine_has_are_refused() {
         let error = Btf::parse(b.bytes()).unwrap().resolve("s", path("x[0]")).unwrap_err();
         assert!(matches!(defect(&error), Defect::TooLong { .. }), "{error}");
     }
+    // Four billion elements of four billion bytes, at the end of a struct.
+    let mut b = Build::new();
+    let huge = b.structure("huge", u32::MAX, &[]);
+    let open = b.array(huge, 0);
+    b.structure("s", 4, &[("x", open, 0, 0)]);
+    let btf = Btf::parse(b.bytes()).unwrap();
+    assert_eq!(btf.resolve("s", path("x[1]")).unwrap().offset, u32::MAX);
+    for text in ["x[2]", "x[4294967295]", "x[0..4294967295]", "x[1..3]"] {
+        assert!(matches!(defect(&btf.resolve("s", path(text)).unwrap_err()), Defect::TooLong { .. }), "{text}");
+    }
+    // Bit-fields of what has none.
+    let mut b = Build::new();
+    let int = b.int("int", 4, SIGNED);
+    let inner = b.structure("", 4, &[("y", int, 0, 0)]);
+    let (pointer, array) = (b.pointer(inner), b.array(int, 2));
+    b.structure("s", 64, &[("p", pointer, 0, 8), ("a", array, 64, 8), ("i", inner, 128, 8), ("", inner, 192, 8)]);
+    let btf = Btf::parse(b.bytes()).unwrap();
+    for text in ["p", "p.y", "a", "a[0]", "i", "i.y", "y"] {
+        assert!(matches!(defect(&btf.resolve("s", path(text)).unwrap_err()), Defect::Width { .. }), "{text}");
+    }
     for (bits, width) in [(33, 4), (64, 4)] {
         let mut b = Build::new();
         let int = b.int("int", width, SIGNED);
