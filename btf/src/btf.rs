@@ -79,7 +79,7 @@ impl Btf {
                 // 0 is void.
                 None => Before { types: 1, strings: 0 },
             };
-            let section = Section::parse(bytes, range, before, base.as_ref().map(|base| &base.inner.section))?;
+            let section = Section::parse(bytes, range, before, base.as_ref())?;
             Ok((section, before))
         });
         let (section, before) = parsed.map_err(|problem| Error::new(&origin, problem))?;
@@ -199,8 +199,10 @@ impl Btf {
         self.inner.others.get_or_init(|| {
             let mut entries = Vec::new();
             for found in self.types().filter(|found| found.name_offset() != 0 && !is_root(found.kind())) {
-                let hash = self.strings_from(found.name_offset()).map_or(0, hash_in);
-                entries.push(Entry { hash, id: found.id() });
+                match self.strings_from(found.name_offset()) {
+                    Ok([]) | Ok([0, ..]) | Err(_) => {}
+                    Ok(name) => entries.push(Entry { hash: hash_in(name), id: found.id() }),
+                }
             }
             Index::new(&entries)
         })
@@ -283,7 +285,7 @@ impl Btf {
     }
 
     /// The strings from this offset to the end of those that it is among.
-    fn strings_from(&self, offset: u32) -> Result<&[u8], Defect> {
+    pub(crate) fn strings_from(&self, offset: u32) -> Result<&[u8], Defect> {
         let holder = self.levels().find(|btf| offset >= btf.inner.before.strings);
         let found =
             holder.and_then(|btf| btf.inner.section.strings().get((offset - btf.inner.before.strings) as usize..));

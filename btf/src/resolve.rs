@@ -93,7 +93,10 @@ impl<'b, T: Trace> Search<'b, '_, T> {
         let (mut declared, mut typedefs) = (None, Vec::new());
         for found in self.btf.roots(name) {
             match found.kind() {
-                Kind::Fwd => declared = Some(found),
+                Kind::Fwd => {
+                    let kind = if found.flag() { Kind::Union } else { Kind::Struct };
+                    declared = prefix.is_none_or(|prefix| prefix == kind).then_some(found).or(declared);
+                }
                 Kind::Typedef => typedefs.push(found),
                 kind if kind.is_composite() && prefix.is_none_or(|prefix| prefix == kind) => {
                     self.candidate(found, path, &mut answer, &mut failure)?;

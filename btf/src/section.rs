@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::btf::Btf;
 use crate::bytes::Bytes;
 use crate::error::Defect;
 use crate::index::{Entry, Index, hash_in};
@@ -44,14 +45,9 @@ pub(crate) struct Before {
 
 impl Section {
     /// `range` is where in the bytes the section is; ids and strings are counted from `before`, where its base ends.
-    pub(crate) fn parse(
-        bytes: Bytes,
-        range: Range<usize>,
-        before: Before,
-        base: Option<&Self>,
-    ) -> Result<Self, Defect> {
+    pub(crate) fn parse(bytes: Bytes, range: Range<usize>, before: Before, base: Option<&Btf>) -> Result<Self, Defect> {
         let header = Header::read(&bytes[range.clone()])?;
-        if base.is_some_and(|base| base.big_endian != header.big_endian) {
+        if base.is_some_and(|base| base.is_big_endian() != header.big_endian) {
             return Err(Defect::ByteOrder);
         }
         let (types, strings) = (header.types, header.strings);
@@ -161,7 +157,7 @@ struct Walk<'w> {
     big_endian: bool,
     before: Before,
     text: &'w [u8],
-    base: Option<&'w Section>,
+    base: Option<&'w Btf>,
 }
 
 impl Walk<'_> {
@@ -193,7 +189,11 @@ impl Walk<'_> {
                 places.push(at as u32);
             }
             if name != 0 && ROOTS >> kind_bits(info) & 1 != 0 {
-                named.push(Entry { hash: self.hash(name), id });
+                let name = self.strings_from(name);
+                // An empty name is none, wherever it is.
+                if !matches!(name, [] | [0, ..]) {
+                    named.push(Entry { hash: hash_in(name), id });
+                }
             }
             at += length;
             number += 1;
@@ -201,11 +201,12 @@ impl Walk<'_> {
         Ok((places, named, number))
     }
 
-    fn hash(&self, name: u32) -> u32 {
-        match name.checked_sub(self.before.strings) {
-            Some(own) => hash_in(self.text.get(own as usize..).unwrap_or_default()),
-            None => self.base.map_or(0, |base| hash_in(base.strings().get(name as usize..).unwrap_or_default())),
-        }
+    fn strings_from(&self, offset: u32) -> &[u8] {
+        let found = match (offset.checked_sub(self.before.strings), self.base) {
+            (Some(own), _) => self.text.get(own as usize..),
+            (None, base) => base.and_then(|base| base.strings_from(offset).ok()),
+        };
+        found.unwrap_or_default()
     }
 }
 

@@ -139,6 +139,19 @@ fn a_name_may_be_the_end_of_another() {
 }
 
 #[test]
+fn an_empty_name_is_none_wherever_it_is() {
+    let mut b = Build::new();
+    let int = b.int("int", 4, SIGNED);
+    b.structure("s", 4, &[("x", int, 0, 0)]);
+    // The NUL behind "int".
+    b.words[4] = 4;
+    let btf = Btf::parse(b.bytes()).unwrap();
+    assert_eq!(btf.get(2).unwrap().name().unwrap(), "");
+    assert!(btf.find(Kind::Struct, "").is_none());
+    assert!(btf.resolve("struct ", path("x")).unwrap_err().is_absence());
+}
+
+#[test]
 fn a_split_btf_goes_on_where_its_base_ends() {
     for build in [Build::new(), Build::big_endian()] {
         let first = sampled(build);
@@ -150,6 +163,14 @@ fn a_split_btf_goes_on_where_its_base_ends() {
         let mut third = second.split();
         let at_own = third.pointer(own);
         third.structure("third", 8, &[("own", at_own, 0, 0)]);
+        // Names that the one below has, and the lowest.
+        let [own_name, lowest_name] = [second.string("own"), first.clone().string("mm_struct")];
+        for (name, kind) in [(own_name, 8), (lowest_name, 8)] {
+            let id = third.raw("", kind << 24, at_own, &[]);
+            let place = third.words.len() - 3;
+            third.words[place] = name;
+            assert_eq!(id + 1, third.next());
+        }
         let base = Btf::parse(first.bytes()).unwrap();
         let split = Btf::split(&base, second.bytes()).unwrap();
         let split = Btf::split(&split, third.bytes()).unwrap();
@@ -158,7 +179,9 @@ fn a_split_btf_goes_on_where_its_base_ends() {
         assert_eq!((field.chain, field.offset), (vec![0, 0, 40], 0));
         assert_eq!(split.resolve("task_struct", path("pid")).unwrap().offset, 0);
         assert_eq!(split.find(Kind::Func, "wake").unwrap().id(), first.next() - 1);
-        assert_eq!(split.types().map(|found| found.id()).collect::<Vec<_>>(), [at_own, at_own + 1]);
+        assert_eq!(split.types().map(|found| found.id()).collect::<Vec<_>>(), (at_own..at_own + 4).collect::<Vec<_>>());
+        assert_eq!(split.find(Kind::Typedef, "own").unwrap().id(), at_own + 2);
+        assert_eq!(split.find(Kind::Typedef, "mm_struct").unwrap().id(), at_own + 3);
         // Alone, its numbers mean nothing.
         assert!(Btf::parse(second.bytes()).is_err());
         assert!(base.resolve("own", path("pid")).unwrap_err().is_absence());
