@@ -3,7 +3,7 @@
 use std::mem::discriminant;
 
 use gabion_btf::extract::{Need, extract};
-use gabion_btf::{Btf, Field, Kind};
+use gabion_btf::{Btf, Field, Kind, Problem};
 
 use crate::build::{Build, SIGNED};
 use crate::fields::{path, sample, sampled};
@@ -73,6 +73,18 @@ fn an_extract_answers_what_was_asked_as_the_whole_does() {
         // What it was cut from may itself be cut.
         let again = extract(&cut, &all).unwrap();
         assert_eq!(again, extract(&whole, &all).unwrap());
+    }
+}
+
+#[test]
+fn a_type_that_is_only_declared_stays_declared() {
+    let whole = Btf::parse(sample(Build::new())).unwrap();
+    let cut = Btf::parse(extract(&whole, &[field("lone", "x")]).unwrap()).unwrap();
+    for btf in [&whole, &cut] {
+        let error = btf.resolve("lone", path("x")).unwrap_err();
+        assert!(matches!(*error.problem, Problem::Incomplete { .. }), "{error}");
+        // A struct of that name is declared, and no union.
+        assert!(btf.resolve("union lone", path("x")).unwrap_err().is_absence());
     }
 }
 
