@@ -330,6 +330,14 @@ pub enum Defect {
         /// Its kind.
         kind: Kind,
     },
+    /// A variable, a section or a tag where a type belongs.
+    #[error("type {id} ({kind}) is no type that anything can be of")]
+    NoType {
+        /// The one that is referred to.
+        id: u32,
+        /// Its kind.
+        kind: Kind,
+    },
     /// An integer, enum or float whose size or bits no machine has.
     #[error("type {id} ({kind}) has {bits} bits in {size} bytes")]
     Width {

@@ -150,6 +150,8 @@ impl Plan {
                     let kept = found.members().zip(0..).filter(|(_, place)| members.contains(place));
                     rest.extend(kept.map(|(member, _)| (member.type_id, false)));
                 }
+                // Variables and tags refer to types, and no type refers to them.
+                kind @ (Kind::Var | Kind::Datasec | Kind::DeclTag) => return Err(Defect::NoType { id, kind }),
                 Kind::Array => rest.extend(found.target().into_iter().chain(found.index_type()).map(|id| (id, false))),
                 _ => rest.extend(found.target().map(|target| (target, pointed))),
             }

@@ -3,7 +3,7 @@
 use std::mem::discriminant;
 
 use gabion_btf::extract::{Need, extract};
-use gabion_btf::{Btf, Field, Kind, Problem};
+use gabion_btf::{Btf, Defect, Field, Kind, Problem};
 
 use crate::build::{Build, SIGNED};
 use crate::fields::{path, sample, sampled};
@@ -85,6 +85,20 @@ fn a_type_that_is_only_declared_stays_declared() {
         assert!(matches!(*error.problem, Problem::Incomplete { .. }), "{error}");
         // A struct of that name is declared, and no union.
         assert!(btf.resolve("union lone", path("x")).unwrap_err().is_absence());
+    }
+}
+
+#[test]
+fn what_is_no_type_is_not_written_as_one() {
+    for kind in [14, 15, 17] {
+        let mut b = Build::new();
+        let odd = b.raw("odd", kind << 24, 0, &[0; 1][..usize::from(kind != 15)]);
+        let pointer = b.pointer(odd);
+        b.structure("s", 8, &[("at", pointer, 0, 0)]);
+        let whole = Btf::parse(b.bytes()).unwrap();
+        assert_eq!(whole.resolve("s", path("at")).unwrap().offset, 0);
+        let error = extract(&whole, &[field("s", "at")]).unwrap_err();
+        assert!(matches!(*error.problem, Problem::Malformed(Defect::NoType { .. })), "{error}");
     }
 }
 
