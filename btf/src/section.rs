@@ -162,6 +162,12 @@ struct Walk<'w> {
 
 impl Walk<'_> {
     fn records(&self) -> Result<(Vec<u32>, Vec<Entry>, u32), Defect> {
+        // The byte order is asked once and not for each word.
+        if self.big_endian { self.in_order(u32::from_be_bytes) } else { self.in_order(u32::from_le_bytes) }
+    }
+
+    #[inline(always)]
+    fn in_order(&self, order: impl Fn([u8; 4]) -> u32) -> Result<(Vec<u32>, Vec<Entry>, u32), Defect> {
         let strings = u64::from(self.before.strings) + self.text.len() as u64;
         // A guess that saves growing: records of vmlinux have 25 bytes on average.
         let mut places = Vec::with_capacity(self.types.len() / 25 / STRIDE as usize + 1);
@@ -171,7 +177,8 @@ impl Walk<'_> {
             let id = self.before.types.checked_add(number).ok_or(Defect::TooLarge)?;
             let truncated = Defect::TruncatedType { id, at };
             let Some(head) = self.types.get(at..at + RECORD) else { return Err(truncated) };
-            let (name, info) = (word(head, self.big_endian), word(&head[4..], self.big_endian));
+            let word = |place: usize| order(head[place..].first_chunk().copied().unwrap_or_default());
+            let (name, info) = (word(0), word(4));
             let Some(length) = length(info) else {
                 return Err(match kind_bits(info) {
                     found if found == 0 || found > Kind::LAST => Defect::UnknownKind { id, found },
