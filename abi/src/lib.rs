@@ -7,7 +7,12 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+// What `derive(Contract)` writes names this crate.
+extern crate self as gabion_abi;
+
+pub mod boundary;
 pub mod conn;
+pub mod contract;
 pub mod event;
 pub mod facts;
 pub mod local;
