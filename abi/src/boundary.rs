@@ -3,7 +3,7 @@
 use crate::conn::{ConnKey, ConnValue, FragmentKey};
 use crate::contract::{Contract, Invalid, Payload, Place, ServiceContract, Set, Shape};
 use crate::event::{Bucket, Event, Settings, Tally};
-use crate::facts::{Address, FAMILY_V6, FRAGMENT_LATER, Facts, TRANSPORT_ICMP, unparsed};
+use crate::facts::{Address, FAMILY_NONE, FAMILY_V4, FAMILY_V6, FRAGMENT_LATER, Facts, TRANSPORT_ICMP, unparsed};
 use crate::local::{LocalFilter, LocalKey};
 use crate::tables::PARAM_COUNT;
 use crate::verdict::{Count, DROP, Interface, Verdict, direction, hook, reason};
@@ -32,20 +32,25 @@ pub const EVENTS: ServiceContract<Event> = ServiceContract::new("events", 1);
 
 impl Payload for Event {
     fn validate(&self) -> Result<(), Invalid> {
-        let (facts, verdict) = (&self.facts, &self.verdict);
-        let fields = [
-            ("Event.hook", self.hook, hook::EGRESS),
-            ("Event.verdict.action", verdict.action, DROP),
-            ("Event.verdict.reason", verdict.reason, reason::COUNT - 1),
-            ("Event.verdict.direction", verdict.direction, direction::INGRESS),
-            ("Event.verdict.log", verdict.log, 1),
-            ("Event.facts.family", facts.family, FAMILY_V6),
-            ("Event.facts.fragment", facts.fragment, FRAGMENT_LATER),
-            ("Event.facts.transport", facts.transport, TRANSPORT_ICMP),
-            ("Event.facts.unparsed", facts.unparsed, unparsed::COUNT - 1),
-            ("Event.facts.node", facts.node, 1),
+        let Self { facts, verdict, hook, .. } = self;
+        let small = [
+            ("Event.hook", *hook, hook::EGRESS, "0 (ingress) or 1 (egress)"),
+            ("Event.verdict.action", verdict.action, DROP, "0 (pass) or 1 (drop)"),
+            ("Event.verdict.reason", verdict.reason, reason::COUNT - 1, "one of the reasons"),
+            ("Event.verdict.direction", verdict.direction, direction::INGRESS, "0 (egress) or 1 (ingress)"),
+            ("Event.facts.unparsed", facts.unparsed, unparsed::COUNT - 1, "one of the reasons"),
+            ("Event.facts.fragment", facts.fragment, FRAGMENT_LATER, "0 (none), 1 (first) or 2 (later)"),
+            ("Event.facts.transport", facts.transport, TRANSPORT_ICMP, "0 (none), 1 (ports) or 2 (ICMP)"),
+            ("Event.facts.node", facts.node, 1, "0 or 1"),
         ];
-        fields.into_iter().try_for_each(|(field, found, limit)| Invalid::above(field, found.into(), limit.into()))
+        for (field, found, last, expected) in small {
+            Invalid::unless(found <= last, field, found.into(), expected)?;
+        }
+        let known = matches!(facts.family, FAMILY_NONE | FAMILY_V4 | FAMILY_V6);
+        Invalid::unless(known, "Event.facts.family", facts.family.into(), "0 (none), 4 or 6")?;
+        let macs =
+            [("Event.facts.source_mac", facts.source_mac), ("Event.facts.destination_mac", facts.destination_mac)];
+        macs.into_iter().try_for_each(|(field, found)| Invalid::unless(found >> 48 == 0, field, found, "48 bits"))
     }
 }
 
@@ -67,7 +72,7 @@ const PLACES: [Place; 23] = [
     Place::of::<Count>(".data.rules", "memory"),
     Place::of::<u64>(".data.notes", "memory"),
     Place::of::<u64>(".rodata.tables", "memory"),
-    Place::of::<[u32; 2]>(".data.revision", "memory"),
+    Place::of::<u32>(".data.revision", "memory"),
     Place::of::<[u32; PARAM_COUNT]>("PARAMS", "global"),
     Place::of::<u32>("GENERATION", "global"),
     Place::of::<u32>("TABLE_MASK", "global"),

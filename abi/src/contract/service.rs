@@ -21,25 +21,25 @@ pub struct Invalid {
     pub field: &'static str,
     /// What is in it.
     pub found: u64,
-    /// The largest value that it may have.
-    pub limit: u64,
+    /// What may be in it.
+    pub expected: &'static str,
 }
 
 impl fmt::Display for Invalid {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} is {}, the limit is {}", self.field, self.found, self.limit)
+        write!(formatter, "{} is {}, and must be {}", self.field, self.found, self.expected)
     }
 }
 
 impl core::error::Error for Invalid {}
 
 impl Invalid {
-    /// Checks one field.
+    /// Judges one field.
     ///
     /// # Errors
-    /// When `found` is above `limit`.
-    pub const fn above(field: &'static str, found: u64, limit: u64) -> Result<(), Self> {
-        if found > limit { Err(Self { field, found, limit }) } else { Ok(()) }
+    /// When it is not `fine`.
+    pub const fn unless(fine: bool, field: &'static str, found: u64, expected: &'static str) -> Result<(), Self> {
+        if fine { Ok(()) } else { Err(Self { field, found, expected }) }
     }
 }
 

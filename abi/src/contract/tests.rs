@@ -130,5 +130,5 @@ fn an_event_that_no_program_sends_is_not_let_in() {
     assert_eq!(boundary::EVENTS.admit(event), Ok(event));
     let odd = Event { hook: 2, ..event };
     let refused = boundary::EVENTS.admit(odd).unwrap_err();
-    assert_eq!(std::format!("{refused}"), "Event.hook is 2, the limit is 1");
+    assert_eq!(std::format!("{refused}"), "Event.hook is 2, and must be 0 (ingress) or 1 (egress)");
 }

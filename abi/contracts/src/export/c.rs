@@ -38,7 +38,8 @@ pub fn c(contracts: &Contracts) -> String {
     let guard = format!("GABION_CONTRACTS_{}_H", upper(&contracts.name));
     let mut text = format!(
         "/* What gabion shares, set {} version {}. Made by `gabion contract export --format c`; do not edit.\n   \
-         Integers are in the byte order of the node unless stated. */\n\n#ifndef {guard}\n#define {guard}\n\n{PREAMBLE}",
+         Integers are in the byte order of the node unless stated. */\n\n#ifndef {guard}\n#define \
+         {guard}\n\n{PREAMBLE}",
         contracts.name, contracts.version
     );
     for layout in layouts {

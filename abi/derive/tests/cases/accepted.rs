@@ -32,7 +32,7 @@ where
 
 impl Payload for Plain {
     fn validate(&self) -> Result<(), Invalid> {
-        Invalid::above("Plain.type", self.r#type.into(), 7)
+        Invalid::unless(self.r#type < 8, "Plain.type", self.r#type.into(), "below 8")
     }
 }
 
