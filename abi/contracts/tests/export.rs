@@ -61,6 +61,14 @@ fn a_c_compiler_agrees_with_every_size_and_place() {
         let output = compile(&written.replace(what, instead)).unwrap();
         assert!(!output.status.success(), "{instead} for {what} goes unnoticed");
     }
+    let mut cpp = Command::new("c++");
+    cpp.args(["-std=c++17", "-Wall", "-Werror", "-fsyntax-only", "-x", "c++"]).arg(&header);
+    std::fs::write(&header, &written).unwrap();
+    match cpp.output() {
+        // The header is the main file here, which a warning that cannot be turned off is about.
+        Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr)),
+        Err(error) => println!("skipped: there is no C++ compiler `c++`: {error}"),
+    }
     assert!(written.contains(&format!("#define GABION_EVENT_CONTRACT UINT64_C(0x{:016x})", Event::SHAPE.digest())));
     assert!(written.contains("struct gabion_ring_buf_event_4 {"), "{written}");
 }

@@ -43,6 +43,12 @@ pub(crate) fn fields(input: &DeriveInput) -> Result<&Punctuated<Field, Token![,]
     if fields.is_empty() {
         wrong.add(Error::new_spanned(name, format!("`{name}` has no fields: there is nothing to agree about")));
     }
+    for name in fields.iter().filter_map(|field| field.ident.as_ref()).chain([name]) {
+        // What others read it with may know no other letters.
+        if !name.to_string().is_ascii() {
+            wrong.add(Error::new_spanned(name, "names that cross a boundary are letters, digits and _ of ASCII"));
+        }
+    }
     for field in fields {
         wrong.take(value(&field.ty));
     }

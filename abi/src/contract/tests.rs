@@ -128,7 +128,36 @@ fn an_event_that_no_program_sends_is_not_let_in() {
     use crate::event::Event;
     let event = Event::default();
     assert_eq!(boundary::EVENTS.admit(event), Ok(event));
-    let odd = Event { hook: 2, ..event };
+    let mut odd = [event; 12];
+    odd[0].hook = 2;
+    odd[1].verdict.action = 2;
+    odd[2].verdict.reason = 8;
+    odd[3].verdict.direction = 2;
+    odd[4].facts.unparsed = 13;
+    odd[5].facts.fragment = 3;
+    odd[6].facts.transport = 3;
+    odd[7].facts.node = 2;
+    odd[8].facts.family = 5;
+    odd[9].facts.family = 7;
+    odd[10].facts.source_mac = 1 << 48;
+    odd[11].facts.destination_mac = 1 << 63;
+    let refused = odd.map(|event| boundary::EVENTS.admit(event).unwrap_err().field);
+    let fields = [
+        "hook",
+        "verdict.action",
+        "verdict.reason",
+        "verdict.direction",
+        "facts.unparsed",
+        "facts.fragment",
+        "facts.transport",
+        "facts.node",
+        "facts.family",
+        "facts.family",
+        "facts.source_mac",
+        "facts.destination_mac",
+    ];
+    assert_eq!(refused.map(|field| field.strip_prefix("Event.").unwrap()), fields);
+    let odd = odd[0];
     let refused = boundary::EVENTS.admit(odd).unwrap_err();
     assert_eq!(std::format!("{refused}"), "Event.hook is 2, and must be 0 (ingress) or 1 (egress)");
 }

@@ -6,13 +6,13 @@ use std::fmt::Write as _;
 use super::{identifiers, layouts, unique};
 use crate::layout::{Contracts, Field, Layout, Type};
 
-/// Words that no member can have as its name.
-const KEYWORDS: [&str; 37] = [
-    "auto", "break", "case", "char", "const", "continue", "default", "do", "double", "else", "enum", "extern", "float",
-    "for", "goto", "if", "inline", "int", "long", "register", "restrict", "return", "short", "signed", "sizeof",
-    "static", "struct", "switch", "typedef", "union", "unsigned", "void", "volatile", "while", "asm", "typeof",
-    "offsetof",
-];
+/// Words that no member can have as its name, in C or in C++.
+const KEYWORDS: &str = " alignas alignof and asm auto bool break case catch char class compl concept const continue \
+                        default delete do double else enum explicit export extern false float for friend goto if \
+                        inline int long mutable namespace new noexcept not nullptr offsetof operator or private \
+                        protected public register requires restrict return short signed sizeof static struct switch \
+                        template this throw true try typedef typeid typename typeof union unsigned using virtual void \
+                        volatile while xor ";
 
 /// C++ spells what is asserted in its own way.
 const PREAMBLE: &str = "\
@@ -30,7 +30,7 @@ const PREAMBLE: &str = "\
 #endif
 ";
 
-/// A header for C11, or C++ where `_Static_assert` and `_Alignas` are spelled otherwise.
+/// A header for C11 and for C++.
 #[must_use]
 pub fn c(contracts: &Contracts) -> String {
     let layouts = layouts(contracts);
@@ -121,7 +121,8 @@ fn spelled(ty: &Type, names: &BTreeMap<&str, String>) -> (String, String) {
 }
 
 fn member(name: &str, taken: &mut BTreeSet<String>) -> String {
-    unique(if KEYWORDS.contains(&name) { format!("{name}_") } else { name.to_owned() }, taken)
+    let keyword = KEYWORDS.contains(&format!(" {name} "));
+    unique(if keyword { format!("{name}_") } else { name.to_owned() }, taken)
 }
 
 fn upper(name: &str) -> String {

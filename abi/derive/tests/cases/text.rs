@@ -33,6 +33,12 @@ struct Packed {
 
 #[repr(C)]
 #[derive(Contract)]
+struct Accented {
+    größe: u32,
+}
+
+#[repr(C)]
+#[derive(Contract)]
 struct Empty {}
 
 #[repr(C)]
