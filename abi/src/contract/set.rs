@@ -79,6 +79,8 @@ impl Set<'_> {
 
     /// Writes the text, as far as there is room; how long it is.
     pub const fn write(&self, out: &mut [u8]) -> usize {
+        // A constant evaluator takes its time over a digest, and who only counts needs none.
+        let counting = out.is_empty();
         let mut sink = Sink::new(out);
         sink.text("gabion contracts 1\nset ");
         sink.text(self.name);
@@ -88,7 +90,7 @@ impl Set<'_> {
         let mut at = 0;
         while at < self.records.len() {
             sink.text("contract ");
-            sink.hexadecimal(self.records[at].digest());
+            sink.hexadecimal(if counting { 0 } else { self.records[at].digest() });
             sink.text(" ");
             sink.signature(self.records[at]);
             at += 1;
