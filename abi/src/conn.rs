@@ -1,11 +1,12 @@
 //! Connections and fragment trains: state that outlives a generation.
 
+use crate::contract::Contract;
 use crate::facts::Address;
 
 /// A connection as its initiator sends. ICMP queries carry the identifier as both ports, so that the other
 /// direction is the same key with its ends exchanged; protocols without ports carry 0.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Contract, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ConnKey {
     /// The initiator.
     pub source: Address,
@@ -26,11 +27,13 @@ pub struct ConnKey {
 /// What is known of a connection. Beside the key it holds all that policy asked about when it let the
 /// initiator's packet go, so that another generation can be asked the same question again.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Contract, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ConnValue {
     /// Time of the last packet in either direction, `CLOCK_BOOTTIME` nanoseconds; exact to a second.
+    #[contract(unit = "ns")]
     pub seen_ns: u64,
     /// Time of the first packet.
+    #[contract(unit = "ns")]
     pub born_ns: u64,
     /// Source MAC of the initiator's packet where it was judged.
     pub source_mac: u64,
@@ -89,7 +92,7 @@ pub mod state {
 
 /// A datagram of which the first fragment was allowed.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Contract, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct FragmentKey {
     /// Sender of the datagram.
     pub source: Address,
@@ -109,7 +112,3 @@ pub struct FragmentKey {
 pub const NOTE_SLOTS: u32 = 1 << 16;
 /// Places for the times at which connections were opened or answered, a power of two.
 pub const MARK_SLOTS: u32 = 1 << 18;
-
-const _: () = assert!(core::mem::size_of::<ConnKey>() == 40);
-const _: () = assert!(core::mem::size_of::<ConnValue>() == 56);
-const _: () = assert!(core::mem::size_of::<FragmentKey>() == 40);

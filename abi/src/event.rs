@@ -1,13 +1,15 @@
 //! Records that the kernel programs send through the ring.
 
+use crate::contract::Contract;
 use crate::facts::Facts;
 use crate::verdict::{Count, Verdict, reason};
 
 /// One verdict, reported.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Contract, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Event {
     /// `CLOCK_BOOTTIME` when it was decided, nanoseconds.
+    #[contract(unit = "ns")]
     pub time_ns: u64,
     /// What the packet was.
     pub facts: Facts,
@@ -17,15 +19,14 @@ pub struct Event {
     pub generation: u32,
     /// ifindex of the hook.
     pub ifindex: u32,
-    /// Length of the packet in bytes as the hook saw it.
+    /// Length of the packet as the hook saw it.
+    #[contract(unit = "bytes")]
     pub length: u32,
     /// One of [`crate::verdict::hook`].
     pub hook: u8,
     /// Explicit padding.
     pub padding: [u8; 3],
 }
-
-const _: () = assert!(core::mem::size_of::<Event>() == 120);
 
 /// Why an event was not sent; the index of the suppressed counts.
 pub mod suppressed {
@@ -45,13 +46,16 @@ pub mod suppressed {
 
 /// How events are limited and what mode is in force: one record, changed at run time.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Contract, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// Events about denials a second and CPU.
+    #[contract(unit = "events/s")]
     pub denied_rate: u32,
     /// Burst of denials a CPU.
+    #[contract(unit = "events")]
     pub denied_burst: u32,
     /// Events about allowed packets a second and CPU.
+    #[contract(unit = "events/s")]
     pub allowed_rate: u32,
     /// One allowed packet in so many is reported; 0 reports none but those whose rule asks for it.
     pub allowed_sample: u32,
@@ -65,8 +69,6 @@ pub struct Settings {
 
 /// Fail-safe ports that fit.
 pub const FAILSAFE_LIMIT: usize = 16;
-
-const _: () = assert!(core::mem::size_of::<Settings>() == 24 + 4 * FAILSAFE_LIMIT);
 
 impl Settings {
     /// Nothing is reported, and nothing is fail-safe.
@@ -83,21 +85,23 @@ impl Settings {
 
 /// One token bucket of one CPU.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Contract, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bucket {
     /// Events that may be sent, in units of a tick of a rate of one a second.
     pub credit: u64,
     /// Time up to which credit was given, nanoseconds.
+    #[contract(unit = "ns")]
     pub filled_ns: u64,
     /// Allowed packets since the last one that was sampled.
     pub skipped: u64,
     /// Time up to which it need not be asked again, by a clock that may be late.
+    #[contract(unit = "ns")]
     pub dry_until_ns: u64,
 }
 
 /// What one CPU counts, whichever generation is in force.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Contract, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tally {
     /// Totals by action × reason.
     pub reasons: [Count; REASONS],
@@ -122,4 +126,4 @@ impl Tally {
     };
 }
 
-const _: () = assert!(core::mem::size_of::<Tally>() == 384);
+const _: () = assert!(core::mem::size_of::<Tally>().is_multiple_of(64), "no two CPUs write one cache line");

@@ -1,9 +1,11 @@
 //! What the parser found out about one packet.
 
+use crate::contract::Contract;
+
 /// An IP address as four words in host order, most significant first. IPv4 uses `words[0]` only. Aligned for copies by
 /// eight bytes, which the verifier wants aligned on the stack.
 #[repr(C, align(8))]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Contract, Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Address {
     /// Words in host order; `words[0]` holds the first four octets on the wire.
     pub words: [u32; 4],
@@ -173,7 +175,7 @@ pub const VLAN_NONE: u16 = 0xffff;
 /// With `unparsed != 0` the fields found before the fault are kept, so that policy can still see
 /// who sent it.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Contract, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Facts {
     /// Source IP address; of ARP none is taken.
     pub source: Address,
@@ -215,6 +217,7 @@ pub struct Facts {
     /// Reason from [`unparsed`].
     pub unparsed: u8,
     /// Offset of the transport header from the first byte of the packet; 0 without one.
+    #[contract(unit = "bytes")]
     pub transport_offset: u16,
     /// Identifier of ICMP and ICMPv6 echo, timestamp and address-mask messages; else 0.
     pub icmp_id: u16,
@@ -226,8 +229,6 @@ pub struct Facts {
     /// Explicit padding.
     pub padding: [u8; 2],
 }
-
-const _: () = assert!(core::mem::size_of::<Facts>() == 80 && core::mem::align_of::<Facts>() == 8);
 
 impl Facts {
     /// Facts of a packet of which nothing is known yet.

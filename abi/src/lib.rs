@@ -1,20 +1,21 @@
 //! Records that cross a boundary: kernel program to agent, compiler to kernel program.
 //!
-//! Every shared layout is declared here, once, with explicit widths and padding. Nothing in this
-//! crate allocates, panics or touches a pointer. Start with [`facts::Facts`] (what a packet is),
-//! then [`tables`] (what a compiled policy is), then [`verdict`] (what was decided).
+//! Every shared layout is declared here, once, with explicit widths and padding, and has a contract that says so
+//! ([`contract`], [`boundary`]). Nothing in this crate allocates, panics or touches a pointer. Start with
+//! [`facts::Facts`] (what a packet is), then [`tables`] (what a compiled policy is), then [`verdict`] (what was
+//! decided).
 
 #![no_std]
 #![forbid(unsafe_code)]
 
+// What `derive(Contract)` writes names this crate.
+extern crate self as gabion_abi;
+
+pub mod boundary;
 pub mod conn;
+pub mod contract;
 pub mod event;
 pub mod facts;
 pub mod local;
 pub mod tables;
 pub mod verdict;
-
-/// Contract of the pinned state that outlives a generation ([`conn`] keys and values, [`event`]
-/// records, interface flags, and which maps there are). Raised whenever one of those changes; an agent that
-/// finds another number pinned refuses to adopt it.
-pub const STATE_CONTRACT: u32 = 5;

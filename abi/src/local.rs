@@ -1,13 +1,26 @@
 //! The node's own addresses.
 
+use crate::contract::Contract;
 use crate::facts::{Address, FAMILY_V6};
+
+/// Key of the map of the node's own addresses.
+#[repr(C)]
+#[derive(Contract, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LocalKey {
+    /// The address.
+    pub address: Address,
+    /// Its family, see [`crate::facts`].
+    pub family: u32,
+    /// Explicit padding.
+    pub padding: u32,
+}
 
 /// Words of a [`LocalFilter`].
 pub const FILTER_WORDS: usize = 64;
 
 /// Which addresses may be the node's own: one bit for each of them, which others share.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Contract, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LocalFilter {
     /// Bits.
     pub words: [u64; FILTER_WORDS],

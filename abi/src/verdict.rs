@@ -1,5 +1,7 @@
 //! What was decided about a packet, and by whom.
 
+use crate::contract::Contract;
+
 /// Where a packet is judged.
 pub mod hook {
     /// XDP, on arrival.
@@ -49,7 +51,7 @@ pub mod reason {
 
 /// The verdict on one packet.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Contract, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Verdict {
     /// Rule that decided: the denying one, else the ingress rule when the ingress end was judged,
     /// else the egress rule.
@@ -73,17 +75,19 @@ pub const NO_RULE: u32 = u32::MAX;
 
 /// Packets and bytes of one rule, or of one reason, on one CPU.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Contract, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count {
     /// Packets.
+    #[contract(unit = "packets")]
     pub packets: u64,
     /// Bytes, from the first byte the hook sees.
+    #[contract(unit = "bytes")]
     pub bytes: u64,
 }
 
 /// What the kernel program knows about one interface, by ifindex.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Contract, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Interface {
     /// Interface class in this generation's tables, for either end.
     pub class: u16,
@@ -100,6 +104,3 @@ pub mod interface {
     /// What arrives here was judged by an XDP hook, so the egress hook lets it go.
     pub const JUDGED: u16 = 2;
 }
-
-const _: () = assert!(core::mem::size_of::<Verdict>() == 16);
-const _: () = assert!(core::mem::size_of::<Interface>() == 8);

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use gabion_abi::boundary::EVENTS;
 use gabion_abi::event::Event as KernelEvent;
 use gabion_abi::facts::{self, Facts, protocol, tcp};
 use gabion_abi::verdict::{self, reason};
@@ -61,7 +62,7 @@ impl Hub {
     /// Takes one record from the ring. `interfaces` gives the name of an index.
     pub fn take(&mut self, decoded: Option<KernelEvent>, clock: Clock, interfaces: &dyn Fn(u32) -> Option<String>) {
         self.received += 1;
-        let Some(event) = decoded.filter(is_plausible) else {
+        let Some(event) = decoded.and_then(|event| EVENTS.admit(event).ok()) else {
             self.malformed += 1;
             return;
         };
@@ -136,22 +137,6 @@ impl Hub {
             unparsed: unparsed.then(|| name_of(&facts::unparsed::NAMES, facts.unparsed).to_owned()),
         }
     }
-}
-
-/// Whether every enumerated field holds a value that a kernel program of this contract can write.
-fn is_plausible(event: &KernelEvent) -> bool {
-    let KernelEvent { facts, verdict, hook, .. } = event;
-    verdict.action <= verdict::DROP
-        && verdict.reason < reason::COUNT
-        && verdict.direction <= verdict::direction::INGRESS
-        && *hook <= verdict::hook::EGRESS
-        && facts.unparsed < facts::unparsed::COUNT
-        && facts.fragment <= facts::FRAGMENT_LATER
-        && facts.transport <= facts::TRANSPORT_ICMP
-        && facts.node <= 1
-        && matches!(facts.family, facts::FAMILY_NONE | facts::FAMILY_V4 | facts::FAMILY_V6)
-        && facts.source_mac >> 48 == 0
-        && facts.destination_mac >> 48 == 0
 }
 
 fn name_of(names: &[&'static str], index: u8) -> &'static str {

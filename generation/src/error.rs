@@ -66,6 +66,9 @@ pub enum Error {
     /// The binary holds no kernel programs.
     #[error(transparent)]
     NotBuilt(#[from] gabion_kernel_object::NotBuilt),
+    /// The kernel programs take the records that we share with them for something else.
+    #[error(transparent)]
+    ObjectContract(#[from] crate::ObjectContract),
     /// The embedded object is not what this crate expects.
     #[error("the embedded object lacks {what}")]
     Object {
@@ -83,7 +86,11 @@ impl Error {
                 Blame::Operator
             }
             Self::Kernel { .. } => Blame::Kernel,
-            Self::NoGeneration | Self::Verifier { .. } | Self::NotBuilt(_) | Self::Object { .. } => Blame::Ourselves,
+            Self::NoGeneration
+            | Self::Verifier { .. }
+            | Self::NotBuilt(_)
+            | Self::ObjectContract(_)
+            | Self::Object { .. } => Blame::Ourselves,
         }
     }
 

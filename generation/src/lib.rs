@@ -8,6 +8,7 @@
 //! adopts that, or says why it does not. This crate never reads policy text. Start with [`Node`].
 
 mod clsact;
+mod contracts;
 mod error;
 mod expedite;
 mod folder;
@@ -21,6 +22,7 @@ mod pod;
 mod staged;
 mod state;
 
+pub use contracts::{ContractMismatch, ObjectContract};
 pub use error::{Blame, Error};
 pub use expedite::Expedited;
 pub use limits::Sizes;
@@ -29,4 +31,4 @@ pub use measure::{FunctionStats, ProgramStats};
 pub use node::{Adopted, Node};
 pub use object::Programs;
 pub use staged::{InterfaceEntry, Staged};
-pub use state::{ContractMismatch, event};
+pub use state::event;

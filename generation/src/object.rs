@@ -17,6 +17,7 @@ use aya_obj::generated::{BPF_F_MMAPABLE, bpf_attach_type, bpf_attr, bpf_cmd, bpf
 use aya_obj::{EbpfSectionKind, Function, Map, Object, Program, ProgramSection};
 use gabion_kernel_object::{EGRESS, INGRESS, object};
 
+use crate::contracts;
 use crate::error::{Doing, Error};
 
 /// Everything that the type information may use: all of it is in Linux 6.1, the oldest kernel we run on.
@@ -73,9 +74,12 @@ impl std::fmt::Debug for Programs {
 }
 
 impl Programs {
-    /// Parses the object that this build embeds. A few milliseconds, which a start can spend on another thread.
+    /// Parses the object that this build embeds, if its programs share the records that we know with us. A few
+    /// milliseconds, which a start can spend on another thread.
     pub fn parse() -> Result<Self, Error> {
-        Ok(Self(Object::parse(object()?).doing("parse the embedded object")?))
+        let object = object()?;
+        contracts::of_object(object)?;
+        Ok(Self(Object::parse(object).doing("parse the embedded object")?))
     }
 
     pub(crate) fn object(&self) -> &Object {
@@ -308,6 +312,19 @@ fn fill(map: BorrowedFd<'_>, value: &[u8]) -> io::Result<()> {
     update.__bindgen_anon_1.value = value.as_ptr() as u64;
     // SAFETY: the key is a u32 and the value as long as the section that the map was made for.
     unsafe { bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr) }.map(drop)
+}
+
+/// The only element of an array, whose values have so many bytes.
+pub(crate) fn read(map: BorrowedFd<'_>, bytes: usize) -> io::Result<Vec<u8>> {
+    let (key, mut value) = (0_u32, vec![0; bytes]);
+    let mut attr = zeroed();
+    // SAFETY: zero so far, see `zeroed`.
+    let lookup = unsafe { &mut attr.__bindgen_anon_2 };
+    lookup.map_fd = map.as_raw_fd().cast_unsigned();
+    lookup.key = &raw const key as u64;
+    lookup.__bindgen_anon_1.value = value.as_mut_ptr() as u64;
+    // SAFETY: the key is a u32, and the value is as long as the map says.
+    unsafe { bpf(bpf_cmd::BPF_MAP_LOOKUP_ELEM, &mut attr) }.map(|_| value)
 }
 
 fn freeze(map: BorrowedFd<'_>) -> io::Result<()> {

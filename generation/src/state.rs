@@ -3,36 +3,20 @@
 use std::path::Path;
 
 use aya::maps::{Array, HashMap, Map, MapData, MapError, RingBuf};
-use gabion_abi::STATE_CONTRACT;
 use gabion_abi::conn::{ConnKey, ConnValue, MARK_SLOTS};
 use gabion_abi::event::{Event, REASONS, Settings, Tally, suppressed};
 use gabion_abi::facts::Address;
-use gabion_abi::local::LocalFilter;
+use gabion_abi::local::{LocalFilter, LocalKey};
 use gabion_abi::verdict::Count;
 use gabion_kernel_object::map;
 
+use crate::contracts;
 use crate::error::{Doing, Error};
 use crate::folder::{self, Folder};
 use crate::limits::{Sizes, cpus};
 use crate::memory::Memory;
 use crate::object::{self, Programs, Size};
-use crate::pod::{LocalKey, Record};
-
-/// Pin of the number that says how the state is laid out.
-const CONTRACT: &str = "CONTRACT";
-
-/// The pinned state was written by a version with other layouts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the pinned state has contract {found}, this version has {ours}; run `gabion detach` with the version that made it, \
-     then start again"
-)]
-pub struct ContractMismatch {
-    /// What is pinned.
-    pub found: u32,
-    /// What this version reads and writes.
-    pub ours: u32,
-}
+use crate::pod::Record;
 
 /// The maps that outlive a generation.
 #[derive(Debug)]
@@ -46,11 +30,7 @@ impl State {
         let state = Self { folder: folder.clone() };
         let there = folder.state().exists();
         if there {
-            let contract: Array<_, u32> = state.map(CONTRACT)?;
-            let found = contract.get(&0, 0).doing("read the contract of the pinned state")?;
-            if found != STATE_CONTRACT {
-                return Err(ContractMismatch { found, ours: STATE_CONTRACT }.into());
-            }
+            contracts::of_state(&folder.state())?;
         } else {
             make(folder, sizes, programs)?;
         }
@@ -77,23 +57,24 @@ impl State {
 
     /// Replaces the node's addresses. New ones are added before old ones go.
     pub(crate) fn set_local(&self, addresses: &[(u8, Address)]) -> Result<(), Error> {
-        let mut map: HashMap<_, LocalKey, u8> = self.map(map::LOCAL)?;
+        let mut map: HashMap<_, Record<LocalKey>, u8> = self.map(map::LOCAL)?;
         let mut filter: Array<_, Record<LocalFilter>> = self.map(map::LOCAL_FILTER)?;
         // First whom the short way must not decide about, then how the long one does; and the other way round at the
         // end. Until then the filter holds both lists.
         let known: Vec<(u8, Address)> =
-            map.keys().filter_map(Result::ok).map(|key| (key.family as u8, key.address)).collect();
+            map.keys().filter_map(Result::ok).map(|key| (key.0.family as u8, key.0.address)).collect();
         filter
             .set(0, Record(LocalFilter::of(addresses.iter().chain(&known))), 0)
             .doing("filter the node's addresses")?;
-        let wanted: Vec<LocalKey> = addresses
+        let wanted: Vec<Record<LocalKey>> = addresses
             .iter()
-            .map(|(family, address)| LocalKey { address: *address, family: u32::from(*family), padding: 0 })
+            .map(|(family, address)| Record(LocalKey { address: *address, family: u32::from(*family), padding: 0 }))
             .collect();
         for key in &wanted {
             map.insert(key, 1, 0).doing("add an address of the node")?;
         }
-        let stale: Vec<LocalKey> = map.keys().filter_map(Result::ok).filter(|key| !wanted.contains(key)).collect();
+        let stale: Vec<Record<LocalKey>> =
+            map.keys().filter_map(Result::ok).filter(|key| !wanted.contains(key)).collect();
         for key in stale {
             map.remove(&key).doing("remove an address of the node")?;
         }
@@ -158,9 +139,7 @@ fn make(folder: &Folder, sizes: &Sizes, programs: &Programs) -> Result<(), Error
         let made = object::make_map(programs.object(), name, size)?;
         made.pin(making.join(map::pin(name))).doing(format!("pin the map {name}"))?;
     }
-    let mut contract: Array<MapData, u32> = Array::create(1, 0).doing("make the contract's map")?;
-    contract.set(0, STATE_CONTRACT, 0).doing("write the contract")?;
-    contract.pin(making.join(CONTRACT)).doing("pin the contract")?;
+    contracts::pin_of_state(&making)?;
     folder::publish(&making, &folder.state())
 }
 

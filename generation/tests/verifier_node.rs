@@ -224,3 +224,37 @@ fn a_dead_agents_hooks_are_adopted_and_leftovers_removed() {
     let left: Vec<_> = std::fs::read_dir(bpffs.root()).unwrap().collect();
     assert!(left.is_empty(), "{left:?}");
 }
+
+/// What another version pinned is not adopted, and the first thing that differs is named.
+#[test]
+fn state_of_another_contract_is_refused_and_left_alone() {
+    use aya::maps::{Array, MapData};
+    use gabion_abi::boundary::STATE;
+    use gabion_abi::contract::{Place, Set};
+
+    let Some(bpffs) = Bpffs::new("contract") else { return };
+    drop(open(&bpffs.root()));
+    drop(open(&bpffs.root()));
+
+    let refusal = || Node::open(&bpffs.root(), &Sizes::default(), Programs::parse().unwrap()).unwrap_err();
+    let pin = bpffs.root().join("state/CONTRACT");
+    const OLDER: Set<'static> = Set { places: &[Place::of::<u64>(".data.marks", "memory")], ..STATE };
+    const SAID: [u8; OLDER.length()] = OLDER.text();
+    std::fs::remove_file(&pin).unwrap();
+    let mut map: Array<MapData, [u8; SAID.len()]> = Array::create(1, 0).unwrap();
+    map.set(0, SAID, 0).unwrap();
+    map.pin(&pin).unwrap();
+    let error = refusal();
+    assert!(matches!(error, gabion_generation::Error::Contract(_)), "{error:?}");
+    let first = "map ESTABLISHED: expected lru-hash of ConnKey to ConnValue, found nothing (and 9 more differences)";
+    assert!(error.to_string().contains(first), "{error}");
+    assert!(error.to_string().contains("gabion detach"), "{error}");
+
+    // Before contracts were texts, a number stood there.
+    std::fs::remove_file(&pin).unwrap();
+    let mut map: Array<MapData, u32> = Array::create(1, 0).unwrap();
+    map.set(0, 5, 0).unwrap();
+    map.pin(&pin).unwrap();
+    assert!(matches!(refusal(), gabion_generation::Error::Contract(_)), "{:?}", refusal());
+    assert!(bpffs.root().join("state/ESTABLISHED").exists());
+}

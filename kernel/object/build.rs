@@ -3,6 +3,13 @@
 fn main() {
     gabion_kernel_build::embed(
         "gabion-kernel-programs",
-        &["abi/src", "abi/Cargo.toml", "kernel/core/src", "kernel/core/Cargo.toml", "kernel/programs"],
+        &[
+            "abi/src",
+            "abi/Cargo.toml",
+            "abi/derive/src",
+            "kernel/core/src",
+            "kernel/core/Cargo.toml",
+            "kernel/programs",
+        ],
     );
 }

@@ -3,6 +3,6 @@
 fn main() {
     gabion_kernel_build::embed(
         "gabion-testing-peers-programs",
-        &["abi/src", "kernel/core/src", "testing/peers/programs"],
+        &["abi/src", "abi/derive/src", "kernel/core/src", "testing/peers/programs"],
     );
 }

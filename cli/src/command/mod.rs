@@ -1,5 +1,6 @@
 //! The one table of flags: parser, help, man pages and completions come from here.
 
+mod contract;
 mod explain;
 mod policy;
 
@@ -12,6 +13,7 @@ use clap_complete::Shell;
 
 pub use crate::online::OnlineCommand;
 pub use crate::output::Format;
+pub use contract::{ContractCommand, ContractSet, DiffArgs, ExportArgs, ExportFormat, ListArgs, OfArgs};
 pub use explain::ExplainArgs;
 pub use policy::{
     CheckArgs, ClassbenchActions, CompileArgs, ImportArgs, ImportLanguage, Kind, PolicyCommand, SchemaArgs, TestArgs,
@@ -50,6 +52,9 @@ pub enum Command {
     /// Say whether a packet passes, which rule decides, and what would have let it pass
     #[command(long_about = explain::ABOUT)]
     Explain(Box<ExplainArgs>),
+    /// List, compare and export the layouts of records that kernel programs, agent and others share
+    #[command(subcommand)]
+    Contract(ContractCommand),
     /// Commands that start an agent or talk to one
     #[command(flatten)]
     Online(OnlineCommand),

@@ -5,8 +5,7 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{HashMap, LruHashMap, PerCpuArray, RingBuf};
 use gabion_abi::conn::{ConnKey, ConnValue, FragmentKey};
 use gabion_abi::event::{Settings, Tally};
-use gabion_abi::facts::Address;
-use gabion_abi::local::{FILTER_WORDS, LocalFilter};
+use gabion_abi::local::{FILTER_WORDS, LocalFilter, LocalKey};
 use gabion_abi::tables::PARAM_COUNT;
 use gabion_abi::verdict::{Count, Interface};
 use gabion_kernel_core::judge::Case;
@@ -96,18 +95,6 @@ pub static INGRESS_CASE: PerCpuArray<Case> = PerCpuArray::with_max_entries(1, 0)
 /// The packet at the egress hook. Not shared with ingress, so that no nesting of the two matters.
 #[map]
 pub static EGRESS_CASE: PerCpuArray<Case> = PerCpuArray::with_max_entries(1, 0);
-
-/// Key of [`LOCAL`].
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct LocalKey {
-    /// The address.
-    pub address: Address,
-    /// Its family.
-    pub family: u32,
-    /// Explicit padding.
-    pub padding: u32,
-}
 
 /// The node's own addresses. Pinned.
 #[map]

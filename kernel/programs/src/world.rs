@@ -6,7 +6,7 @@ use core::ptr;
 use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns, bpf_ktime_get_coarse_ns};
 use gabion_abi::conn::{ConnKey, ConnValue, FragmentKey};
 use gabion_abi::facts::{Address, ETHERTYPE_IPV4, FAMILY_V4, FAMILY_V6, Facts, TRANSPORT_ICMP};
-use gabion_abi::local::LocalFilter;
+use gabion_abi::local::{LocalFilter, LocalKey};
 use gabion_abi::tables::{OPENS, PARAM_COUNT, STATELESS};
 use gabion_abi::verdict::Interface;
 use gabion_kernel_core::blocks::Bounded;
@@ -429,7 +429,7 @@ impl<R: Revision> World for Maps<R> {
 
     #[inline(always)]
     fn is_local(&self, family: u8, address: &Address) -> bool {
-        maps::LOCAL.get_ptr(maps::LocalKey { address: *address, family: family as u32, padding: 0 }).is_some()
+        maps::LOCAL.get_ptr(LocalKey { address: *address, family: family as u32, padding: 0 }).is_some()
     }
 
     #[inline(always)]

@@ -27,7 +27,9 @@ fn is_root(folder: &Path, file: &File, manifest: &str) -> bool {
         ["build.rs" | "src"] | ["src", "lib.rs" | "main.rs"] | ["src", "bin", _] | ["src", "bin", _, "main.rs"]
     ) || matches!(parts.as_slice(), ["tests" | "benches" | "examples", _])
         || matches!(parts.as_slice(), ["tests" | "benches" | "examples", _, "main.rs"]);
-    by_place || manifest.contains(&format!("\"{}\"", parts.join("/")))
+    // Cases of `trybuild` are compiled by a test, one by one.
+    let case = matches!(parts.as_slice(), ["tests", "cases", _]) && manifest.contains("\ntrybuild");
+    by_place || case || manifest.contains(&format!("\"{}\"", parts.join("/")))
 }
 
 fn reach(house: &House, file: &File, is_root: bool, reached: &mut BTreeSet<PathBuf>) {

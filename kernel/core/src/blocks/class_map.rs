@@ -1,5 +1,7 @@
 //! What holds for a pair of classes.
 
+use gabion_abi::contract::Contract;
+
 use super::Bounded;
 
 /// A value for each pair of classes: `ROWS` × `COLUMNS`, dense.
@@ -12,7 +14,7 @@ use super::Bounded;
 /// the greatest values (rule 4 of [the module](super)): exactly to the last byte of the array, whether the sizes are
 /// powers of two or not.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Contract, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClassMap<V, const ROWS: usize, const COLUMNS: usize> {
     cells: [[V; COLUMNS]; ROWS],
 }

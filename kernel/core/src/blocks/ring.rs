@@ -2,6 +2,8 @@
 
 use core::hint::black_box;
 
+use gabion_abi::contract::Contract;
+
 use super::Bounded;
 
 /// A queue of at most `CAP` values, a power of two. For guards of streams, which remember the last arrivals or numbers
@@ -15,7 +17,7 @@ use super::Bounded;
 /// access stays within the slots. So there is no state of the counters that the verifier would have to be told of, and
 /// no branch that wraps them.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Contract, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RingBuf<T, const CAP: usize> {
     /// How many were ever put in, modulo 2^32.
     pushed: u32,

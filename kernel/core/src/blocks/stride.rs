@@ -1,5 +1,7 @@
 //! The class of the longest prefix that a key begins with.
 
+use gabion_abi::contract::Contract;
+
 use crate::classify::Tables;
 
 /// Where words come from: a table in a map, or in host memory.
@@ -54,7 +56,8 @@ const NODE: u32 = 1 << 31;
 /// A look-up takes one load for each digit until it finds a class. Their number is a constant, so that the loop ends
 /// (rule 5 of [the module](super)); a digit is masked (rule 1), and so is what is looked at in the end, by [`Words`].
 /// Nothing that a table holds can lead outside: a node that is not there is some other word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+#[derive(Contract, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StrideTable<const ROOT: u32, const STRIDE: u32> {
     base: u32,
 }
