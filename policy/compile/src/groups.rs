@@ -187,7 +187,7 @@ impl<'a> Shape<'a> {
         from.saturating_mul(to)
     }
 
-    /// Works out the groups of the direction within a budget: of the cuts that fit, the one by which a packet is decided
+    /// Works out the groups of the direction within a budget: of the cuts that fit, that by which a packet is decided
     /// soonest.
     ///
     /// What a cut comes to is known when it is made. Before, there is a bound: those that cannot be made within
