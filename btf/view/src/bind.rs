@@ -1,0 +1,275 @@
+//! Views on the host: found among the types of a kernel, and put into an object in place of its placeholders.
+
+use alloc::collections::BTreeMap;
+use alloc::string::{String, ToString as _};
+use alloc::vec::Vec;
+
+use gabion_btf::{Btf, Path, PathError, Wanted};
+use object::read::elf::ElfFile64;
+use object::{Endianness, Object as _, ObjectSection as _, ObjectSymbol as _, RelocationTarget};
+
+use crate::{Field, Kind, View, site};
+
+/// Why a view does not fit a kernel.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// A path that makes no sense.
+    #[error("the field {field} of the view {view}: {source}")]
+    Path {
+        /// Name of the view.
+        view: &'static str,
+        /// Name of the field.
+        field: &'static str,
+        /// What is wrong with it.
+        source: PathError,
+    },
+    /// The kernel has it not, or otherwise.
+    #[error("the field {field} of the view {view}: {source}")]
+    Kernel {
+        /// Name of the view.
+        view: &'static str,
+        /// Name of the field.
+        field: &'static str,
+        /// What was expected and found.
+        source: gabion_btf::Error,
+    },
+    /// The way to it follows other pointers than the view.
+    #[error(
+        "the field {field} of the view {view}: `{path}` follows {found} pointers on this kernel, the view {wanted}"
+    )]
+    Pointers {
+        /// Name of the view.
+        view: &'static str,
+        /// Name of the field.
+        field: &'static str,
+        /// Its path.
+        path: &'static str,
+        /// Pointers that the view follows.
+        wanted: u32,
+        /// Pointers that there are.
+        found: usize,
+    },
+    /// A bit-field, or not.
+    #[error("the field {field} of the view {view}: `{path}` is {found} on this kernel, the view reads {wanted}")]
+    Bits {
+        /// Name of the view.
+        view: &'static str,
+        /// Name of the field.
+        field: &'static str,
+        /// Its path.
+        path: &'static str,
+        /// What the view reads.
+        wanted: &'static str,
+        /// What it is.
+        found: &'static str,
+    },
+    /// Two fields that a program could not tell apart.
+    #[error("the views {first} and {second} have fields with one number: write the path of one of them otherwise")]
+    SameNumber {
+        /// Name of the one view and field.
+        first: String,
+        /// Name of the other.
+        second: String,
+    },
+}
+
+/// Why an object's placeholders cannot be replaced.
+#[derive(Debug, thiserror::Error)]
+pub enum PatchError {
+    /// It is no object.
+    #[error("this is no object of kernel programs: {0}")]
+    Object(object::Error),
+    /// A record makes no sense.
+    #[error("record {number} of {section}: {what}", section = site::SECTION)]
+    Record {
+        /// Which record, from 0.
+        number: usize,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// A field that no view has.
+    #[error("the object reads a field with the number {field:#018x}, which is in none of the views that were bound")]
+    Unknown {
+        /// Its number.
+        field: u64,
+    },
+}
+
+/// Where a field is on a kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The view and the field of it.
+    pub view: &'static str,
+    /// See [`Field`].
+    pub field: &'static str,
+    /// The kernel type and the path.
+    pub of: &'static str,
+    /// See [`Field`].
+    pub path: &'static str,
+    /// Bytes from each pointer on the way to the next one, and to the field at last; none when the kernel has it not.
+    pub offsets: Option<Vec<u32>>,
+    /// Bytes of the load that holds a bit-field, and bits to shift it to the left, of 64, and to the right.
+    pub bits: Option<(u32, u32, u32)>,
+}
+
+/// Views that were found on a kernel.
+#[derive(Clone, Debug, Default)]
+pub struct Bound {
+    places: BTreeMap<u64, Place>,
+}
+
+impl Bound {
+    /// Finds all fields of all views.
+    ///
+    /// # Errors
+    /// [`BindError`] for the first field that does not fit, unless it may be absent and is.
+    pub fn find(kernel: &Btf, views: &[View]) -> Result<Self, BindError> {
+        let mut bound = Self::default();
+        for view in views {
+            for field in view.fields {
+                let place = find(kernel, view, field)?;
+                let name = |place: &Place| alloc::format!("{}.{}", place.view, place.field);
+                if let Some(other) = bound.places.get(&field.id)
+                    && (other.of, other.path) != (place.of, place.path)
+                {
+                    return Err(BindError::SameNumber { first: name(other), second: name(&place) });
+                }
+                bound.places.insert(field.id, place);
+            }
+        }
+        Ok(bound)
+    }
+
+    /// All fields, and where they are.
+    pub fn places(&self) -> impl Iterator<Item = &Place> {
+        self.places.values()
+    }
+
+    /// Replaces the placeholders of an object; how many there were. When anything is wrong, nothing is replaced.
+    ///
+    /// # Errors
+    /// [`PatchError`].
+    pub fn patch(&self, object: &mut [u8]) -> Result<usize, PatchError> {
+        let constants = self.constants(object)?;
+        for &(at, value) in &constants {
+            object[at..at + 4].copy_from_slice(&value.to_le_bytes());
+        }
+        Ok(constants.len())
+    }
+
+    /// Where in the object which constant belongs.
+    fn constants(&self, object: &[u8]) -> Result<Vec<(usize, u32)>, PatchError> {
+        let elf = ElfFile64::<Endianness>::parse(object).map_err(PatchError::Object)?;
+        let Some(section) = elf.section_by_name(site::SECTION) else { return Ok(Vec::new()) };
+        let records = section.data().map_err(PatchError::Object)?;
+        let mut constants = Vec::new();
+        let mut relocated = 0;
+        for (offset, relocation) in section.relocations() {
+            let number = offset as usize / site::BYTES;
+            let wrong = |what| PatchError::Record { number, what };
+            let record = records.get(number * site::BYTES..(number + 1) * site::BYTES);
+            let record = record.filter(|_| offset as usize % site::BYTES == 0).ok_or(wrong("is cut"))?;
+            let RelocationTarget::Symbol(symbol) = relocation.target() else { return Err(wrong("names no code")) };
+            let symbol = elf.symbol_by_index(symbol).map_err(PatchError::Object)?;
+            let code = symbol.section_index().ok_or(wrong("names no code"))?;
+            let code = elf.section_by_index(code).map_err(PatchError::Object)?;
+            let (start, length) = code.file_range().ok_or(wrong("names no code"))?;
+            let place = symbol.address().wrapping_add(word(record, 0)) as usize;
+            let fits = place % 8 == 0 && place.checked_add(8).is_some_and(|end| end as u64 <= length);
+            let at = (start as usize).checked_add(place).filter(|_| fits).ok_or(wrong("points outside of the code"))?;
+            let instruction = object.get(at..at + 8).ok_or(wrong("points outside of the object"))?;
+            let (what, hop) = (word(record, 16) as u32, (word(record, 16) >> 32) as u32);
+            if instruction[0] != if what == site::OFFSET { ADD } else { MOVE }
+                || instruction[4..] != site::PLACEHOLDER.to_le_bytes()
+            {
+                return Err(wrong("points to an instruction without a placeholder"));
+            }
+            let field = word(record, 8);
+            let known = self.places.get(&field).ok_or(PatchError::Unknown { field })?;
+            constants.push((at + 4, known.constant(what, hop).ok_or(wrong("asks for what its field has not"))?));
+            relocated += 1;
+        }
+        if relocated * site::BYTES != records.len() {
+            return Err(PatchError::Record { number: relocated, what: "is not relocated" });
+        }
+        Ok(constants)
+    }
+}
+
+/// Instructions: add a constant to a register of 64 bits, and move one into it.
+const ADD: u8 = 0x07;
+const MOVE: u8 = 0xb7;
+
+impl Place {
+    fn constant(&self, what: u32, hop: u32) -> Option<u32> {
+        match (what, &self.offsets, self.bits) {
+            (site::EXISTS, offsets, _) => Some(offsets.is_some().into()),
+            // Nothing reads it.
+            (_, None, _) => Some(0),
+            (site::OFFSET, Some(offsets), _) => offsets.get(hop as usize).copied(),
+            (site::SIZE, _, Some((size, ..))) => Some(size),
+            (site::LEFT, _, Some((_, left, _))) => Some(left),
+            (site::RIGHT, _, Some((.., right))) => Some(right),
+            _ => None,
+        }
+    }
+}
+
+fn word(record: &[u8], at: usize) -> u64 {
+    record.iter().skip(at).take(8).rev().fold(0, |word, &byte| word << 8 | u64::from(byte))
+}
+
+fn find(kernel: &Btf, view: &View, field: &Field) -> Result<Place, BindError> {
+    let (name, path) = (field.name, field.path);
+    let mut place = Place { view: view.name, field: name, of: view.of, path, offsets: None, bits: None };
+    let dotted = path.replace("->", ".");
+    let parsed = Path::parse(&dotted).map_err(|source| BindError::Path { view: view.name, field: name, source })?;
+    let found = if field.is_bits {
+        kernel.resolve(view.of, parsed)
+    } else {
+        let wanted = match field.kind {
+            Kind::Unsigned => Wanted::unsigned(field.size),
+            Kind::Signed => Wanted::signed(field.size),
+            Kind::Address => Wanted::pointer(field.size),
+            Kind::Bytes => Wanted::bytes(field.size),
+        };
+        kernel.bind(view.of, parsed, wanted)
+    };
+    let found = match found {
+        Ok(found) => found,
+        Err(error) if field.is_optional && error.is_absence() => return Ok(place),
+        Err(source) => return Err(BindError::Kernel { view: view.name, field: name, source }),
+    };
+    if found.chain.len() != field.hops as usize {
+        let (wanted, found) = (field.hops, found.chain.len());
+        return Err(BindError::Pointers { view: view.name, field: name, path, wanted, found });
+    }
+    let of_bits = |is_bits| if is_bits { "a bit-field" } else { "whole bytes" };
+    if found.bits.is_some() != field.is_bits {
+        let (wanted, found) = (of_bits(field.is_bits), of_bits(found.bits.is_some()));
+        return Err(BindError::Bits { view: view.name, field: name, path, wanted, found });
+    }
+    if let Some(bits) = found.bits {
+        if bits.width > field.size * 8 {
+            return Err(BindError::Bits { view: view.name, field: name, path, wanted: "fewer bits", found: "wider" });
+        }
+        place.bits = Some((found.size, 64 - bits.shift - bits.width, 64 - bits.width));
+    }
+    let mut offsets = found.chain;
+    offsets.push(found.offset);
+    place.offsets = Some(offsets);
+    Ok(place)
+}
+
+impl core::fmt::Display for Place {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{}.{} = {}: ", self.view, self.field, self.of)?;
+        match &self.offsets {
+            None => write!(f, "`{}` is not there", self.path),
+            Some(offsets) => {
+                let offsets: Vec<String> = offsets.iter().map(u32::to_string).collect();
+                write!(f, "`{}` at {}", self.path, offsets.join(", then "))
+            }
+        }
+    }
+}

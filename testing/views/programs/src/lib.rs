@@ -1,0 +1,60 @@
+//! What the programs read, for them and for those who load them.
+
+#![cfg_attr(target_arch = "bpf", no_std)]
+
+use gabion_view::{Address, KernelView};
+
+/// A task, as it is on any kernel.
+#[derive(Clone, Copy, Debug, KernelView)]
+#[view(of = "task_struct")]
+pub struct Task {
+    /// Thread.
+    pub pid: i32,
+    /// Process.
+    pub tgid: i32,
+    /// Name of the program, ended by a NUL.
+    pub comm: [u8; 16],
+    /// Nanoseconds since the machine started.
+    #[view(path = "start_boottime | real_start_time")]
+    pub start: u64,
+    /// Pages of its memory.
+    #[view(path = "mm->total_vm")]
+    pub total_vm: u64,
+    /// Whose child it is.
+    #[view(path = "real_parent->tgid")]
+    pub parent: i32,
+    /// Its credentials.
+    pub cred: Address,
+    /// It is replacing its program.
+    #[view(bits)]
+    pub in_execve: u8,
+    /// No kernel has it.
+    #[view(path = "gabion_was_here", optional)]
+    pub absent: Option<u64>,
+}
+
+/// What a program saw, in memory that it shares with the host.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Seen {
+    /// How often.
+    pub count: u64,
+    /// See [`Task`].
+    pub start: u64,
+    /// See [`Task`].
+    pub total_vm: u64,
+    /// See [`Task`].
+    pub cred: u64,
+    /// See [`Task`].
+    pub pid: i32,
+    /// See [`Task`].
+    pub tgid: i32,
+    /// See [`Task`].
+    pub parent: i32,
+    /// See [`Task`].
+    pub in_execve: u32,
+    /// 1 if there was one.
+    pub absent: u64,
+    /// See [`Task`].
+    pub comm: [u8; 16],
+}
