@@ -168,14 +168,14 @@ impl Bound {
             let number = offset as usize / site::BYTES;
             let wrong = |what| PatchError::Record { number, what };
             let record = records.get(number * site::BYTES..(number + 1) * site::BYTES);
-            let record = record.filter(|_| offset as usize % site::BYTES == 0).ok_or(wrong("is cut"))?;
+            let record = record.filter(|_| (offset as usize).is_multiple_of(site::BYTES)).ok_or(wrong("is cut"))?;
             let RelocationTarget::Symbol(symbol) = relocation.target() else { return Err(wrong("names no code")) };
             let symbol = elf.symbol_by_index(symbol).map_err(PatchError::Object)?;
             let code = symbol.section_index().ok_or(wrong("names no code"))?;
             let code = elf.section_by_index(code).map_err(PatchError::Object)?;
             let (start, length) = code.file_range().ok_or(wrong("names no code"))?;
             let place = symbol.address().wrapping_add(word(record, 0)) as usize;
-            let fits = place % 8 == 0 && place.checked_add(8).is_some_and(|end| end as u64 <= length);
+            let fits = place.is_multiple_of(8) && place.checked_add(8).is_some_and(|end| end as u64 <= length);
             let at = (start as usize).checked_add(place).filter(|_| fits).ok_or(wrong("points outside of the code"))?;
             let instruction = object.get(at..at + 8).ok_or(wrong("points outside of the object"))?;
             let (what, hop) = (word(record, 16) as u32, (word(record, 16) >> 32) as u32);

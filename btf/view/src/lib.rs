@@ -115,7 +115,8 @@ macro_rules! numbers {
     };
 }
 
-numbers! { u8, Unsigned; u16, Unsigned; u32, Unsigned; u64, Unsigned; i8, Signed; i16, Signed; i32, Signed; i64, Signed; }
+numbers! { u8, Unsigned; u16, Unsigned; u32, Unsigned; u64, Unsigned; }
+numbers! { i8, Signed; i16, Signed; i32, Signed; i64, Signed; }
 
 impl Value for Address {
     const KIND: Kind = Kind::Address;
@@ -148,7 +149,8 @@ pub mod site {
     /// Bits to shift what came of it to the right.
     pub const RIGHT: u32 = 4;
 
-    /// The section with a record for each: address of the instruction (8 bytes, relocated), field (8), what (4), hop (4).
+    /// The section with a record for each: address of the instruction (8 bytes, relocated), field (8), what (4), hop
+    /// (4).
     pub const SECTION: &str = ".gabion.views";
     /// Bytes of a record.
     pub const BYTES: usize = 24;

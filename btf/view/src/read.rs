@@ -1,4 +1,5 @@
-//! Reading in the kernel. Every placeholder here is one instruction, and becomes a constant before the verifier sees it.
+//! Reading in the kernel. Every placeholder here is one instruction, and becomes a constant before the verifier sees
+//! it.
 
 use core::arch::asm;
 

@@ -1,7 +1,8 @@
 //! `#[derive(KernelView)]`: a struct → what it reads of a kernel type, and how.
 //!
-//! `#[view(of = "task_struct")]` on the struct names the type. On a field, `#[view(path = "…")]` says where it is (else
-//! its own name), `optional` that a kernel may have it not (the field is an `Option` then), `bits` that it is a bit-field.
+//! `#[view(of = "task_struct")]` on the struct names the type. On a field, `#[view(path = "…")]` says where it is
+//! (else its own name), `optional` that a kernel may have it not (the field is an `Option` then), `bits` that it is a
+//! bit-field.
 
 #![forbid(unsafe_code)]
 
