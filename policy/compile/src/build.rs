@@ -31,17 +31,18 @@ impl Shape<'_> {
         let (destination_map, destinations) =
             project(self.classes.destination, items.clone().map(|item| item.to), whos, work)?;
         let (service_map, services) = project(self.classes.service, items.map(|item| item.what), whats, work)?;
-        let to_destinations = Inverse::of(&destinations, whos);
-        let to_services = Inverse::of(&services, whats);
-        let by_from = ByFrom::new(ranks.iter().map(|&rank| (self.items[rank].from, rank as u32)), whos);
+        let to_destinations = Inverse::of_lists(&destinations, whos);
+        let to_services = Inverse::of_lists(&services, whats);
+        let by_from = Inverse::of(ranks.iter().map(|&rank| (self.items[rank].from, rank as u32)), whos);
         let everyone = (0..whos as u32).find(|&who| self.everyone(who));
-        let anyone = everyone.map_or(&[][..], |who| by_from.of(who));
+        let anyone = everyone.map_or(&[][..], |who| by_from.get(who));
         // What it takes is known before it is worked out, but for how soon the services of a pair are covered.
         let too_big = |what, need| Excess::TooManyBytes { what, need, limit: budget };
-        let to_sources = Inverse::of(&sources, whos);
+        let to_sources = Inverse::of_lists(&sources, whos);
         let (mut pushes, mut most) = (0usize, 0usize);
         for item in ranks.iter().map(|&rank| &self.items[rank]) {
-            let width = |who, inverse: &Inverse, all: usize| if self.everyone(who) { all } else { inverse.count(who) };
+            let width =
+                |who, inverse: &Inverse, all: usize| if self.everyone(who) { all } else { inverse.get(who).len() };
             let pairs = width(item.from, &to_sources, sources.len()).saturating_mul(width(
                 item.to,
                 &to_destinations,
@@ -69,7 +70,7 @@ impl Shape<'_> {
         for (source, whos) in sources.iter().enumerate() {
             candidates.clear();
             candidates.extend_from_slice(anyone);
-            candidates.extend(whos.iter().flat_map(|&who| by_from.of(who)));
+            candidates.extend(whos.iter().flat_map(|&who| by_from.get(who)));
             work.spend(PAIRS, candidates.len() * SORT_STEPS)?;
             candidates.sort_unstable();
             everywhere.clear();
@@ -80,7 +81,7 @@ impl Shape<'_> {
                     everywhere.push(rank);
                     continue;
                 }
-                for &destination in to_destinations.of_number(to) {
+                for &destination in to_destinations.get(to) {
                     if buckets.push(destination, rank) {
                         touched.push(destination);
                     }
@@ -129,7 +130,7 @@ impl Shape<'_> {
                 return Err(too_big(ROWS, need));
             }
             work.hold(ROWS, services.len() * 4)?;
-            let classes = |&rank: &u32| to_services.of_number(self.items[rank as usize].what);
+            let classes = |&rank: &u32| to_services.get(self.items[rank as usize].what);
             work.spend(ROWS, services.len() + list.iter().map(|rank| classes(rank).len()).sum::<usize>())?;
             rows.resize(first + services.len(), RANK_NONE);
             for &rank in list.iter().rev() {
@@ -186,34 +187,6 @@ impl Shape<'_> {
                 }
             }
         }
-    }
-}
-
-/// Ranks by the who of their source, ascending.
-struct ByFrom {
-    starts: Vec<u32>,
-    ranks: Vec<u32>,
-}
-
-impl ByFrom {
-    fn new(pairs: impl Iterator<Item = (u32, u32)> + Clone, whos: usize) -> Self {
-        let mut starts = vec![0u32; whos + 1];
-        pairs.clone().for_each(|(who, _)| starts[who as usize + 1] += 1);
-        for at in 0..whos {
-            starts[at + 1] += starts[at];
-        }
-        let mut next = starts.clone();
-        let mut ranks = vec![0; starts[whos] as usize];
-        for (who, rank) in pairs {
-            ranks[next[who as usize] as usize] = rank;
-            next[who as usize] += 1;
-        }
-        Self { starts, ranks }
-    }
-
-    fn of(&self, who: u32) -> &[u32] {
-        let who = who as usize;
-        &self.ranks[self.starts[who] as usize..self.starts[who + 1] as usize]
     }
 }
 
@@ -290,7 +263,7 @@ impl<'s> Cover<'s> {
         let mut bits = vec![0; width * conditions.len()];
         for (at, &what) in conditions.iter().enumerate() {
             first[what as usize] = (at * width) as u32;
-            for &class in whole.of_number(what) {
+            for &class in whole.get(what) {
                 bits[at * width + class as usize / 64] |= 1 << (class % 64);
             }
         }
@@ -306,7 +279,7 @@ impl<'s> Cover<'s> {
 
     /// Adds what a condition covers, one of those that were named.
     fn add(&mut self, what: u32) -> Added {
-        if self.left == self.total && self.whole.count(what) == self.total {
+        if self.left == self.total && self.whole.get(what).len() == self.total {
             // The usual case needs no look at the bits.
             return Added::Last;
         }

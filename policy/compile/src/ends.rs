@@ -11,7 +11,7 @@ use ipnet::IpNet;
 
 use crate::Excess;
 use crate::canonical::Normal;
-use crate::lists::{ListInterner, Lists};
+use crate::lists::{Inverse, ListInterner, Lists};
 use crate::normal::Item;
 use crate::words::Words;
 use crate::work::Work;
@@ -412,46 +412,27 @@ fn merge<A: Number>(ranges: &mut Vec<(A, A)>) {
 /// Finds the whos that a set of unions meets.
 struct Index<'n> {
     normal: &'n Normal,
-    /// Where the whos of each union start in `filed`.
-    starts: Vec<u32>,
     /// Every who, under the one of its unions that the fewest share: what all share tells nothing.
-    filed: Vec<u32>,
+    filed: Inverse,
 }
 
 impl<'n> Index<'n> {
     fn new(normal: &'n Normal, used: &[u32]) -> Self {
-        let count = normal.unions.len();
-        let mut sharing = vec![0usize; count];
+        let mut sharing = vec![0usize; normal.unions.len()];
         for &who in used {
             normal.whos.get(who).iter().for_each(|&union| sharing[union as usize] += 1);
         }
         let rarest = |who| normal.whos.get(who).iter().copied().min_by_key(|&union| sharing[union as usize]);
-        let mut starts = vec![0u32; count + 1];
-        used.iter().filter_map(|&who| rarest(who)).for_each(|union| starts[union as usize + 1] += 1);
-        for at in 0..count {
-            starts[at + 1] += starts[at];
-        }
-        let mut next = starts.clone();
-        let mut filed = vec![0; starts[count] as usize];
-        for &who in used {
-            let Some(union) = rarest(who) else { continue };
-            filed[next[union as usize] as usize] = who;
-            next[union as usize] += 1;
-        }
-        Self { normal, starts, filed }
-    }
-
-    fn of_union(&self, union: u32) -> &[u32] {
-        let union = union as usize;
-        &self.filed[self.starts[union] as usize..self.starts[union + 1] as usize]
+        let pairs = used.iter().filter_map(|&who| Some((rarest(who)?, who)));
+        Self { normal, filed: Inverse::of(pairs, sharing.len()) }
     }
 
     /// `members` are sorted, and so is what they meet.
     fn met(&self, members: &[u32], met: &mut Vec<u32>, work: &mut Work) -> Result<(), Excess> {
-        let looks: usize = members.iter().map(|&union| self.of_union(union).len()).sum();
+        let looks: usize = members.iter().map(|&union| self.filed.get(union).len()).sum();
         work.spend(WHAT, looks.saturating_mul(LOOK_STEPS))?;
         met.clear();
-        met.extend(members.iter().flat_map(|&union| self.of_union(union)).copied().filter(|&who| {
+        met.extend(members.iter().flat_map(|&union| self.filed.get(union)).copied().filter(|&who| {
             match self.normal.whos.get(who) {
                 [_] => true,
                 unions => unions.iter().all(|union| members.binary_search(union).is_ok()),

@@ -54,7 +54,7 @@ impl Conditions {
     fn row(&self, built: &Built, items: &[Item], ranks: &[u32]) -> Vec<u32> {
         let mut row = vec![RANK_NONE; built.services];
         for &rank in ranks.iter().rev() {
-            for &class in built.of_service.of_number(items[rank as usize].what) {
+            for &class in built.of_service.get(items[rank as usize].what) {
                 row[class as usize] = rank;
             }
         }

@@ -75,43 +75,40 @@ impl ListInterner {
     }
 }
 
-/// In which lists each number stands.
+/// Values by key, of pairs of a key and a value: in which lists each number stands, for one.
 #[derive(Debug)]
 pub(crate) struct Inverse {
-    /// Where those of each number start.
+    /// Where those of each key start.
     starts: Vec<u32>,
-    lists: Vec<u32>,
+    values: Vec<u32>,
 }
 
 impl Inverse {
-    /// Of lists of numbers below `count`.
-    pub fn of(lists: &Lists, count: usize) -> Self {
+    /// Of pairs with keys below `count`. Values of a key stay in the order in which they come.
+    pub fn of(pairs: impl Iterator<Item = (u32, u32)> + Clone, count: usize) -> Self {
         let mut starts = vec![0u32; count + 1];
-        for &number in lists.items() {
-            starts[number as usize + 1] += 1;
-        }
+        pairs.clone().for_each(|(key, _)| starts[key as usize + 1] += 1);
         for at in 0..count {
             starts[at + 1] += starts[at];
         }
         let mut next = starts.clone();
-        let mut inverse = vec![0; starts[count] as usize];
-        for (at, list) in (0..).zip(lists.iter()) {
-            for &number in list {
-                inverse[next[number as usize] as usize] = at;
-                next[number as usize] += 1;
-            }
+        let mut values = vec![0; starts[count] as usize];
+        for (key, value) in pairs {
+            values[next[key as usize] as usize] = value;
+            next[key as usize] += 1;
         }
-        Self { starts, lists: inverse }
+        Self { starts, values }
     }
 
-    /// The lists with a number, ascending.
-    pub fn of_number(&self, number: u32) -> &[u32] {
-        let at = number as usize;
-        &self.lists[self.starts[at] as usize..self.starts[at + 1] as usize]
+    /// In which lists each number below `count` stands.
+    pub fn of_lists(lists: &Lists, count: usize) -> Self {
+        let pairs = (0..lists.len() as u32).flat_map(|list| lists.get(list).iter().map(move |&number| (number, list)));
+        Self::of(pairs, count)
     }
 
-    /// How many that are.
-    pub fn count(&self, number: u32) -> usize {
-        self.of_number(number).len()
+    /// The values of a key.
+    pub fn get(&self, key: u32) -> &[u32] {
+        let at = key as usize;
+        &self.values[self.starts[at] as usize..self.starts[at + 1] as usize]
     }
 }
