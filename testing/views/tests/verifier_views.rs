@@ -89,3 +89,34 @@ fn no_placeholder_is_left_and_none_is_overlooked() {
     assert!(placeholders(&before) >= 12, "{}", placeholders(&before));
     assert_eq!(placeholders(&after), 0);
 }
+
+/// Bytes of the program that the kernel keeps.
+fn kept(object: &[u8]) -> u32 {
+    let mut kernel = aya::Ebpf::load(object).unwrap();
+    let program: &mut RawTracePoint = kernel.program_mut("look").unwrap().try_into().unwrap();
+    program.load().unwrap();
+    program.info().unwrap().size_translated().unwrap()
+}
+
+#[test]
+fn what_would_read_a_field_that_is_not_there_is_not_loaded() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: loading programs takes root");
+        return;
+    }
+    let (before, (absent, _)) = (object().unwrap(), bound(&Btf::open("/sys/kernel/btf/vmlinux").unwrap()).unwrap());
+    // As if it were there: the only constant that became 0 in a move says whether it is.
+    let mut present = absent.clone();
+    let mut answers = 0;
+    for at in (0..before.len() - 8).step_by(8) {
+        let is_placeholder = before[at + 4..at + 8] == gabion_view::site::PLACEHOLDER.to_le_bytes();
+        if before[at] == 0xb7 && is_placeholder && absent[at + 4..at + 8] == [0; 4] {
+            present[at + 4] = 1;
+            answers += 1;
+        }
+    }
+    assert_eq!(answers, 1);
+    let (absent, present) = (kept(&absent), kept(&present));
+    // A call of the helper with its four arguments, and what is asked of the answer.
+    assert!(absent + 6 * 8 <= present, "{absent} bytes without the field, {present} with it");
+}
