@@ -5,7 +5,7 @@
 //! generations their numbers, rules their names and counts, and a bad policy something to fall back on.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -231,7 +231,20 @@ impl Journal {
 }
 
 fn open_log(path: &Path) -> Result<File, JournalError> {
-    OpenOptions::new().append(true).create(true).mode(0o600).open(path).map_err(failed(path, "open"))
+    let open = || -> io::Result<File> {
+        let mut log = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
+        // A crash may have cut the last line: what comes next is not to be a part of it.
+        if log.seek(SeekFrom::End(0))? > 0 {
+            let mut last = [0];
+            log.seek(SeekFrom::End(-1))?;
+            log.read_exact(&mut last)?;
+            if last != *b"\n" {
+                log.write_all(b"\n")?;
+            }
+        }
+        Ok(log)
+    };
+    open().map_err(failed(path, "open"))
 }
 
 /// The record, or what is wrong with it.
@@ -313,6 +326,17 @@ mod tests {
         let Opened { mut journal, mut state, .. } = Journal::open(folder.path()).unwrap();
         state.last_number = 7;
         journal.save(&mut state).unwrap();
+        journal.stage("t", 8, "").unwrap();
+        drop(journal);
+        assert_eq!(Journal::open(folder.path()).unwrap().state.last_number, 8);
+    }
+
+    #[test]
+    fn a_line_that_a_crash_cut_does_not_swallow_the_next_one() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(Journal::open(folder.path()).unwrap());
+        fs::write(folder.path().join("journal"), "{\"time\":\"t\",\"step\":\"sta").unwrap();
+        let Opened { mut journal, .. } = Journal::open(folder.path()).unwrap();
         journal.stage("t", 8, "").unwrap();
         drop(journal);
         assert_eq!(Journal::open(folder.path()).unwrap().state.last_number, 8);
