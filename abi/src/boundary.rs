@@ -1,7 +1,7 @@
 //! All that crosses a boundary between the kernel programs and the agent: the list that both sides are held to.
 
 use crate::conn::{ConnKey, ConnValue, FragmentKey};
-use crate::contract::{Contract, Invalid, Payload, Place, ServiceContract, Set, Shape};
+use crate::contract::{Contract, Invalid, Memory, Payload, Place, ServiceContract, Set, Shape};
 use crate::event::{Bucket, Event, Settings, Tally};
 use crate::facts::{Address, FAMILY_NONE, FAMILY_V4, FAMILY_V6, FRAGMENT_LATER, Facts, TRANSPORT_ICMP, unparsed};
 use crate::local::{LocalFilter, LocalKey};
@@ -54,6 +54,26 @@ impl Payload for Event {
     }
 }
 
+/// Memory that the agent opens, each map with its records.
+pub mod memory {
+    use super::{Count, Interface, LocalFilter, Memory, Settings, Tally};
+
+    /// How events are limited, and the mode: one record, which the agent writes.
+    pub const SETTINGS: Memory<Settings> = Memory::new(".data.settings");
+    /// Which addresses may be the node's: one record, which the agent writes.
+    pub const LOCAL_FILTER: Memory<LocalFilter> = Memory::new(".data.local");
+    /// What each CPU counts, by CPU; that CPU writes it.
+    pub const TALLIES: Memory<Tally> = Memory::new(".data.tallies");
+    /// Interfaces by ifindex, which the agent writes.
+    pub const INTERFACES: Memory<Interface> = Memory::new(".data.interface");
+    /// Counts by CPU and rule number; that CPU writes them.
+    pub const RULES: Memory<Count> = Memory::new(".data.rules");
+    /// Words of the tables, one side after the other; the agent writes the one that is not in force.
+    pub const TABLES: Memory<u64> = Memory::new(".rodata.tables");
+    /// The revision of the tables, whose lowest bit says which side is in force; the agent writes it.
+    pub const REVISION: Memory<u32> = Memory::new(".data.revision");
+}
+
 /// Maps that outlive a generation. They come first in [`OBJECT`].
 const STATE_PLACES: usize = 10;
 
@@ -63,16 +83,16 @@ const PLACES: [Place; 23] = [
     Place::keyed::<ConnKey, ConnValue>("OPENING", "lru-hash"),
     Place::of::<u16>(".data.marks", "memory"),
     Place::keyed::<FragmentKey, u64>("FRAGMENTS", "lru-hash"),
-    Place::of::<Settings>(".data.settings", "memory"),
+    memory::SETTINGS.place(),
     Place::keyed::<LocalKey, u8>("LOCAL", "hash"),
-    Place::of::<LocalFilter>(".data.local", "memory"),
+    memory::LOCAL_FILTER.place(),
     Place::of::<Event>("EVENTS", "ring"),
-    Place::of::<Tally>(".data.tallies", "memory"),
-    Place::of::<Interface>(".data.interface", "memory"),
-    Place::of::<Count>(".data.rules", "memory"),
+    memory::TALLIES.place(),
+    memory::INTERFACES.place(),
+    memory::RULES.place(),
     Place::of::<u64>(".data.notes", "memory"),
-    Place::of::<u64>(".rodata.tables", "memory"),
-    Place::of::<u32>(".data.revision", "memory"),
+    memory::TABLES.place(),
+    memory::REVISION.place(),
     Place::of::<[u32; PARAM_COUNT]>("PARAMS", "global"),
     Place::of::<u32>("GENERATION", "global"),
     Place::of::<u32>("TABLE_MASK", "global"),

@@ -13,7 +13,7 @@ mod signature;
 
 pub use gabion_abi_derive::Contract;
 pub use service::{Invalid, Payload, Service, ServiceContract};
-pub use set::{Place, SECTION, Set};
+pub use set::{Memory, Place, SECTION, Set};
 
 /// A type whose values mean the same on both sides of a boundary: integers, and arrays and structs of them with no
 /// bytes that nobody sets.

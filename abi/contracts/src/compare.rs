@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::layout::{Contracts, Field, Layout};
+use crate::layout::{Contracts, Field, Layout, Place};
 
 /// One thing that two sides say differently.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +84,25 @@ pub fn meet(ours: &Contracts, theirs: &Contracts, service: &str) -> Result<(), R
         differences.extend(layouts(&our.layout.name, [0, 0], &our.layout, &their.layout));
     }
     if differences.is_empty() { Ok(()) } else { Err(Refusal::Differs { service: service.to_owned(), differences }) }
+}
+
+/// The first thing that two sides say differently of one map, and of what lies in it.
+pub(crate) fn place(expected: &Contracts, found: &Contracts, name: &str) -> Option<Difference> {
+    let of = |side: &Contracts| side.places.iter().find(|one| one.name == name).cloned();
+    let (ours, theirs) = (of(expected), of(found));
+    let mut differences = Vec::new();
+    let text = |place: &Option<Place>| place.as_ref().map(ToString::to_string);
+    said("place", text(&ours), text(&theirs), &mut differences);
+    if !differences.is_empty() {
+        return differences.into_iter().next();
+    }
+    for record in &expected.records {
+        match found.record(&record.layout.name) {
+            Some(other) => differences.extend(layouts(&record.layout.name, [0, 0], &record.layout, &other.layout)),
+            None => said(&record.layout.name, Some(whole(&record.layout)), None, &mut differences),
+        }
+    }
+    differences.into_iter().next()
 }
 
 fn said(path: &str, expected: Option<String>, found: Option<String>, all: &mut Vec<Difference>) {

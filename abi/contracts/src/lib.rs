@@ -13,6 +13,7 @@ mod embedded;
 pub mod export;
 mod layout;
 mod parse;
+mod said;
 
 use gabion_abi::contract::Set;
 
@@ -20,6 +21,7 @@ pub use compare::{Difference, Refusal, differences, meet};
 pub use embedded::{NotEmbedded, embedded};
 pub use layout::{Contracts, Field, Layout, Place, Record, Service, Type};
 pub use parse::{BYTES, Malformed, What};
+pub use said::Said;
 
 /// The canonical text of a set.
 #[must_use]

@@ -1,5 +1,7 @@
 //! What one side has to say: records, where they lie, and services.
 
+use core::marker::PhantomData;
+
 use super::signature::Sink;
 use super::{Contract, Service, Shape};
 
@@ -30,6 +32,36 @@ impl Place {
     #[must_use]
     pub const fn keyed<K: Contract, V: Contract>(name: &'static str, kind: &'static str) -> Self {
         Self { name, kind, key: Some(K::SHAPE), value: V::SHAPE }
+    }
+}
+
+/// The word for a map of one element that both sides address as memory: records of one type, one behind the other.
+const MEMORY: &str = "memory";
+
+/// Such a map, and the type of its records. Whoever opens it by this name gets these, and no others.
+#[derive(Debug)]
+pub struct Memory<T> {
+    name: &'static str,
+    records: PhantomData<fn() -> T>,
+}
+
+impl<T: Contract> Memory<T> {
+    /// The map of that name.
+    #[must_use]
+    pub const fn new(name: &'static str) -> Self {
+        Self { name, records: PhantomData }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// As one of the places of a [`Set`].
+    #[must_use]
+    pub const fn place(&self) -> Place {
+        Place::of::<T>(self.name, MEMORY)
     }
 }
 
