@@ -74,8 +74,9 @@ pub mod memory {
     pub const REVISION: Memory<u32> = Memory::new(".data.revision");
 }
 
-/// Maps that outlive a generation. They come first in [`OBJECT`].
-const STATE_PLACES: usize = 10;
+/// Maps that outlive an agent: those of the state, then those of a generation that the agent opens. They come first in
+/// [`OBJECT`].
+const STATE_PLACES: usize = 14;
 
 const PLACES: [Place; 23] = [
     Place::keyed::<ConnKey, ConnValue>("ESTABLISHED", "lru-hash"),
@@ -90,9 +91,9 @@ const PLACES: [Place; 23] = [
     memory::TALLIES.place(),
     memory::INTERFACES.place(),
     memory::RULES.place(),
-    Place::of::<u64>(".data.notes", "memory"),
     memory::TABLES.place(),
     memory::REVISION.place(),
+    Place::of::<u64>(".data.notes", "memory"),
     Place::of::<[u32; PARAM_COUNT]>("PARAMS", "global"),
     Place::of::<u32>("GENERATION", "global"),
     Place::of::<u32>("TABLE_MASK", "global"),
@@ -108,7 +109,7 @@ const PLACES: [Place; 23] = [
 pub const OBJECT: Set<'static> =
     Set { name: "object", version: 1, records: &RECORDS, places: &PLACES, services: &[EVENTS.service()] };
 
-/// What outlives a generation: what one version pinned another adopts if it says the same here.
+/// What outlives an agent: what one version pinned another adopts if it says the same here.
 ///
 /// Raise the version when what a field means changes and its place does not; all other changes show by themselves.
 pub const STATE: Set<'static> = Set {
@@ -117,7 +118,9 @@ pub const STATE: Set<'static> = Set {
     records: &[
         Event::SHAPE,
         Settings::SHAPE,
+        Count::SHAPE,
         Tally::SHAPE,
+        Interface::SHAPE,
         ConnKey::SHAPE,
         ConnValue::SHAPE,
         FragmentKey::SHAPE,

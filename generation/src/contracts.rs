@@ -6,7 +6,8 @@ use std::path::Path;
 
 use aya::maps::{Array, MapData, MapType};
 use gabion_abi::boundary::{OBJECT, STATE};
-use gabion_contracts::{BYTES, Malformed, Mismatch, NotEmbedded, What, check, embedded};
+use gabion_abi::contract::Set;
+use gabion_contracts::{BYTES, Malformed, Mismatch, NotEmbedded, Said, What, check, embedded};
 
 use crate::error::{Doing, Error};
 use crate::object;
@@ -38,14 +39,19 @@ pub struct ContractMismatch {
     pub mismatch: Mismatch,
 }
 
-/// Holds an object to what we share with its programs.
-pub(crate) fn of_object(elf: &[u8]) -> Result<(), ObjectContract> {
+/// Holds an object to what we share with its programs, and gives what it says, for opening its maps.
+pub(crate) fn of_object(elf: &[u8]) -> Result<Said<'static>, ObjectContract> {
     let said = embedded(elf).map_err(ObjectContract::Nothing)?;
-    check(&OBJECT, said).map_err(ObjectContract::Other)
+    agreed(&OBJECT, said).map_err(ObjectContract::Other)
 }
 
-/// Holds a pinned state to what we read and write.
-pub(crate) fn of_state(folder: &Path) -> Result<(), Error> {
+fn agreed(ours: &'static Set<'static>, said: &[u8]) -> Result<Said<'static>, Mismatch> {
+    check(ours, said)?;
+    Said::of(ours, said).map_err(Mismatch::Malformed)
+}
+
+/// Holds a pinned state, and the generations beside it, to what we read and write, and gives what it says.
+pub(crate) fn of_state(folder: &Path) -> Result<Said<'static>, Error> {
     let pin = folder.join(CONTRACT);
     let step = || format!("read {}", pin.display());
     let map = MapData::from_pin(&pin).doing(step())?;
@@ -58,7 +64,7 @@ pub(crate) fn of_state(folder: &Path) -> Result<(), Error> {
         return Err(refused(Mismatch::Malformed(Malformed { line: 0, what })).into());
     }
     let said = object::read(map.fd().as_fd(), bytes).doing(step())?;
-    Ok(check(&STATE, &said).map_err(refused)?)
+    Ok(agreed(&STATE, &said).map_err(refused)?)
 }
 
 /// Pins what a state says of itself.
@@ -80,7 +86,7 @@ mod tests {
     #[test]
     fn the_state_that_is_pinned_is_the_state_that_is_agreed_about() {
         let mut agreed: Vec<&str> = STATE.places.iter().map(|place| place.name).collect();
-        let mut pinned = map::STATE.to_vec();
+        let mut pinned = [&map::STATE[..], &crate::staged::OWN].concat();
         agreed.sort_unstable();
         pinned.sort_unstable();
         assert_eq!(agreed, pinned);
@@ -95,7 +101,7 @@ mod tests {
                 return println!("skipped: {reason}");
             }
         };
-        assert_eq!(of_object(object), Ok(()));
+        of_object(object).unwrap();
         let edited = |from: &str, to: &str| {
             assert_eq!(from.len(), to.len());
             let mut object = object.to_vec();

@@ -3,6 +3,8 @@
 use std::io::ErrorKind::PermissionDenied;
 use std::path::PathBuf;
 
+use gabion_shared::OpenError;
+
 /// Whose fault an error is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blame {
@@ -69,6 +71,9 @@ pub enum Error {
     /// The kernel programs take the records that we share with them for something else.
     #[error(transparent)]
     ObjectContract(#[from] crate::ObjectContract),
+    /// Memory that we share with the kernel programs is not what it should be.
+    #[error(transparent)]
+    Memory(#[from] OpenError),
     /// The embedded object is not what this crate expects.
     #[error("the embedded object lacks {what}")]
     Object {
@@ -85,11 +90,12 @@ impl Error {
             Self::TooLarge { .. } | Self::NotBpffs { .. } | Self::Contract(_) | Self::NotAttached { .. } => {
                 Blame::Operator
             }
-            Self::Kernel { .. } => Blame::Kernel,
+            Self::Kernel { .. } | Self::Memory(OpenError::Kernel { .. }) => Blame::Kernel,
             Self::NoGeneration
             | Self::Verifier { .. }
             | Self::NotBuilt(_)
             | Self::ObjectContract(_)
+            | Self::Memory(_)
             | Self::Object { .. } => Blame::Ourselves,
         }
     }
@@ -97,7 +103,7 @@ impl Error {
     /// Whether the kernel refused because the process may not.
     #[must_use]
     pub fn is_permission(&self) -> bool {
-        let Self::Kernel { source, .. } = self else { return false };
+        let (Self::Kernel { source, .. } | Self::Memory(OpenError::Kernel { source, .. })) = self else { return false };
         let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&**source);
         while let Some(error) = cause {
             if error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == PermissionDenied) {

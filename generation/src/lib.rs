@@ -15,7 +15,6 @@ mod folder;
 mod limits;
 mod links;
 mod measure;
-mod memory;
 mod node;
 mod object;
 mod pod;

@@ -82,7 +82,7 @@ impl Node {
         self.last_number = numbers.first().copied().unwrap_or(0);
         for number in numbers {
             if self.live.is_none() {
-                let mut generation = Staged::open(&self.folder, number)?;
+                let mut generation = Staged::open(&self.folder, number, self.state.said())?;
                 if generation.program_ids()?.iter().any(|id| running.contains(id)) {
                     for attachment in &adopted.attachments {
                         links::swap(&self.folder, &mut generation, &attachment.interface)?;
@@ -208,7 +208,7 @@ impl Node {
     }
 
     /// Changes mode, rates and fail-safe ports; in force with the next packet.
-    pub fn set_settings(&self, settings: &Settings) -> Result<(), Error> {
+    pub fn set_settings(&mut self, settings: &Settings) -> Result<(), Error> {
         self.state.set_settings(settings)
     }
 
@@ -218,17 +218,19 @@ impl Node {
     }
 
     /// Replaces the list of the node's own addresses, each with its family.
-    pub fn set_local(&self, addresses: &[(u8, Address)]) -> Result<(), Error> {
+    pub fn set_local(&mut self, addresses: &[(u8, Address)]) -> Result<(), Error> {
         self.state.set_local(addresses)
     }
 
     /// Packets and bytes by action × reason ([`gabion_abi::verdict::reason::COUNT`] a row), since the state was made.
-    pub fn reason_counts(&self) -> Result<Vec<Count>, Error> {
+    #[must_use]
+    pub fn reason_counts(&self) -> Vec<Count> {
         self.state.reason_counts()
     }
 
     /// Events that were not sent, by [`gabion_abi::event::suppressed`].
-    pub fn suppressed(&self) -> Result<Vec<u64>, Error> {
+    #[must_use]
+    pub fn suppressed(&self) -> Vec<u64> {
         self.state.suppressed()
     }
 

@@ -15,6 +15,7 @@ use aya::maps::MapData;
 use aya_obj::btf::BtfFeatures;
 use aya_obj::generated::{BPF_F_MMAPABLE, bpf_attach_type, bpf_attr, bpf_cmd, bpf_prog_type};
 use aya_obj::{EbpfSectionKind, Function, Map, Object, Program, ProgramSection};
+use gabion_contracts::Said;
 use gabion_kernel_object::{EGRESS, INGRESS, object};
 
 use crate::contracts;
@@ -65,11 +66,14 @@ pub(crate) enum Wanted {
 }
 
 /// The embedded object, parsed: the pattern of each generation's programs.
-pub struct Programs(Object);
+pub struct Programs {
+    object: Object,
+    said: Said<'static>,
+}
 
 impl std::fmt::Debug for Programs {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Programs").field(&self.0.programs.keys()).finish()
+        f.debug_tuple("Programs").field(&self.object.programs.keys()).finish()
     }
 }
 
@@ -78,12 +82,17 @@ impl Programs {
     /// milliseconds, which a start can spend on another thread.
     pub fn parse() -> Result<Self, Error> {
         let object = object()?;
-        contracts::of_object(object)?;
-        Ok(Self(Object::parse(object).doing("parse the embedded object")?))
+        let said = contracts::of_object(object)?;
+        Ok(Self { object: Object::parse(object).doing("parse the embedded object")?, said })
     }
 
     pub(crate) fn object(&self) -> &Object {
-        &self.0
+        &self.object
+    }
+
+    /// What they say of their maps.
+    pub(crate) fn said(&self) -> &Said<'static> {
+        &self.said
     }
 }
 

@@ -3,24 +3,26 @@
 use std::path::PathBuf;
 
 use aya::programs::{ProgramInfo, SchedClassifier, TestRun, TestRunOptions, Xdp};
+use gabion_abi::boundary::memory;
 use gabion_abi::conn::NOTE_SLOTS;
 use gabion_abi::tables::{PARAM_COUNT, service};
 use gabion_abi::verdict::{Count, Interface};
+use gabion_contracts::Said;
 use gabion_kernel_object::{EGRESS, INGRESS, map};
 use gabion_policy_compile::{Compiled, RuleInfo};
+use gabion_shared::{Shared, Writer};
 
 use crate::error::{Doing, Error};
 use crate::folder::{self, Folder};
 use crate::limits::{self, Needs, cpus};
-use crate::memory::Memory;
 use crate::object::{Loading, Programs, Size, Wanted};
-use crate::state::sums;
+use crate::state::{count, memory_map};
 
 /// An empty folder beside the programs of a generation whose policy tells VLANs apart.
 const TELLS_TAGS: &str = "tells-tags";
 
 /// Maps of a generation's own that are opened again.
-const OWN: [&str; 4] = [map::INTERFACES, map::RULES, map::TABLES, map::REVISION];
+pub(crate) const OWN: [&str; 4] = [map::INTERFACES, map::RULES, map::TABLES, map::REVISION];
 
 /// What the programs know about one interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,13 +38,15 @@ pub struct Staged {
     number: u32,
     pub(crate) ingress: Xdp,
     pub(crate) egress: SchedClassifier,
-    interfaces: Memory,
-    counts: Memory,
+    interfaces: Shared<Interface, Writer>,
+    counts: Shared<Count>,
+    cpus: usize,
     tells_tags: bool,
     abandoned: Option<PathBuf>,
     /// Unknown of a generation that another process made.
     form: Option<Form>,
     folder: PathBuf,
+    said: Said<'static>,
 }
 
 /// What does not change about the tables of a generation.
@@ -98,8 +102,10 @@ impl Staged {
         let needs = limits::check(compiled, largest)?;
         let pins = map::STATE.iter().map(|name| Wanted::Pinned(folder.state().join(map::pin(name))));
         let loading = specialised(programs, number, compiled, &needs, map::STATE.into_iter().zip(pins).collect())?;
-        let filled = Memory::of(loading.map(map::TABLES)?)?.fill(0, &compiled.words)
-            && Memory::of(loading.map(map::REVISION)?)?.publish(u64::from(first_revision(number)));
+        let said = programs.said();
+        let filled = Shared::open_to_write(loading.map(map::TABLES)?, &memory::TABLES, said)?.fill(0, &compiled.words)
+            && Shared::open_to_write(loading.map(map::REVISION)?, &memory::REVISION, said)?
+                .publish(0, &first_revision(number));
         if !filled {
             return Err(Error::Object { what: "memory for the tables" });
         }
@@ -110,32 +116,34 @@ impl Staged {
         for name in OWN {
             loading.map(name)?.pin(making.join(map::pin(name))).doing(format!("pin the map {name}"))?;
         }
-        let table = Memory::of(loading.map(map::INTERFACES)?)?;
+        let mut table = Shared::open_to_write(loading.map(map::INTERFACES)?, &memory::INTERFACES, said)?;
         let tells_tags = [service::VLAN_OUTER, service::VLAN_INNER].iter().any(|&field| compiled.params[field] != 0);
         if tells_tags {
             folder::create(&making.join(TELLS_TAGS))?;
         }
         for entry in interfaces {
-            set_interface(&table, entry)?;
+            set_interface(&mut table, entry)?;
         }
         loading.load(&making)?;
         folder::publish(&making, &folder.generation(number))?;
-        let mut staged = Self::open(folder, number)?;
+        let mut staged = Self::open(folder, number, said)?;
         staged.abandoned = Some(folder.generation(number));
         staged.form = Some(Form::of(compiled, &needs));
         Ok(staged)
     }
 
-    /// Opens a generation that is pinned.
-    pub(crate) fn open(folder: &Folder, number: u32) -> Result<Self, Error> {
+    /// Opens a generation that is pinned. `said` is what its programs say of their maps.
+    pub(crate) fn open(folder: &Folder, number: u32, said: &Said<'static>) -> Result<Self, Error> {
         let path = folder.generation(number);
         let step = || format!("open {}", path.display());
         Ok(Self {
             number,
             ingress: Xdp::from_pin(path.join(INGRESS), aya_obj::programs::XdpAttachType::Interface).doing(step())?,
             egress: SchedClassifier::from_pin(path.join(EGRESS)).doing(step())?,
-            interfaces: Memory::pinned(&path.join(map::pin(map::INTERFACES)))?,
-            counts: Memory::pinned(&path.join(map::pin(map::RULES)))?,
+            interfaces: Shared::open_to_write(&memory_map(&path, &memory::INTERFACES)?, &memory::INTERFACES, said)?,
+            counts: Shared::open(&memory_map(&path, &memory::RULES)?, &memory::RULES, said)?,
+            cpus: cpus()? as usize,
+            said: said.clone(),
             tells_tags: path.join(TELLS_TAGS).is_dir(),
             abandoned: None,
             form: None,
@@ -172,8 +180,9 @@ impl Staged {
     /// Connections that the old tables let go are asked about again, as after any change.
     pub(crate) fn patch(&mut self, compiled: &Compiled) -> Result<bool, Error> {
         let Some(form) = self.form.as_ref().filter(|form| form.takes(compiled)) else { return Ok(false) };
-        let revision = Memory::pinned(&self.folder.join(map::pin(map::REVISION)))?;
-        let Some(next) = revision.word(0).map(|word| word as u32 + 1) else { return Ok(false) };
+        let revision = memory_map(&self.folder, &memory::REVISION)?;
+        let mut revision = Shared::open_to_write(&revision, &memory::REVISION, &self.said)?;
+        let Some(next) = revision.slot(0).and_then(|slot| slot.load().checked_add(1)) else { return Ok(false) };
         if next >> PATCH_BITS != first_revision(self.number) >> PATCH_BITS {
             return Ok(false);
         }
@@ -181,9 +190,10 @@ impl Staged {
         if !packets_are_done() {
             return Ok(false);
         }
-        let tables = Memory::pinned(&self.folder.join(map::pin(map::TABLES)))?;
-        let side = if next & 1 == 0 { 0 } else { form.side_bytes as usize };
-        Ok(tables.fill(side, &compiled.words) && revision.publish(u64::from(next)))
+        let tables = memory_map(&self.folder, &memory::TABLES)?;
+        let side = if next & 1 == 0 { 0 } else { form.side_bytes as usize / 8 };
+        let filled = Shared::open_to_write(&tables, &memory::TABLES, &self.said)?.fill(side, &compiled.words);
+        Ok(filled && revision.publish(0, &next))
     }
 
     /// Runs the ingress program over one packet, once or more; true when it passes. The packet arrives on
@@ -206,12 +216,14 @@ impl Staged {
 
     /// Changes what is known of an interface.
     pub(crate) fn set_interface(&mut self, entry: InterfaceEntry) -> Result<(), Error> {
-        set_interface(&self.interfaces, &entry)
+        set_interface(&mut self.interfaces, &entry)
     }
 
     /// Packets and bytes by rule number, summed over CPUs; there are more of them than rules.
-    pub fn rule_counts(&self) -> Result<Vec<Count>, Error> {
-        Ok(sums(&self.counts, self.counts.bytes() / 8 / cpus()? as usize))
+    #[must_use]
+    pub fn rule_counts(&self) -> Vec<Count> {
+        let counts = self.counts.lanes(self.cpus);
+        (0..counts.each()).map(|rule| count(&counts, rule, |field| field)).collect()
     }
 
     /// The ids of its programs, ingress first.
@@ -283,16 +295,14 @@ fn packets_are_done() -> bool {
 }
 
 /// Writes what is known of an interface.
-fn set_interface(table: &Memory, entry: &InterfaceEntry) -> Result<(), Error> {
-    let Interface { class, flags, padding } = entry.interface;
-    let word = u64::from(class) | u64::from(flags) << 16 | u64::from(padding) << 32;
-    if table.set_word(entry.ifindex as usize, word) {
+fn set_interface(table: &mut Shared<Interface, Writer>, entry: &InterfaceEntry) -> Result<(), Error> {
+    if table.publish(entry.ifindex as usize, &entry.interface) {
         return Ok(());
     }
     Err(Error::TooLarge {
         what: "ifindex",
         need: u64::from(entry.ifindex),
-        limit: (table.bytes() / size_of::<Interface>()) as u64 - 1,
+        limit: table.len() as u64 - 1,
         remedy: "apply the policy again: the next generation makes room",
     })
 }

@@ -2,19 +2,22 @@
 
 use std::path::Path;
 
-use aya::maps::{Array, HashMap, Map, MapData, MapError, RingBuf};
+use aya::maps::{HashMap, Map, MapData, MapError, RingBuf};
+use gabion_abi::boundary::memory;
 use gabion_abi::conn::{ConnKey, ConnValue, MARK_SLOTS};
+use gabion_abi::contract::{Contract, Memory};
 use gabion_abi::event::{Event, REASONS, Settings, Tally, suppressed};
 use gabion_abi::facts::Address;
 use gabion_abi::local::{LocalFilter, LocalKey};
 use gabion_abi::verdict::Count;
+use gabion_contracts::Said;
 use gabion_kernel_object::map;
+use gabion_shared::{Field, Lanes, Shared, Writer, field};
 
 use crate::contracts;
 use crate::error::{Doing, Error};
 use crate::folder::{self, Folder};
 use crate::limits::{Sizes, cpus};
-use crate::memory::Memory;
 use crate::object::{self, Programs, Size};
 use crate::pod::Record;
 
@@ -22,19 +25,40 @@ use crate::pod::Record;
 #[derive(Debug)]
 pub(crate) struct State {
     folder: Folder,
+    said: Said<'static>,
+    cpus: usize,
+    settings: Shared<Settings, Writer>,
+    local_filter: Shared<LocalFilter, Writer>,
+    tallies: Shared<Tally>,
 }
 
 impl State {
     /// Adopts the state, or makes it. Says whether it was adopted.
     pub(crate) fn open(folder: &Folder, sizes: &Sizes, programs: &Programs) -> Result<(Self, bool), Error> {
-        let state = Self { folder: folder.clone() };
-        let there = folder.state().exists();
-        if there {
-            contracts::of_state(&folder.state())?;
-        } else {
+        let path = folder.state();
+        let there = path.exists();
+        if !there {
             make(folder, sizes, programs)?;
         }
+        let said = contracts::of_state(&path)?;
+        let state = Self {
+            folder: folder.clone(),
+            cpus: cpus()? as usize,
+            settings: Shared::open_to_write(&memory_map(&path, &memory::SETTINGS)?, &memory::SETTINGS, &said)?,
+            local_filter: Shared::open_to_write(
+                &memory_map(&path, &memory::LOCAL_FILTER)?,
+                &memory::LOCAL_FILTER,
+                &said,
+            )?,
+            tallies: Shared::open(&memory_map(&path, &memory::TALLIES)?, &memory::TALLIES, &said)?,
+            said,
+        };
         Ok((state, there))
+    }
+
+    /// What whoever made the state says of its maps and those of its generations.
+    pub(crate) fn said(&self) -> &Said<'static> {
+        &self.said
     }
 
     /// A state map, opened by its pin.
@@ -42,30 +66,25 @@ impl State {
         pinned(&self.folder.state().join(map::pin(name)))
     }
 
-    pub(crate) fn set_settings(&self, settings: &Settings) -> Result<(), Error> {
-        let mut map: Array<_, Record<Settings>> = self.map(map::SETTINGS)?;
+    pub(crate) fn set_settings(&mut self, settings: &Settings) -> Result<(), Error> {
         // The kernel programs look at the whole list, and 0 is no port.
         let mut settings = *settings;
         settings.failsafe.iter_mut().skip(settings.failsafe_count as usize).for_each(|port| *port = 0);
-        map.set(0, Record(settings), 0).doing("write the settings")
+        if self.settings.put(0, &settings) { Ok(()) } else { Err(Error::Object { what: "settings" }) }
     }
 
     pub(crate) fn settings(&self) -> Result<Settings, Error> {
-        let map: Array<_, Record<Settings>> = self.map(map::SETTINGS)?;
-        Ok(map.get(&0, 0).doing("read the settings")?.0)
+        self.settings.written(0).ok_or(Error::Object { what: "settings" })
     }
 
     /// Replaces the node's addresses. New ones are added before old ones go.
-    pub(crate) fn set_local(&self, addresses: &[(u8, Address)]) -> Result<(), Error> {
+    pub(crate) fn set_local(&mut self, addresses: &[(u8, Address)]) -> Result<(), Error> {
         let mut map: HashMap<_, Record<LocalKey>, u8> = self.map(map::LOCAL)?;
-        let mut filter: Array<_, Record<LocalFilter>> = self.map(map::LOCAL_FILTER)?;
         // First whom the short way must not decide about, then how the long one does; and the other way round at the
         // end. Until then the filter holds both lists.
         let known: Vec<(u8, Address)> =
             map.keys().filter_map(Result::ok).map(|key| (key.0.family as u8, key.0.address)).collect();
-        filter
-            .set(0, Record(LocalFilter::of(addresses.iter().chain(&known))), 0)
-            .doing("filter the node's addresses")?;
+        self.filter_local(&LocalFilter::of(addresses.iter().chain(&known)))?;
         let wanted: Vec<Record<LocalKey>> = addresses
             .iter()
             .map(|(family, address)| Record(LocalKey { address: *address, family: u32::from(*family), padding: 0 }))
@@ -78,28 +97,26 @@ impl State {
         for key in stale {
             map.remove(&key).doing("remove an address of the node")?;
         }
-        filter.set(0, Record(LocalFilter::of(addresses)), 0).doing("filter the node's addresses")
+        self.filter_local(&LocalFilter::of(addresses))
+    }
+
+    fn filter_local(&mut self, filter: &LocalFilter) -> Result<(), Error> {
+        let written = self.local_filter.put(0, filter);
+        if written { Ok(()) } else { Err(Error::Object { what: "filter of the node's addresses" }) }
     }
 
     /// Sums over CPUs, by action × reason.
-    pub(crate) fn reason_counts(&self) -> Result<Vec<Count>, Error> {
-        let mut found = sums(&self.tallies()?, TALLY_WORDS);
-        found.truncate(REASONS);
-        Ok(found)
-    }
-
-    fn tallies(&self) -> Result<Memory, Error> {
-        Memory::pinned(&self.folder.state().join(map::pin(map::TALLIES)))
+    pub(crate) fn reason_counts(&self) -> Vec<Count> {
+        let tallies = self.tallies.lanes(self.cpus);
+        let reasons = (0..REASONS).filter_map(|reason| field!(Tally, reasons).element(reason));
+        reasons.map(|reason| count(&tallies, 0, |field| reason.then(field))).collect()
     }
 
     /// Sums over CPUs, by reason.
-    pub(crate) fn suppressed(&self) -> Result<Vec<u64>, Error> {
-        let tallies = self.tallies()?;
-        let of = |why: usize| {
-            let first = std::mem::offset_of!(Tally, suppressed) / 8 + why;
-            words(&tallies, first, TALLY_WORDS).fold(0, u64::wrapping_add)
-        };
-        Ok((0..suppressed::COUNT as usize).map(of).collect())
+    pub(crate) fn suppressed(&self) -> Vec<u64> {
+        let tallies = self.tallies.lanes(self.cpus);
+        let reasons = (0..suppressed::COUNT as usize).filter_map(|why| field!(Tally, suppressed).element(why));
+        reasons.map(|why| tallies.sum(0, why)).collect()
     }
 
     pub(crate) fn connections(&self, name: &str) -> Result<Vec<(ConnKey, ConnValue)>, Error> {
@@ -150,24 +167,21 @@ pub(crate) fn pinned<T: TryFrom<Map, Error = MapError>>(path: &Path) -> Result<T
     T::try_from(Map::from_map_data(data).doing(step())?).doing(step())
 }
 
-/// Words of what one CPU counts.
-const TALLY_WORDS: usize = size_of::<Tally>() / 8;
-
-/// The word at `first` of each CPU, whose memory is `stride` words long.
-fn words(memory: &Memory, first: usize, stride: usize) -> impl Iterator<Item = u64> {
-    (first..).step_by(stride.max(1)).map_while(|index| memory.word(index))
+/// The map of such memory, by its pin in this folder.
+pub(crate) fn memory_map<T: Contract>(folder: &Path, memory: &Memory<T>) -> Result<MapData, Error> {
+    let path = folder.join(map::pin(memory.name()));
+    MapData::from_pin(&path).doing(format!("open {}", path.display()))
 }
 
-/// Counts summed over CPUs, whose memory is `stride` words long. A packet that is counted meanwhile may be in its sum
-/// and not yet in that of its bytes.
-pub(crate) fn sums(memory: &Memory, stride: usize) -> Vec<Count> {
-    const WORDS: usize = size_of::<Count>() / 8;
-    let mut found = vec![Count::default(); stride / WORDS];
-    for (index, count) in found.iter_mut().enumerate() {
-        count.packets = words(memory, index * WORDS, stride).fold(0, u64::wrapping_add);
-        count.bytes = words(memory, index * WORDS + 1, stride).fold(0, u64::wrapping_add);
-    }
-    found
+/// The count that lies where `within` puts its fields, summed over CPUs. A packet that is counted meanwhile may be in
+/// its sum and not yet in that of its bytes.
+pub(crate) fn count<T: Contract + Copy>(
+    lanes: &Lanes<'_, T>,
+    index: usize,
+    within: impl Fn(Field<Count, u64>) -> Field<T, u64>,
+) -> Count {
+    let sum = |field| lanes.sum(index, within(field));
+    Count { packets: sum(field!(Count, packets)), bytes: sum(field!(Count, bytes)) }
 }
 
 /// An event from the ring; nothing when the length is not an event's.

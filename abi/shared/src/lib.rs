@@ -22,6 +22,9 @@ pub mod sequenced;
 #[cfg(not(target_arch = "bpf"))]
 mod slot;
 
+#[cfg(test)]
+mod tests;
+
 pub use field::Field;
 #[cfg(target_arch = "bpf")]
 pub use kernel::write;

@@ -120,7 +120,7 @@ impl<T: Contract + Copy, Who> Shared<T, Who> {
             doing: "share its memory",
             source,
         };
-        let start = start.map_err(|errno| kernel(errno.into()))?;
+        let start = start.map_err(|errno| kernel(std::io::Error::from(errno).into()))?;
         let start = NonNull::new(start.cast()).ok_or_else(|| kernel("it lies at address 0".into()))?;
         Ok(Self { start, length: bytes / size_of::<T>(), map: name, types: PhantomData })
     }

@@ -12,7 +12,7 @@ use gabion_abi::event::{Event, Settings, suppressed};
 use gabion_abi::facts::{self, Address};
 use gabion_abi::verdict::{Count, Interface, reason};
 use gabion_generation::{
-    Attachment as Attached, Blame, EgressHook, Error, Expedited, InterfaceEntry, Node, Programs, Sizes, XdpWay,
+    Attachment as Attached, Blame, EgressHook, Error, Expedited, InterfaceEntry, Node, Programs, Sizes, Staged, XdpWay,
 };
 use gabion_policy_compile::Compiled;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
@@ -223,16 +223,8 @@ impl Kernel for Bpf {
             }
         };
         node.set_settings(plan.settings).map_err(failed)?;
-        let previous_counts = previous.map(|old| old.rule_counts()).transpose();
         self.interfaces.clone_from(plan.interfaces);
-        Ok(Swapped {
-            previous_counts: previous_counts
-                .unwrap_or_else(|error| {
-                    tracing::error!("the last counts of the generation before are lost: {error}");
-                    None
-                })
-                .unwrap_or_default(),
-        })
+        Ok(Swapped { previous_counts: previous.map(|old| old.rule_counts()).unwrap_or_default() })
     }
 
     fn patch(&mut self, compiled: &Compiled) -> Result<bool, KernelError> {
@@ -304,7 +296,7 @@ impl Kernel for Bpf {
     fn set_local(&mut self, addresses: &[IpAddr]) -> Result<(), KernelError> {
         let addresses: Vec<(u8, Address)> = addresses.iter().map(address).collect();
         // Before the first generation there is nobody to tell; the agent says it again after it.
-        self.node.as_ref().map_or(Ok(()), |node| node.set_local(&addresses).map_err(failed))
+        self.node.as_mut().map_or(Ok(()), |node| node.set_local(&addresses).map_err(failed))
     }
 
     fn set_settings(&mut self, settings: &Settings) -> Result<(), KernelError> {
@@ -317,13 +309,13 @@ impl Kernel for Bpf {
 
     fn rule_counts(&self) -> Result<Vec<Count>, KernelError> {
         let live = self.node.as_ref().and_then(Node::live);
-        live.map_or_else(|| Ok(Vec::new()), |live| live.rule_counts().map_err(failed))
+        Ok(live.map(Staged::rule_counts).unwrap_or_default())
     }
 
     fn reason_counts(&self) -> Result<ReasonCounts, KernelError> {
         let mut counts = ReasonCounts::default();
         if let Some(node) = &self.node {
-            let flat = node.reason_counts().map_err(failed)?;
+            let flat = node.reason_counts();
             for (row, found) in counts.iter_mut().zip(flat.chunks(usize::from(reason::COUNT))) {
                 for (count, found) in row.iter_mut().zip(found) {
                     *count = *found;
@@ -336,7 +328,7 @@ impl Kernel for Bpf {
     fn suppressed(&self) -> Result<[u64; suppressed::COUNT as usize], KernelError> {
         let mut counts = [0; suppressed::COUNT as usize];
         if let Some(node) = &self.node {
-            for (count, found) in counts.iter_mut().zip(node.suppressed().map_err(failed)?) {
+            for (count, found) in counts.iter_mut().zip(node.suppressed()) {
                 *count = found;
             }
         }

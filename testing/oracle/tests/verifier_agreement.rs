@@ -192,7 +192,7 @@ fn loaded_programs_decide_as_core_and_oracle_do() {
             reasons[usize::from(action)][usize::from(reason)] += 1;
             discovery.count(&case.facts);
         }
-        let counts: Vec<u64> = staged.rule_counts().unwrap().iter().map(|count| count.packets).collect();
+        let counts: Vec<u64> = staged.rule_counts().iter().map(|count| count.packets).collect();
         assert_eq!(counts[..counted.len()], counted, "GABION_SEED={seed}: packets by rule");
         node.detach_all().unwrap();
     }

@@ -190,7 +190,9 @@ fn counters_by_cpu_are_read_while_they_count() {
         let kernel = &kernel;
         let writing = scope.spawn(move || {
             stay_on(writer).unwrap();
-            (0..RUNS).for_each(|_| drop(kernel.run(Program::Sequenced, BATCH).unwrap()));
+            for _ in 0..RUNS {
+                kernel.run(Program::Sequenced, BATCH).unwrap();
+            }
         });
         stay_on(reader).unwrap();
         let mut last = 0;
