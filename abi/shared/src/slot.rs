@@ -22,7 +22,8 @@ pub(crate) const LOOKS: u32 = 4_096;
 /// these.
 pub struct Slot<'m, T> {
     start: NonNull<u8>,
-    types: PhantomData<(&'m (), fn() -> T)>,
+    memory: PhantomData<&'m ()>,
+    value: PhantomData<fn() -> T>,
 }
 
 impl<T> Clone for Slot<'_, T> {
@@ -37,7 +38,7 @@ impl<T> Slot<'_, T> {
     /// # Safety
     /// What is said of the type: within memory that lives as long, and aligned.
     pub(crate) unsafe fn new(start: NonNull<u8>) -> Self {
-        Self { start, types: PhantomData }
+        Self { start, memory: PhantomData, value: PhantomData }
     }
 
     /// # Safety

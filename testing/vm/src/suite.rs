@@ -36,6 +36,15 @@ pub const AGREEMENT: Suite =
 pub const BLOCKS: Suite =
     Suite { name: "verifier_blocks", package: "gabion-testing-blocks", programs: &[], arguments: &[] };
 
+/// Shared memory: the writer's atomic instructions, and maps that are opened by contract. Not the loads that show how
+/// a record is torn or how two writers meet: emulated, they show little and take long.
+pub const SHARED: Suite = Suite {
+    name: "verifier_shared",
+    package: "gabion-testing-shared",
+    programs: &[],
+    arguments: &["a_map_that_is", "a_writer_that_died", "counters_by_cpu", "no_read_under_load"],
+};
+
 /// Native XDP, tcx and clsact on a cable between two namespaces, with processes that die.
 pub const HOOKS: Suite = Suite { name: "netns_hooks", package: "gabion-generation", programs: &[], arguments: &[] };
 
@@ -58,7 +67,7 @@ pub const DEVICES: Suite = Suite {
 };
 
 /// All of them.
-pub const SUITES: [Suite; 7] = [NODE, PATCH, AGREEMENT, BLOCKS, HOOKS, RULES, DEVICES];
+pub const SUITES: [Suite; 8] = [NODE, PATCH, AGREEMENT, BLOCKS, SHARED, HOOKS, RULES, DEVICES];
 
 impl Suite {
     /// Builds the test.

@@ -102,6 +102,16 @@ fn building_blocks_hold_on_6_12() {
 }
 
 #[test]
+fn shared_memory_is_written_and_read_on_6_1() {
+    hold("6.1", &suite::SHARED);
+}
+
+#[test]
+fn shared_memory_is_written_and_read_on_6_12() {
+    hold("6.12", &suite::SHARED);
+}
+
+#[test]
 fn tables_change_in_place_on_6_1() {
     hold("6.1", &suite::PATCH);
 }
