@@ -10,7 +10,7 @@ use gabion_kernel_core::offload::with_offloaded_tag;
 use gabion_kernel_core::parse::ipv6::{Walk, extension};
 use gabion_kernel_core::parse::parse_into;
 
-use crate::count::gabion_count;
+use crate::count::gabion_egress_count;
 use crate::packet::{Hook, Packet, encoded};
 use crate::world::{InCase, Maps, keeps_state};
 use crate::{maps, memory};
@@ -133,7 +133,8 @@ pub fn gabion_egress(context: TcContext) -> i32 {
         packet.quote(case);
     }
     judge(&Maps::new(InCase::of(case)), case);
-    if comes_in {
+    // Asked of the case, which is at hand, and not remembered: the stack is full.
+    if case.place.hook == hook::INGRESS as u32 {
         if case.verdict.action != DROP {
             // XDP counted it.
             return TC_ACT_UNSPEC;
@@ -142,7 +143,7 @@ pub fn gabion_egress(context: TcContext) -> i32 {
             retract(&Maps::new(InCase::of(case)), case);
         }
     }
-    gabion_count(case);
+    gabion_egress_count(skb, case);
     // TC_ACT_UNSPEC lets other programs on the same hook have their say.
     if case.verdict.action == DROP { TC_ACT_SHOT } else { TC_ACT_UNSPEC }
 }
