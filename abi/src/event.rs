@@ -11,8 +11,6 @@ pub struct Event {
     /// `CLOCK_BOOTTIME` when it was decided, nanoseconds.
     #[contract(unit = "ns")]
     pub time_ns: u64,
-    /// Cookie of the socket that sent the packet, where the hook knows it; 0: none.
-    pub socket: u64,
     /// What the packet was.
     pub facts: Facts,
     /// What was decided.
@@ -28,6 +26,8 @@ pub struct Event {
     pub hook: u8,
     /// Explicit padding.
     pub padding: [u8; 3],
+    /// Cookie of the socket that sent the packet, where the hook knows it; 0: none.
+    pub socket: u64,
 }
 
 /// Why an event was not sent; the index of the suppressed counts.

@@ -77,7 +77,7 @@ fn a_c_compiler_agrees_with_every_size_and_place() {
 fn the_schema_takes_a_record_and_no_other_shape() {
     let schema = export::json_schema(&contracts());
     assert_eq!(schema["$defs"]["facts"]["properties"]["source_port"]["x-gabion-offset"], 60);
-    assert_eq!(schema["$defs"]["event"]["x-gabion-size"], 120);
+    assert_eq!(schema["$defs"]["event"]["x-gabion-size"], 128);
     assert_eq!(schema["$defs"]["event"]["x-gabion-contract"], format!("{:016x}", Event::SHAPE.digest()));
     let validator = jsonschema::validator_for(&schema).unwrap();
     let count = json!({ "packets": u64::MAX, "bytes": 0 });
