@@ -25,6 +25,7 @@
 
 mod btf;
 mod bytes;
+mod data;
 mod describe;
 mod error;
 pub mod extract;
@@ -38,6 +39,7 @@ mod wanted;
 
 pub use btf::Btf;
 pub use bytes::Bytes;
+pub use data::{Linkage, Variable};
 pub use error::{Defect, Error, Place, Problem};
 pub use field::{Bits, Field, Shape};
 pub use path::{Path, PathError, Step};

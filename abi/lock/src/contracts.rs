@@ -1,0 +1,112 @@
+//! Contracts to a lock: they know units, and what a map is asked by and holds.
+
+use gabion_contracts::{Contracts, Layout, Place, Type as Said};
+
+use crate::error::Error;
+use crate::model::{Enum, Field, Lock, Record, Slot, Type};
+use crate::parse;
+
+impl Lock {
+    /// What contracts say, without maps and globals: how many entries those have is said by an object alone.
+    #[must_use]
+    pub fn of_contracts(contracts: &Contracts) -> Self {
+        let mut lock = Self::default();
+        lock.sets.insert(contracts.name.clone(), contracts.version);
+        contracts.records.iter().for_each(|record| lock.layout(&record.layout));
+        let services = contracts.services.iter();
+        lock.services = services.map(|service| (service.name.clone(), service.clone())).collect();
+        lock
+    }
+
+    /// With another set's version. What it says of records is said already, or added.
+    #[must_use]
+    pub fn with_set(mut self, contracts: &Contracts) -> Self {
+        self.sets.insert(contracts.name.clone(), contracts.version);
+        contracts.records.iter().for_each(|record| self.layout(&record.layout));
+        self
+    }
+
+    /// With numbers that have names, each list under its own: they are written into integers of a record.
+    #[must_use]
+    pub fn with_numbers<'n>(mut self, name: &str, bytes: u64, names: impl IntoIterator<Item = &'n str>) -> Self {
+        let values = names.into_iter().zip(0..).map(|(name, value)| (name.to_owned(), value)).collect();
+        self.numbers.insert(name.to_owned(), Enum { size: bytes, values });
+        self
+    }
+
+    /// Maps and sections of these names outlive the programs.
+    #[must_use]
+    pub fn pinned<'n>(mut self, names: impl IntoIterator<Item = &'n str>) -> Self {
+        for name in names {
+            if let Some(map) = self.maps.get_mut(name) {
+                map.pinned = true;
+            }
+            if let Some(section) = self.sections.get_mut(name) {
+                section.pinned = true;
+            }
+        }
+        self
+    }
+
+    fn layout(&mut self, layout: &Layout) {
+        if self.records.contains_key(&layout.name) {
+            return;
+        }
+        let fields = layout.fields.iter().map(|field| Field {
+            name: field.name.clone(),
+            bit: field.offset.saturating_mul(8),
+            width: None,
+            unit: field.unit.clone(),
+            ty: said(&field.ty),
+        });
+        let record = Record { union: false, size: layout.size, align: Some(layout.align), fields: fields.collect() };
+        self.records.insert(layout.name.clone(), record);
+        layout.fields.iter().filter_map(|field| field.ty.record()).for_each(|inner| self.layout(inner));
+    }
+
+    /// Gives a map the types that a contract knows.
+    pub(crate) fn place(&mut self, place: &Place) -> Result<(), Error> {
+        let Some(map) = self.maps.get(&place.name) else { return Ok(()) };
+        let typed = |what: &str, slot: &Slot, spelled: &str| {
+            let ty = spelled_type(spelled);
+            match self.size(&ty) {
+                // Rings have no size of their own for what they carry.
+                _ if slot.bytes == 0 => Ok(slot.clone()),
+                Some(bytes) if bytes == slot.bytes => Ok(Slot { ty: Some(ty), bytes }),
+                found => Err(Error::Definition {
+                    map: place.name.clone(),
+                    what: format!("its {what} has {} bytes, and {spelled} has {}", slot.bytes, found.unwrap_or(0)),
+                }),
+            }
+        };
+        let key = place.key.as_ref().map(|key| typed("key", &map.key, key)).transpose()?;
+        let value = typed("value", &map.value, &place.value)?;
+        if let Some(map) = self.maps.get_mut(&place.name) {
+            map.value = value;
+            map.key = key.unwrap_or_else(|| map.key.clone());
+        }
+        Ok(())
+    }
+}
+
+fn said(ty: &Said) -> Type {
+    match ty {
+        Said::Integer { signed, bytes, big } => Type::Integer { signed: *signed, bytes: *bytes, big: *big },
+        Said::Array { element, length } => Type::Array { element: Box::new(said(element)), length: *length },
+        Said::Record(layout) => Type::Record(layout.name.clone()),
+    }
+}
+
+/// A type as contracts spell it: a record is its bare name. It was checked when the contracts were read.
+fn spelled_type(text: &str) -> Type {
+    let inner = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    if let Some((element, length)) = inner.and_then(|inner| inner.rsplit_once("; "))
+        && let Ok(length) = length.parse()
+    {
+        return Type::Array { element: Box::new(spelled_type(element)), length };
+    }
+    match parse::ty(text, 1) {
+        Ok(ty @ Type::Integer { .. }) => ty,
+        _ => Type::Record(text.to_owned()),
+    }
+}
