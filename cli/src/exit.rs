@@ -18,6 +18,8 @@ pub enum Exit {
     System = 3,
     /// A defect of ours.
     Defect = 4,
+    /// The answer is yes, once something was carried over.
+    Migration = 5,
 }
 
 impl From<Exit> for ExitCode {

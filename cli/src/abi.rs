@@ -1,0 +1,181 @@
+//! `gabion abi ...`: what this binary, an object or a lock shares, and what became of it.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use gabion_lock::{Change, Lock, Verdict, compare};
+use serde::Serialize;
+
+use crate::command::{AbiCheckArgs, AbiCommand, LockArgs};
+use crate::exit::{Exit, Failure};
+use crate::output;
+
+/// Largest file that is looked into: objects come with debug information.
+const FILE_LIMIT: usize = 256 << 20;
+/// Where the lock of a project is.
+const LOCK: &str = "abi.lock";
+
+pub fn run(command: AbiCommand) -> Result<Exit, Failure> {
+    match command {
+        AbiCommand::Lock(arguments) => lock(&arguments),
+        AbiCommand::Check(arguments) => check(&arguments),
+    }
+}
+
+fn lock(arguments: &LockArgs) -> Result<Exit, Failure> {
+    let said = match &arguments.object {
+        Some(path) => read(path)?,
+        None => Said::ours(),
+    };
+    if said.source == Source::Contracts {
+        let help = "`./x doctor` says what is missing, then build again";
+        let message = "this gabion was built without kernel programs, so that it cannot say what their maps are";
+        return Err(Failure::input(message).help(help));
+    }
+    let text = said.lock()?.text();
+    if arguments.to.as_os_str() == "-" {
+        return output::print(&text).map(|()| Exit::Fine);
+    }
+    let failed = |error| Failure::file(&arguments.to.display().to_string(), "write this file", &error);
+    std::fs::write(&arguments.to, text).map_err(failed)?;
+    Ok(Exit::Fine)
+}
+
+fn check(arguments: &AbiCheckArgs) -> Result<Exit, Failure> {
+    let (old, new) = match (&arguments.against, arguments.files.as_slice()) {
+        (None, []) => (read(Path::new(LOCK))?, Said::ours()),
+        (None, [new]) => (read(Path::new(LOCK))?, read(new)?),
+        (None, [old, new]) => (read(old)?, read(new)?),
+        (Some(old), []) => (read(old)?, Said::ours()),
+        (Some(old), [new]) => (read(old)?, read(new)?),
+        (_, files) => {
+            let message = format!("--against names the version before, and {} files say it again", files.len());
+            return Err(Failure::input(message).help("give --against OLD NEW, or OLD NEW"));
+        }
+    };
+    let (mut older, mut newer) = (old.lock()?, new.lock()?);
+    // What one side cannot know did not go away.
+    let sources = [old.source, new.source];
+    if sources.contains(&Source::Object) {
+        (older, newer) = (older.as_object(), newer.as_object());
+    }
+    if sources.contains(&Source::Contracts) {
+        output::say("note: this gabion was built without kernel programs: maps and variables are not compared\n");
+        (older, newer) = (older.as_contracts(), newer.as_contracts());
+    }
+    let report = Report::of(&compare(&older, &newer));
+    output::show(arguments.output.output, &report, Report::table)?;
+    if report.exit != Exit::Fine {
+        output::say(&format!(
+            "  help: change it back, or append instead; if {} is meant to change, say so in its change log and write\n        \
+             the lock anew with `gabion abi lock`\n",
+            new.by
+        ));
+    }
+    Ok(report.exit)
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    /// A lock, or all of this gabion.
+    Whole,
+    /// An object, which knows its maps and types.
+    Object,
+    /// This gabion without its object.
+    Contracts,
+}
+
+/// What somebody shares, not yet understood.
+struct Said {
+    by: String,
+    source: Source,
+    bytes: Vec<u8>,
+}
+
+impl Said {
+    fn ours() -> Self {
+        let object = gabion_kernel_object::object().ok();
+        let source = if object.is_some() { Source::Whole } else { Source::Contracts };
+        Self { by: "this gabion".to_owned(), source, bytes: object.unwrap_or_default().to_vec() }
+    }
+
+    fn lock(&self) -> Result<Lock, Failure> {
+        let wrong = |error: &dyn std::fmt::Display| Failure::input(format!("{}: {error}", self.by));
+        let is_elf = self.bytes.starts_with(b"\x7fELF");
+        match self.source {
+            Source::Whole if is_elf => Lock::ours(Some(&self.bytes)).map_err(|error| wrong(&error)),
+            Source::Contracts => Lock::ours(None).map_err(|error| wrong(&error)),
+            Source::Object => Lock::of_object(&self.bytes).map(Lock::with_pins).map_err(|error| wrong(&error)),
+            Source::Whole => {
+                let help = "what is read here is a lock that `gabion abi lock` wrote, or a BPF object";
+                Lock::parse(&self.bytes).map_err(|error| wrong(&error).help(help))
+            }
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Said, Failure> {
+    let by = if path.as_os_str() == "-" { "<stdin>".to_owned() } else { path.display().to_string() };
+    let failed = |error| Failure::file(&by, "read this file", &error);
+    let input: Box<dyn Read> =
+        if by == "<stdin>" { Box::new(io::stdin().lock()) } else { Box::new(File::open(path).map_err(failed)?) };
+    let mut bytes = Vec::new();
+    input.take(FILE_LIMIT as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() > FILE_LIMIT {
+        return Err(Failure::input(format!("{by}: more than {FILE_LIMIT} bytes, which is no lock and no object")));
+    }
+    let source = if bytes.starts_with(b"\x7fELF") { Source::Object } else { Source::Whole };
+    Ok(Said { by, source, bytes })
+}
+
+/// The answer.
+#[derive(Serialize)]
+struct Report {
+    verdict: &'static str,
+    changes: Vec<Shown>,
+    #[serde(skip)]
+    exit: Exit,
+    #[serde(skip)]
+    lines: String,
+}
+
+#[derive(Serialize)]
+struct Shown {
+    verdict: &'static str,
+    path: String,
+    was: Option<String>,
+    is: Option<String>,
+    rule: &'static str,
+    why: String,
+}
+
+impl Report {
+    fn of(changes: &[Change]) -> Self {
+        let worst = changes.iter().map(|change| change.verdict).max().unwrap_or(Verdict::Compatible);
+        let (exit, summary) = match worst {
+            Verdict::Compatible => (Exit::Fine, "compatible"),
+            Verdict::Migration => (Exit::Migration, "compatible with a migration"),
+            Verdict::Breaking => (Exit::No, "breaking"),
+        };
+        let shown = changes.iter().map(|change| Shown {
+            verdict: change.verdict.word(),
+            path: change.path.clone(),
+            was: change.was.clone(),
+            is: change.is.clone(),
+            rule: change.rule.code(),
+            why: change.rule.to_string(),
+        });
+        let mut lines: String = changes.iter().map(|change| format!("{change}\n")).collect();
+        lines += summary;
+        lines += match changes {
+            [] => ": no change\n",
+            _ => "\n",
+        };
+        Self { verdict: worst.word(), changes: shown.collect(), exit, lines }
+    }
+
+    fn table(&self) -> String {
+        self.lines.clone()
+    }
+}
