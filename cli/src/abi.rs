@@ -33,12 +33,17 @@ fn lock(arguments: &LockArgs) -> Result<Exit, Failure> {
         let message = "this gabion was built without kernel programs, so that it cannot say what their maps are";
         return Err(Failure::input(message).help(help));
     }
-    let text = said.lock()?.text();
+    let lock = said.lock()?;
     if arguments.to.as_os_str() == "-" {
-        return output::print(&text).map(|()| Exit::Fine);
+        return output::print(&lock.text()).map(|()| Exit::Fine);
     }
+    // The numbers that the lock there has used stay used. What is no lock is not written over.
+    let lock = match arguments.to.try_exists() {
+        Ok(true) => lock.after(&read(&arguments.to)?.lock()?),
+        _ => lock,
+    };
     let failed = |error| Failure::file(&arguments.to.display().to_string(), "write this file", &error);
-    std::fs::write(&arguments.to, text).map_err(failed)?;
+    std::fs::write(&arguments.to, lock.text()).map_err(failed)?;
     Ok(Exit::Fine)
 }
 

@@ -81,43 +81,44 @@ impl Changes {
         let text = |found: &Enum| format!("names of numbers of {} bytes", found.size);
         self.said(path, old.map(text), new.map(text), |_| (Verdict::Breaking, Rule::Resized));
         let (Some(old), Some(new)) = (old, new) else { return };
-        let values = |found: &Enum| found.values.iter().cloned().collect::<BTreeMap<_, _>>();
-        let (olds, news) = (values(old), values(new));
+        let by_name = |values: &[(String, i128)]| values.iter().cloned().collect::<BTreeMap<_, _>>();
+        let (olds, news, retired) = (by_name(&old.values), by_name(&new.values), by_name(&old.retired));
         // Who had a number, and who has it now without having had a name before.
-        let holders: BTreeMap<i128, &str> =
-            old.values.iter().rev().map(|(name, value)| (*value, name.as_str())).collect();
-        let heirs: BTreeMap<i128, &str> = new
-            .values
-            .iter()
-            .rev()
-            .filter(|(name, _)| !olds.contains_key(name))
-            .map(|(name, value)| (*value, name.as_str()))
-            .collect();
-        for (value_name, value) in &old.values {
-            let path = format!("{path}.{value_name}");
+        let had = old.retired.iter().chain(old.values.iter().rev());
+        let holders: BTreeMap<i128, &str> = had.map(|(name, value)| (*value, name.as_str())).collect();
+        let fresh: Vec<_> = new.values.iter().filter(|(name, _)| !olds.contains_key(name)).collect();
+        let heirs: BTreeMap<i128, &str> = fresh.iter().rev().map(|(name, value)| (*value, name.as_str())).collect();
+        for (name, value) in &old.values {
+            let path = format!("{path}.{name}");
             let was = Some(value.to_string());
-            match news.get(value_name) {
-                Some(now) => {
-                    let is = Some(now.to_string());
-                    self.said(&path, was, is, |_| (Verdict::Breaking, Rule::Renumbered));
-                }
-                None => {
-                    let heir = heirs.get(value);
-                    let rule = if heir.is_some() { Rule::Renamed } else { Rule::Deleted };
-                    self.push(Verdict::Breaking, &path, was, heir.map(|heir| format!("{heir} = {value}")), rule);
-                }
+            if let Some(now) = news.get(name) {
+                self.said(&path, was, Some(now.to_string()), |_| (Verdict::Breaking, Rule::Renumbered));
+                continue;
             }
+            let heir = heirs.get(value);
+            let rule = if heir.is_some() { Rule::Renamed } else { Rule::Deleted };
+            self.push(Verdict::Breaking, &path, was, heir.map(|heir| format!("{heir} = {value}")), rule);
         }
-        for (value_name, value) in new.values.iter().filter(|(name, _)| !olds.contains_key(name)) {
-            let path = format!("{path}.{value_name}");
+        for (name, value) in fresh {
+            let path = format!("{path}.{name}");
+            let is = Some(value.to_string());
+            let before = retired.get(name);
             match holders.get(value) {
-                // Told as the new name of the one that is gone.
-                Some(holder) if !news.contains_key(*holder) && heirs.get(value) == Some(&value_name.as_str()) => {}
-                Some(holder) => {
-                    let was = Some(format!("{holder} = {value}"));
-                    self.push(Verdict::Breaking, &path, was, Some(value.to_string()), Rule::Reused);
+                // It is back.
+                _ if before == Some(value) => self.push(Verdict::Compatible, &path, None, is, Rule::Added),
+                _ if before.is_some() => {
+                    let was = before.map(|value| format!("{value} retired"));
+                    self.push(Verdict::Breaking, &path, was, is, Rule::Renumbered);
                 }
-                None => self.push(Verdict::Compatible, &path, None, Some(value.to_string()), Rule::Added),
+                // Told as the new name of the one that is gone.
+                Some(holder)
+                    if olds.contains_key(*holder)
+                        && !news.contains_key(*holder)
+                        && heirs.get(value) == Some(&name.as_str()) => {}
+                Some(holder) => {
+                    self.push(Verdict::Breaking, &path, Some(format!("{holder} = {value}")), is, Rule::Reused);
+                }
+                None => self.push(Verdict::Compatible, &path, None, is, Rule::Added),
             }
         }
     }

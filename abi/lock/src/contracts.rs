@@ -30,7 +30,7 @@ impl Lock {
     #[must_use]
     pub fn with_numbers<'n>(mut self, name: &str, bytes: u64, names: impl IntoIterator<Item = &'n str>) -> Self {
         let values = names.into_iter().zip(0..).map(|(name, value)| (name.to_owned(), value)).collect();
-        self.numbers.insert(name.to_owned(), Enum { size: bytes, values });
+        self.numbers.insert(name.to_owned(), Enum { size: bytes, values, retired: Vec::new() });
         self
     }
 

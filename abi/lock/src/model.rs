@@ -1,6 +1,6 @@
 //! What a lock says, as values.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 use gabion_contracts::Service;
@@ -103,6 +103,8 @@ pub struct Enum {
     pub size: u64,
     /// Its values in order.
     pub values: Vec<(String, i128)>,
+    /// Values that it had once, by value and name: their numbers are never used again.
+    pub retired: Vec<(String, i128)>,
 }
 
 /// A map.
@@ -155,6 +157,20 @@ pub struct Variable {
 }
 
 impl Lock {
+    /// With the numbers that were used up to now and are not any more, as this lock's predecessor tells them: a lock that
+    /// is written anew must not forget them.
+    #[must_use]
+    pub fn after(mut self, before: &Self) -> Self {
+        for (news, olds) in [(&mut self.enums, &before.enums), (&mut self.numbers, &before.numbers)] {
+            for (name, new) in news {
+                if let Some(old) = olds.get(name) {
+                    new.retire(old);
+                }
+            }
+        }
+        self
+    }
+
     /// Its bytes; none for what is not declared, or more than 64 bits can count.
     #[must_use]
     pub fn size(&self, ty: &Type) -> Option<u64> {
@@ -176,6 +192,16 @@ impl Lock {
             None => self.size(&field.ty)?.checked_mul(8)?,
         };
         field.bit.checked_add(bits)
+    }
+}
+
+impl Enum {
+    fn retire(&mut self, old: &Self) {
+        let here: HashSet<&str> = self.values.iter().map(|(name, _)| name.as_str()).collect();
+        let gone = old.values.iter().chain(&old.retired).filter(|(name, _)| !here.contains(name.as_str()));
+        let mut gone: Vec<_> = gone.cloned().collect();
+        gone.sort_by(|one, two| (one.1, &one.0).cmp(&(two.1, &two.0)));
+        self.retired = gone;
     }
 }
 

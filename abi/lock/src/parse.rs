@@ -160,6 +160,7 @@ impl<'t> Lines<'t> {
                 continue;
             }
             let (word, name) = line.split_once(' ').unwrap_or((line, ""));
+            let declared = self.at;
             let new = match word {
                 "set" => {
                     let (name, version) = name.split_once(" version ").ok_or_else(|| expected("a version", line))?;
@@ -180,6 +181,7 @@ impl<'t> Lines<'t> {
                 _ => return Err(expected("set, service, record, union, numbers, enum, map or section", line)),
             };
             if !new {
+                self.at = declared;
                 return Err(What::Twice { name: name.to_owned() });
             }
         }
@@ -202,15 +204,18 @@ impl<'t> Lines<'t> {
 
     fn enumeration(&mut self) -> Result<Enum, What> {
         let size = number(self.said("size")?)?;
-        let (mut values, mut names) = (Vec::new(), HashSet::new());
+        let (mut values, mut retired, mut names) = (Vec::new(), Vec::new(), HashSet::new());
         while let Some(line) = self.inner() {
             let (name, value) = line.split_once(" = ").ok_or_else(|| expected("NAME = NUMBER", line))?;
             if !names.insert(name) {
                 return Err(What::Twice { name: name.to_owned() });
             }
-            values.push((name.to_owned(), number(value)?));
+            match value.strip_suffix(" retired") {
+                Some(value) => retired.push((name.to_owned(), number(value)?)),
+                None => values.push((name.to_owned(), number(value)?)),
+            }
         }
-        Ok(Enum { size, values })
+        Ok(Enum { size, values, retired })
     }
 
     fn map(&mut self) -> Result<Map, What> {

@@ -44,6 +44,7 @@ fn record(out: &mut String, name: &str, record: &Record) {
 fn values(out: &mut String, word: &str, name: &str, found: &Enum) {
     line(out, format_args!("\n{word} {name}\n  size {}", found.size));
     found.values.iter().for_each(|(name, value)| line(out, format_args!("  {name} = {value}")));
+    found.retired.iter().for_each(|(name, value)| line(out, format_args!("  {name} = {value} retired")));
 }
 
 fn map(out: &mut String, name: &str, map: &Map) {

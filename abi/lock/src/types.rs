@@ -193,7 +193,7 @@ impl<'b> Types<'b> {
             }
             values.push((word.to_owned(), value.value));
         }
-        let new = Enum { size: u64::from(found.size().unwrap_or(0)), values };
+        let new = Enum { size: u64::from(found.size().unwrap_or(0)), values, retired: Vec::new() };
         put(&mut self.lock.enums, name, new).map(Type::Enum)
     }
 

@@ -1,8 +1,11 @@
 //! Objects and texts that were damaged end in an error, or in a lock that can be read back.
 
-use gabion_lock::{Lock, compare};
+use gabion_lock::{Error, Lock, compare};
+use object::write::Object;
+use object::{Architecture, BinaryFormat, Endianness, SectionKind};
 use proptest::prelude::*;
 
+use crate::build::Build;
 use crate::program::base;
 
 fn survives(bytes: &[u8]) {
@@ -23,6 +26,69 @@ fn objects_that_are_cut_short_or_have_one_bit_turned() {
         damaged[at] ^= 1 << (at % 8);
         survives(&damaged);
     }
+}
+
+/// An object with one array map of that value, by types alone.
+fn of_value(mut btf: Build, value: u32) -> Result<Lock, Error> {
+    let int = btf.int("int", 4, 1);
+    let array = btf.array(int, 2);
+    let (kind, key, value) = (btf.pointer(array), btf.pointer(int), btf.pointer(value));
+    let definition = btf.structure("", 24, &[("type", kind, 0, 0), ("key", key, 64, 0), ("value", value, 128, 0)]);
+    let variable = btf.raw("map", 14 << 24, definition, &[1]);
+    btf.raw(".maps", 15 << 24 | 1, 24, &[variable, 0, 24]);
+    let mut object = Object::new(BinaryFormat::Elf, Architecture::Bpf, Endianness::Little);
+    let section = object.add_section(Vec::new(), b".BTF".into(), SectionKind::Other);
+    object.append_section_data(section, &btf.bytes(), 4);
+    Lock::of_object(&object.write().unwrap())
+}
+
+#[test]
+fn types_without_an_end_are_refused() {
+    // A struct that contains itself, and one that does so by a member without a name.
+    for name in ["again", ""] {
+        let mut btf = Build::new();
+        let this = btf.next();
+        btf.structure("this", 8, &[(name, this, 0, 0)]);
+        assert!(matches!(of_value(btf, this), Err(Error::Deep { .. })), "{name}");
+    }
+    // Typedefs in a circle.
+    let mut btf = Build::new();
+    let first = btf.next();
+    btf.typedef("one", first + 1);
+    btf.typedef("two", first);
+    assert!(matches!(of_value(btf, first), Err(Error::Deep { .. })));
+    // Arrays of arrays.
+    let mut btf = Build::new();
+    let mut last = btf.int("char", 1, 0);
+    for _ in 0..40 {
+        last = btf.array(last, 1);
+    }
+    assert!(matches!(of_value(btf, last), Err(Error::Deep { .. })));
+}
+
+#[test]
+fn work_is_bounded() {
+    // Each struct holds the one before twice, without a name: 2^24 fields.
+    let mut btf = Build::new();
+    let int = btf.int("char", 1, 0);
+    let mut last = btf.structure("", 0, &[("", int, 0, 0), ("", int, 0, 0)]);
+    for _ in 0..24 {
+        last = btf.structure("", 0, &[("", last, 0, 0), ("", last, 0, 0)]);
+    }
+    assert!(matches!(of_value(btf, last), Err(Error::Many { .. })));
+    // Many different structs of one name.
+    let mut btf = Build::new();
+    let members: Vec<_> = (0..200).map(|size| (format!("m{size}"), btf.structure("same", size, &[]))).collect();
+    let members: Vec<_> = members.iter().map(|(name, id)| (name.as_str(), *id, 0, 0)).collect();
+    let all = btf.union("all", 200, &members);
+    assert!(matches!(of_value(btf, all), Err(Error::Many { .. })));
+    // More bytes than there are.
+    let mut btf = Build::new();
+    let mut last = btf.int("char", 1, 0);
+    for _ in 0..4 {
+        last = btf.array(last, u32::MAX);
+    }
+    assert!(matches!(of_value(btf, last), Err(Error::NoSize { .. })));
 }
 
 proptest! {

@@ -5,6 +5,7 @@
 #[allow(dead_code)]
 mod build;
 mod cases;
+mod clang;
 mod hostile;
 mod objects;
 mod program;

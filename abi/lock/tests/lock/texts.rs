@@ -23,6 +23,7 @@ numbers reason
   size 1
   rule = 0
   reply = 1
+  asked = 3 retired
 
 map RING
   type ringbuf
@@ -55,6 +56,10 @@ fn what_only_contracts_and_agents_say_is_held_to_the_rules() {
         ("  reply = 1\n", "  reply = 1\n  related = 2\n", &["compatible numbers reason.related added"]),
         ("  reply = 1\n", "", &["breaking numbers reason.reply deleted"]),
         ("  reply = 1\n", "  answer = 1\n", &["breaking numbers reason.reply renamed"]),
+        ("  reply = 1\n", "  reply = 1\n  told = 3\n", &["breaking numbers reason.told reused"]),
+        ("  asked = 3 retired\n", "  asked = 3\n", &["compatible numbers reason.asked added"]),
+        ("  asked = 3 retired\n", "  asked = 4\n", &["breaking numbers reason.asked renumbered"]),
+        ("  asked = 3 retired\n", "", &[]),
         ("reason\n  size 1", "reason\n  size 2", &["breaking numbers reason resized"]),
         ("code: u32 at 8\n  padding", "code: u32be at 8\n  padding", &["breaking Event.code retyped"]),
         ("state\n  pinned\n", "state\n", &["migration section .data.state unpinned"]),
@@ -95,11 +100,11 @@ fn a_text_that_is_no_lock_says_where_and_what() {
         ),
         ("u64 at 0", "u63 at 0", "line 9: expected a type, found \"u63\""),
         ("code: u32 at 8", "time: u32 at 8", "line 10: time is there twice"),
-        ("record Other", "record Event", "line 16: Event is there twice"),
+        ("record Other", "record Event", "line 13: Event is there twice"),
         ("record Event at", "record Nobody at", "line 0: .data.state: Nobody is nowhere declared in this text"),
         ("type ringbuf", "type rinbuf", "line 24: expected a type of maps, or its number, found \"rinbuf\""),
         ("flags 0x0", "flags 0", "line 28: expected a hexadecimal number, found \"0\""),
-        ("  size 1\n", "", "line 19: expected size, found \"\""),
+        ("  size 1\n", "", "line 18: expected size, found \"rule = 0\""),
         (
             "u32 at 8",
             "u32 at 08",
@@ -113,4 +118,20 @@ fn a_text_that_is_no_lock_says_where_and_what() {
     assert!(Lock::parse(&vec![b'\n'; 9 << 20]).unwrap_err().to_string().contains("the limit is"));
     let deep = TEXT.replacen("[u8; 4]", &format!("{}u8{}", "[".repeat(5000), "; 1]".repeat(5000)), 1);
     assert!(Lock::parse(deep.as_bytes()).is_err());
+}
+
+/// A lock that is written anew remembers the numbers of the one before.
+#[test]
+fn numbers_that_are_gone_stay_used() {
+    let before = lock(TEXT);
+    let without = lock(&TEXT.replacen("  reply = 1\n  asked = 3 retired\n", "  late = 4\n", 1));
+    let after = without.after(&before);
+    let text = after.text();
+    assert!(text.contains("  rule = 0\n  late = 4\n  reply = 1 retired\n  asked = 3 retired\n"), "{text}");
+    assert_eq!(lock(&text), after);
+    let again = lock(&text.replacen("reply = 1 retired\n", "answer = 1\n", 1));
+    assert_eq!(
+        compare(&after, &again).iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["breaking: numbers reason.answer: was reply = 1, is 1 (a number is never used again)"]
+    );
 }
