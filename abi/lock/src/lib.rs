@@ -2,9 +2,8 @@
 //!
 //! [`Lock::of_object`] takes any BPF object with types (BTF), whoever compiled it; [`Lock::of_contracts`] what our own
 //! records say of themselves. [`Lock::text`] is what lies in a repository as `abi.lock`, [`Lock::parse`] reads it, and
-//! [`compare()`] says of each [`Change`] from one lock to the next by which rule it is compatible, needs a migration, or
-//! breaks somebody. What it reads is hostile: it is bounded and checked. It loads and pins nothing. Start with
-//! `model.rs`.
+//! [`compare()`] says of each [`Change`] by which rule it is compatible, needs a migration, or breaks somebody. What
+//! is read here is hostile: it is bounded and checked. Nothing is loaded or pinned. Start with `model.rs`.
 
 #![forbid(unsafe_code)]
 

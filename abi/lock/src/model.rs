@@ -157,8 +157,8 @@ pub struct Variable {
 }
 
 impl Lock {
-    /// With the numbers that were used up to now and are not any more, as this lock's predecessor tells them: a lock that
-    /// is written anew must not forget them.
+    /// With the numbers that the lock before this one had, and this one has not: a lock that is written anew must not
+    /// forget them.
     #[must_use]
     pub fn after(mut self, before: &Self) -> Self {
         for (news, olds) in [(&mut self.enums, &before.enums), (&mut self.numbers, &before.numbers)] {

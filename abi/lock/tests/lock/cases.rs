@@ -279,7 +279,8 @@ fn every_change_has_its_verdict() {
             .map(|change| format!("{} {} {}", change.verdict.word(), change.path, change.rule.code()))
             .collect();
         let mut expected: Vec<_> = expected.iter().map(|line| (*line).to_owned()).collect();
-        (found.sort(), expected.sort());
+        found.sort();
+        expected.sort();
         if found != expected {
             wrong.push(format!("{what}:\n  expected {expected:#?}\n  found {found:#?}"));
         }

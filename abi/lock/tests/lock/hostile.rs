@@ -91,11 +91,15 @@ fn work_is_bounded() {
     assert!(matches!(of_value(btf, last), Err(Error::NoSize { .. })));
 }
 
+fn changes(bytes: impl Strategy<Value = u8>) -> impl Strategy<Value = Vec<(prop::sample::Index, u8)>> {
+    prop::collection::vec((any::<prop::sample::Index>(), bytes), 1..24)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) })]
 
     #[test]
-    fn objects_with_many_bytes_changed(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..24)) {
+    fn objects_with_many_bytes_changed(changes in changes(any::<u8>())) {
         let mut object = base().object();
         for (at, byte) in changes {
             let at = at.index(object.len());
@@ -105,7 +109,7 @@ proptest! {
     }
 
     #[test]
-    fn texts_with_many_bytes_changed(changes in prop::collection::vec((any::<prop::sample::Index>(), 9_u8..127), 1..8)) {
+    fn texts_with_many_bytes_changed(changes in changes(9_u8..127)) {
         let mut text = Lock::of_object(&base().object()).unwrap().text().into_bytes();
         for (at, byte) in changes {
             let at = at.index(text.len());
@@ -115,5 +119,21 @@ proptest! {
             prop_assert_eq!(found.text().into_bytes(), text);
             let _ = compare(&found, &found);
         }
+    }
+}
+
+/// Where the fuzzer starts.
+#[test]
+#[ignore = "writes fuzz/corpus/lock"]
+fn write_the_fuzz_corpus() {
+    use object::{Object as _, ObjectSection as _};
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/lock");
+    std::fs::create_dir_all(&folder).unwrap();
+    let object = base().object();
+    let file = object::File::parse(object.as_slice()).unwrap();
+    let btf = file.section_by_name(".BTF").unwrap().data().unwrap();
+    let text = Lock::of_object(&object).unwrap().text();
+    for (name, bytes) in [("object", object.as_slice()), ("types", btf), ("text", text.as_bytes())] {
+        std::fs::write(folder.join(name), bytes).unwrap();
     }
 }

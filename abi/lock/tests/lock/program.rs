@@ -257,7 +257,7 @@ impl<'p> Writer<'p> {
                 place += size;
             }
             object.append_section_data(at, &vec![0; place as usize], 8);
-            self.btf.raw(section, 15 << 24 | words.len() as u32 / 3, 0, &words);
+            self.btf.raw(section, (15 << 24) | (words.len() as u32 / 3), 0, &words);
         }
         let btf = object.add_section(Vec::new(), b".BTF".into(), SectionKind::Other);
         object.append_section_data(btf, &self.btf.bytes(), 4);
