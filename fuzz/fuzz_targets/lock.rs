@@ -9,7 +9,8 @@ fuzz_target!(|octets: &[u8]| {
     if let Ok(lock) = &parsed {
         assert_eq!(lock.text().as_bytes(), octets);
     }
-    for lock in [Lock::of_object(&object(octets)).ok(), Lock::of_object(octets).ok(), parsed.ok()].into_iter().flatten() {
+    let all = [Lock::of_object(&object(octets)).ok(), Lock::of_object(octets).ok(), parsed.ok()];
+    for lock in all.into_iter().flatten() {
         assert_eq!(Lock::parse(lock.text().as_bytes()).as_ref(), Ok(&lock), "{}", lock.text());
         assert!(compare(&lock, &lock).is_empty());
         let changes = compare(&Lock::default(), &lock);

@@ -19,7 +19,8 @@ impl Lock {
         let said = |set: &Set<'_>| Contracts::parse(text(set).as_bytes());
         let lock = match object {
             Some(object) => Self::of_object(object)?,
-            None => Self::of_contracts(&said(&OBJECT)?),
+            // Programs are built for the byte order of the node that runs them.
+            None => Self { big_endian: cfg!(target_endian = "big"), ..Self::of_contracts(&said(&OBJECT)?) },
         };
         let lock = lock
             .with_set(&said(&STATE)?)
