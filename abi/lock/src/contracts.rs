@@ -70,9 +70,8 @@ impl Lock {
         let typed = |what: &str, slot: &Slot, spelled: &str| {
             let ty = spelled_type(spelled);
             match self.size(&ty) {
-                // Rings have no size of their own for what they carry.
-                _ if slot.bytes == 0 => Ok(slot.clone()),
-                Some(bytes) if bytes == slot.bytes => Ok(Slot { ty: Some(ty), bytes }),
+                // The map of a ring has no size for what it carries.
+                Some(bytes) if slot.bytes == 0 || bytes == slot.bytes => Ok(Slot { ty: Some(ty), bytes: slot.bytes }),
                 found => Err(Error::Definition {
                     map: place.name.clone(),
                     what: format!("its {what} has {} bytes, and {spelled} has {}", slot.bytes, found.unwrap_or(0)),

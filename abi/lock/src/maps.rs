@@ -72,6 +72,8 @@ impl Types<'_> {
             match (&slot.ty, size) {
                 (_, None) => {}
                 (None, Some(size)) => slot.bytes = size,
+                // A ring: its map has no size for what it carries.
+                (_, Some(0)) => slot.bytes = 0,
                 (Some(_), Some(size)) if size == slot.bytes => {}
                 (Some(ty), Some(size)) => {
                     return Err(wrong(format!("{what}_size is {size}, and {ty} has {} bytes", slot.bytes)));
@@ -119,7 +121,13 @@ impl Types<'_> {
             let what = format!("{member} is expected as a pointer to its type, found {}", self.btf.describe(id));
             return Err(Error::Definition { map: map.to_owned(), what });
         }
-        let (ty, bytes) = self.of(found.target().unwrap_or(0), &format!("{map}.{member}"))?;
+        let target = found.target().unwrap_or(0);
+        let (plain, _) = self.plain(target, map)?;
+        // Nothing, as languages say it that need a type for that.
+        if matches!((plain.kind(), plain.size()), (Kind::Void, _) | (Kind::Int | Kind::Struct, Some(0))) {
+            return Ok(Slot::default());
+        }
+        let (ty, bytes) = self.of(target, &format!("{map}.{member}"))?;
         Ok(Slot { ty: Some(ty), bytes })
     }
 

@@ -131,7 +131,7 @@ pub struct Map {
 pub struct Slot {
     /// Their type, if it is known.
     pub ty: Option<Type>,
-    /// Their bytes.
+    /// Their bytes; 0 for what a ring carries, whose map does not say it.
     pub bytes: u64,
 }
 

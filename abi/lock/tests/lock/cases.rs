@@ -202,6 +202,16 @@ const CASES: &[Case] = &[
     ),
     ("fewer entries", |p| p.set("counts", "max_entries", 15), &["breaking map counts entries entries-shrunk"]),
     ("a larger ring", |p| p.set("events", "max_entries", 8192), &["compatible map events entries entries-grown"]),
+    (
+        "append to what a pinned ring is known to carry",
+        |p| {
+            p.map("events").value = Some(Rec("event"));
+            p.set("events", "value_size", 0);
+            p.set("events", "pinning", 1);
+            p.record("event").push("more", U(8));
+        },
+        &["compatible event.more appended", "compatible map events pinned", "compatible map events value told"],
+    ),
     ("other flags", |p| p.set("flows", "map_flags", 1), &["breaking map flows flags flags"]),
     ("more to say to the type", |p| p.set("flows", "map_extra", 3), &["breaking map flows extra flags"]),
     ("another key", |p| p.map("flows").key = Some(U(8)), &["breaking key deleted", "breaking map flows key key"]),

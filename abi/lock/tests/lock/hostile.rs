@@ -71,9 +71,9 @@ fn work_is_bounded() {
     // Each struct holds the one before twice, without a name: 2^24 fields.
     let mut btf = Build::new();
     let int = btf.int("char", 1, 0);
-    let mut last = btf.structure("", 0, &[("", int, 0, 0), ("", int, 0, 0)]);
+    let mut last = btf.structure("", 1, &[("", int, 0, 0), ("", int, 0, 0)]);
     for _ in 0..24 {
-        last = btf.structure("", 0, &[("", last, 0, 0), ("", last, 0, 0)]);
+        last = btf.structure("", 1, &[("", last, 0, 0), ("", last, 0, 0)]);
     }
     assert!(matches!(of_value(btf, last), Err(Error::Many { .. })));
     // Many different structs of one name.

@@ -1,6 +1,6 @@
 //! What is read from objects, and what of them is refused.
 
-use gabion_lock::{Error, Lock, Slot, Type};
+use gabion_lock::{Error, Lock, Slot, Type, compare};
 use object::write::{Object, Symbol, SymbolSection};
 use object::{Architecture, BinaryFormat, Endianness, SectionKind, SymbolFlags, SymbolKind, SymbolScope};
 
@@ -35,6 +35,27 @@ fn definitions_of_maps_are_read_as_they_stand() {
             "urgent: u32 at bit 256 width 3",
             "retries: u32 at bit 259 width 5",
             "owner: ptr64 task_struct at 40",
+        ]
+    );
+}
+
+/// As maps of Rust are defined: the type is there, and the size is 0.
+#[test]
+fn a_ring_says_what_it_carries() {
+    let mut program = base();
+    program.map("events").value = Some(Rec("event"));
+    program.set("events", "value_size", 0);
+    let slot = Slot { ty: Some(Type::Record("event".to_owned())), bytes: 0 };
+    assert_eq!(lock(&program).maps["events"].value, slot);
+    program.set("events", "pinning", 1);
+    let old = lock(&program);
+    program.record("event").push("more", U(8));
+    let lines: Vec<_> = compare(&old, &lock(&program)).iter().map(ToString::to_string).collect();
+    assert_eq!(
+        lines,
+        [
+            "migration: event.more: was nothing, is u64 at 48 (what is pinned has entries of the old size, which have to be \
+          carried over)"
         ]
     );
 }
