@@ -26,13 +26,8 @@ pub fn run(command: AbiCommand) -> Result<Exit, Failure> {
 fn lock(arguments: &LockArgs) -> Result<Exit, Failure> {
     let said = match &arguments.object {
         Some(path) => read(path)?,
-        None => Said::ours(),
+        None => Said::ours()?,
     };
-    if said.source == Source::Contracts {
-        let help = "`./x doctor` says what is missing, then build again";
-        let message = "this gabion was built without kernel programs, so that it cannot say what their maps are";
-        return Err(Failure::input(message).help(help));
-    }
     let lock = said.lock()?;
     if arguments.to.as_os_str() == "-" {
         return output::print(&lock.text()).map(|()| Exit::Fine);
@@ -49,10 +44,10 @@ fn lock(arguments: &LockArgs) -> Result<Exit, Failure> {
 
 fn check(arguments: &AbiCheckArgs) -> Result<Exit, Failure> {
     let (old, new) = match (&arguments.against, arguments.files.as_slice()) {
-        (None, []) => (read(Path::new(LOCK))?, Said::ours()),
+        (None, []) => (read(Path::new(LOCK))?, Said::ours()?),
         (None, [new]) => (read(Path::new(LOCK))?, read(new)?),
         (None, [old, new]) => (read(old)?, read(new)?),
-        (Some(old), []) => (read(old)?, Said::ours()),
+        (Some(old), []) => (read(old)?, Said::ours()?),
         (Some(old), [new]) => (read(old)?, read(new)?),
         (_, files) => {
             let message = format!("--against names the version before, and {} files say it again", files.len());
@@ -61,13 +56,8 @@ fn check(arguments: &AbiCheckArgs) -> Result<Exit, Failure> {
     };
     let (mut older, mut newer) = (old.lock()?, new.lock()?);
     // What one side cannot know did not go away.
-    let sources = [old.source, new.source];
-    if sources.contains(&Source::Object) {
+    if [old.source, new.source].contains(&Source::Object) {
         (older, newer) = (older.as_object(), newer.as_object());
-    }
-    if sources.contains(&Source::Contracts) {
-        output::say("note: this gabion was built without kernel programs: maps and variables are not compared\n");
-        (older, newer) = (older.as_contracts(), newer.as_contracts());
     }
     let report = Report::of(&compare(&older, &newer));
     output::show(arguments.output.output, &report, Report::table)?;
@@ -87,8 +77,6 @@ enum Source {
     Whole,
     /// An object, which knows its maps and types.
     Object,
-    /// This gabion without its object.
-    Contracts,
 }
 
 /// What somebody shares, not yet understood.
@@ -99,18 +87,19 @@ struct Said {
 }
 
 impl Said {
-    fn ours() -> Self {
-        let object = gabion_kernel_object::object().ok();
-        let source = if object.is_some() { Source::Whole } else { Source::Contracts };
-        Self { by: "this gabion".to_owned(), source, bytes: object.unwrap_or_default().to_vec() }
+    fn ours() -> Result<Self, Failure> {
+        let object = gabion_kernel_object::object().map_err(|_| {
+            let message = "this gabion was built without kernel programs, so that it cannot say what their maps are";
+            Failure::input(message).help("`./x doctor` says what is missing, then build again")
+        })?;
+        Ok(Self { by: "this gabion".to_owned(), source: Source::Whole, bytes: object.to_vec() })
     }
 
     fn lock(&self) -> Result<Lock, Failure> {
         let wrong = |error: &dyn std::fmt::Display| Failure::input(format!("{}: {error}", self.by));
         let is_elf = self.bytes.starts_with(b"\x7fELF");
         match self.source {
-            Source::Whole if is_elf => Lock::ours(Some(&self.bytes)).map_err(|error| wrong(&error)),
-            Source::Contracts => Lock::ours(None).map_err(|error| wrong(&error)),
+            Source::Whole if is_elf => Lock::ours(&self.bytes).map_err(|error| wrong(&error)),
             Source::Object => Lock::of_object(&self.bytes).map(Lock::with_pins).map_err(|error| wrong(&error)),
             Source::Whole => {
                 let help = "what is read here is a lock that `gabion abi lock` wrote, or a BPF object";

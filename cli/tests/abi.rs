@@ -24,11 +24,13 @@ fn expect(code: i32, folder: &Path, arguments: &[&str]) -> (String, String) {
 /// Whoever changes a record, map or number on purpose writes the lock anew, and says in the change log what follows.
 #[test]
 fn this_version_is_compatible_with_its_lock() {
+    let Ok(object) = gabion_kernel_object::object() else {
+        assert!(std::env::var_os("GABION_REQUIRE_BPF").is_none(), "demanded, and cannot run: no object");
+        return println!("skipped: no kernel programs were built");
+    };
     let text = std::fs::read_to_string(locked()).unwrap();
     let old = Lock::parse(text.as_bytes()).unwrap_or_else(|error| panic!("abi.lock: {error}"));
-    let object = gabion_kernel_object::object();
-    let new = Lock::ours(object.clone().ok()).unwrap().after(&old);
-    let old = if object.is_ok() { old } else { old.as_contracts() };
+    let new = Lock::ours(object).unwrap().after(&old);
     let changes = compare(&old, &new);
     let lines: String = changes.iter().map(|change| format!("  {change}\n")).collect();
     let worst = changes.iter().map(|change| change.verdict).max();
@@ -37,10 +39,6 @@ fn this_version_is_compatible_with_its_lock() {
         "this version does not take what the one in abi.lock wrote:\n{lines}change it back, or append instead; if it is \
          meant, say in CHANGELOG.md what users have to do, and run `cargo run -p gabion -- abi lock`"
     );
-    if object.is_err() {
-        assert!(std::env::var_os("GABION_REQUIRE_BPF").is_none(), "demanded, and cannot run: no object");
-        return println!("maps and variables were not compared: no kernel programs were built");
-    }
     assert!(
         new.text() == text,
         "abi.lock does not have all of this version yet:\n{lines}run `cargo run -p gabion -- abi lock`"
@@ -56,7 +54,6 @@ fn answers_have_exit_codes_and_say_what_to_do() {
     write("old", &text);
 
     assert_eq!(expect(0, here, &["check", "old", "old"]).0, "compatible: no change\n");
-    expect(0, here, &["check", "--against", "old"]);
 
     let retyped = text.replacen("  source_port: u16 at 60", "  source_port: i16 at 60", 1);
     write("retyped", &retyped);
@@ -103,6 +100,9 @@ fn a_lock_is_written_and_remembers_the_one_before() {
     expect(0, here, &["check"]);
     let text = std::fs::read_to_string(here.join("abi.lock")).unwrap();
     assert_eq!(expect(0, here, &["lock", "--to", "-"]).0, text);
+    // Maps that no contract names are the programs' own.
+    let own = b"INGRESS_CASE";
+    assert!(object.windows(own.len()).any(|bytes| bytes == own) && !text.contains("INGRESS_CASE"));
     std::fs::write(here.join("abi.lock"), text.replacen("  judged = 7\n", "  judged = 7\n  lost = 8\n", 1)).unwrap();
     assert!(expect(1, here, &["check"]).0.contains("reason.lost"));
     expect(0, here, &["lock"]);

@@ -16,7 +16,8 @@ const MANY: usize = 1 << 14;
 
 impl Lock {
     /// What an object of kernel programs shares: its maps, its variables, all types of theirs, and what it says of
-    /// itself in contracts.
+    /// itself in contracts. Where it has those, a map or variable that they do not name is its own affair, and is not
+    /// in the lock.
     ///
     /// # Errors
     /// When it cannot be read, contradicts itself, or has nothing of that kind.
@@ -30,13 +31,14 @@ impl Lock {
         let mut lock = contracts.as_ref().map(Self::of_contracts).unwrap_or_default();
         lock.big_endian = !file.is_little_endian();
         let symbols = Symbols::of(&file)?;
+        let shared = Shared::of(contracts.as_ref());
         if let Some(section) = file.section_by_name(".BTF") {
             let btf = Btf::parse(section.data()?.to_vec())?.named("its types");
             let mut types = Types::new(&btf, lock);
             for found in btf.types().filter(|found| found.kind() == Kind::Datasec) {
                 match found.name()? {
-                    ".maps" => defined(&mut types, found)?,
-                    name if is_data(name) => variables(&mut types, name, found, &symbols)?,
+                    ".maps" => defined(&mut types, found, &shared)?,
+                    name if is_data(name) => variables(&mut types, found, &symbols, &shared)?,
                     _ => {}
                 }
             }
@@ -44,7 +46,7 @@ impl Lock {
         } else if let Some(section) = file.sections().find(|section| section.name() == Ok(".maps")) {
             return Err(Error::NoTypes { section: section.name()?.to_owned() });
         }
-        lock.legacy(&file)?;
+        lock.legacy(&file, &shared)?;
         for place in contracts.iter().flat_map(|contracts| &contracts.places) {
             lock.place(place)?;
         }
@@ -53,7 +55,7 @@ impl Lock {
     }
 
     /// Maps that stand as numbers in a section `maps`.
-    fn legacy(&mut self, file: &File<'_>) -> Result<(), Error> {
+    fn legacy(&mut self, file: &File<'_>, shared: &Shared) -> Result<(), Error> {
         let mut sections = HashMap::new();
         for section in file.sections() {
             let name = section.name()?;
@@ -63,10 +65,11 @@ impl Lock {
         }
         for symbol in file.symbols().filter(|symbol| symbol.is_definition()) {
             let Some(data) = symbol.section_index().and_then(|index| sections.get(&index)) else { continue };
-            if symbol.name()?.is_empty() {
+            let name = symbol.name()?;
+            if name.is_empty() || !shared.has(name) {
                 continue;
             }
-            let name = checked(symbol.name()?)?;
+            let name = checked(name)?;
             let start = usize::try_from(symbol.address()).ok();
             let end = usize::try_from(symbol.address().saturating_add(symbol.size())).ok();
             let bytes = start.zip(end).and_then(|(start, end)| data.get(start..end));
@@ -81,6 +84,19 @@ impl Lock {
     }
 }
 
+/// Maps, sections and variables that contracts name; all of them in an object without contracts.
+struct Shared(Option<HashSet<String>>);
+
+impl Shared {
+    fn of(contracts: Option<&Contracts>) -> Self {
+        Self(contracts.map(|said| said.places.iter().map(|place| place.name.clone()).collect()))
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.0.as_ref().is_none_or(|names| names.contains(name))
+    }
+}
+
 /// Sections that loaders make maps of.
 fn is_data(name: &str) -> bool {
     [".data", ".bss", ".rodata"]
@@ -92,11 +108,11 @@ fn within(count: usize) -> Result<(), Error> {
     if count > MANY { Err(Error::Many { what: "maps or variables", limit: MANY }) } else { Ok(()) }
 }
 
-fn defined(types: &mut Types<'_>, section: Found<'_>) -> Result<(), Error> {
+fn defined(types: &mut Types<'_>, section: Found<'_>, shared: &Shared) -> Result<(), Error> {
     for variable in section.variables() {
         let found = types.btf.get(variable.type_id)?;
         // One that is defined elsewhere is locked there.
-        if found.kind() == Kind::Var && found.linkage() != Some(Linkage::Extern) {
+        if found.kind() == Kind::Var && found.linkage() != Some(Linkage::Extern) && shared.has(found.name()?) {
             types.map(found.name()?, found.target().unwrap_or(0))?;
             within(types.lock.maps.len())?;
         }
@@ -104,13 +120,17 @@ fn defined(types: &mut Types<'_>, section: Found<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-fn variables(types: &mut Types<'_>, section: &str, found: Found<'_>, symbols: &Symbols) -> Result<(), Error> {
+fn variables(types: &mut Types<'_>, found: Found<'_>, symbols: &Symbols, shared: &Shared) -> Result<(), Error> {
+    let section = found.name()?;
     let constant = section.starts_with(".rodata");
     let mut variables = Vec::new();
     for variable in found.variables() {
         let var = types.btf.get(variable.type_id)?;
         // What only its file sees is shared with nobody: texts, above all.
         if var.kind() != Kind::Var || var.linkage() != Some(Linkage::Global) {
+            continue;
+        }
+        if !shared.has(section) && !shared.has(var.name()?) {
             continue;
         }
         let name = checked(var.name()?)?;

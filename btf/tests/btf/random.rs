@@ -6,8 +6,8 @@ use gabion_btf::extract::{Need, extract};
 use gabion_btf::{Btf, Field, Shape};
 use proptest::prelude::*;
 
-use crate::build::{Build, Member, SIGNED};
 use crate::fields::path;
+use gabion_testing_types::{Build, Member, SIGNED};
 
 /// A type of C.
 #[derive(Clone, Debug)]

@@ -5,8 +5,8 @@ use object::write::Object;
 use object::{Architecture, BinaryFormat, Endianness, SectionKind};
 use proptest::prelude::*;
 
-use crate::build::Build;
 use crate::program::base;
+use gabion_testing_types::Build;
 
 fn survives(bytes: &[u8]) {
     let old = Lock::of_object(&base().object()).unwrap();

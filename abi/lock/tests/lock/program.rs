@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use object::write::{Object, Symbol, SymbolSection};
 use object::{Architecture, BinaryFormat, Endianness, SectionKind, SymbolFlags, SymbolKind, SymbolScope};
 
-use crate::build::{BOOL, Build, SIGNED};
+use gabion_testing_types::{BOOL, Build, SIGNED};
 
 #[derive(Clone)]
 pub enum Ty {
