@@ -8,5 +8,6 @@ mod format;
 mod kernel;
 mod mutated;
 mod oracle;
+mod outlines;
 mod random;
 mod views;

@@ -195,6 +195,7 @@ proptest! {
         if let Ok(btf) = Btf::parse(build.bytes()) {
             for found in btf.types() {
                 let _ = btf.describe(found.id());
+                let _ = btf.outlines(found.name().unwrap_or("a"));
             }
             let _ = btf.resolve("a", path("a.a[1] | a"));
         }
