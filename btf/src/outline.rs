@@ -199,8 +199,8 @@ fn word(found: Type<'_>) -> String {
 }
 
 impl fmt::Display for Outline {
-    /// A line for each member: a comment with its place (bytes, or bytes:bits) and its size (bytes, or bits with a b), and what
-    /// C declares it with.
+    /// A line for each member: a comment with its place (bytes, or bytes:bits) and its size (bytes, or bits with a b),
+    /// and what C declares it with.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.line(f, 0)
     }

@@ -1,18 +1,16 @@
 //! `gabion abi ...`: what this binary, an object or a lock shares, and what became of it.
 
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::Path;
 
 use gabion_lock::{Change, Lock, Verdict, compare};
 use serde::Serialize;
 
+use crate::btf::{Kernels, Matrix, object, views};
 use crate::command::{AbiCheckArgs, AbiCommand, LockArgs};
 use crate::exit::{Exit, Failure};
+use crate::file::Input;
 use crate::output;
 
-/// Largest file that is looked into: objects come with debug information.
-const FILE_LIMIT: usize = 256 << 20;
 /// Where the lock of a project is.
 const LOCK: &str = "abi.lock";
 
@@ -43,6 +41,12 @@ fn lock(arguments: &LockArgs) -> Result<Exit, Failure> {
 }
 
 fn check(arguments: &AbiCheckArgs) -> Result<Exit, Failure> {
+    if let Some(folder) = &arguments.kernels {
+        let object = object(arguments.object.as_deref())?;
+        let matrix = Matrix::of(&object.by, &Kernels::of_folder(folder)?, &views(&object)?);
+        output::show(arguments.output.output, &matrix, Matrix::table)?;
+        return Ok(matrix.exit());
+    }
     let (old, new) = match (&arguments.against, arguments.files.as_slice()) {
         (None, []) => (read(Path::new(LOCK))?, Said::ours()?),
         (None, [new]) => (read(Path::new(LOCK))?, read(new)?),
@@ -65,7 +69,7 @@ fn check(arguments: &AbiCheckArgs) -> Result<Exit, Failure> {
         output::say(&format!(
             "  help: change it back, or append instead; if {} is meant to change, say so in its change log and write\n        \
              the lock anew with `gabion abi lock`\n",
-            new.by
+            new.file.by
         ));
     }
     Ok(report.exit)
@@ -81,46 +85,33 @@ enum Source {
 
 /// What somebody shares, not yet understood.
 struct Said {
-    by: String,
+    file: Input,
     source: Source,
-    bytes: Vec<u8>,
 }
 
 impl Said {
     fn ours() -> Result<Self, Failure> {
-        let object = gabion_kernel_object::object().map_err(|_| {
-            let message = "this gabion was built without kernel programs, so that it cannot say what their maps are";
-            Failure::input(message).help("`./x doctor` says what is missing, then build again")
-        })?;
-        Ok(Self { by: "this gabion".to_owned(), source: Source::Whole, bytes: object.to_vec() })
+        Ok(Self { file: Input::programs()?, source: Source::Whole })
     }
 
     fn lock(&self) -> Result<Lock, Failure> {
-        let wrong = |error: &dyn std::fmt::Display| Failure::input(format!("{}: {error}", self.by));
-        let is_elf = self.bytes.starts_with(b"\x7fELF");
+        let Input { by, bytes } = &self.file;
+        let wrong = |error: &dyn std::fmt::Display| Failure::input(format!("{by}: {error}"));
         match self.source {
-            Source::Whole if is_elf => Lock::ours(&self.bytes).map_err(|error| wrong(&error)),
-            Source::Object => Lock::of_object(&self.bytes).map(Lock::with_pins).map_err(|error| wrong(&error)),
+            Source::Whole if self.file.is_object() => Lock::ours(bytes).map_err(|error| wrong(&error)),
+            Source::Object => Lock::of_object(bytes).map(Lock::with_pins).map_err(|error| wrong(&error)),
             Source::Whole => {
                 let help = "what is read here is a lock that `gabion abi lock` wrote, or a BPF object";
-                Lock::parse(&self.bytes).map_err(|error| wrong(&error).help(help))
+                Lock::parse(bytes).map_err(|error| wrong(&error).help(help))
             }
         }
     }
 }
 
 fn read(path: &Path) -> Result<Said, Failure> {
-    let by = if path.as_os_str() == "-" { "<stdin>".to_owned() } else { path.display().to_string() };
-    let failed = |error| Failure::file(&by, "read this file", &error);
-    let input: Box<dyn Read> =
-        if by == "<stdin>" { Box::new(io::stdin().lock()) } else { Box::new(File::open(path).map_err(failed)?) };
-    let mut bytes = Vec::new();
-    input.take(FILE_LIMIT as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() > FILE_LIMIT {
-        return Err(Failure::input(format!("{by}: more than {FILE_LIMIT} bytes, which is no lock and no object")));
-    }
-    let source = if bytes.starts_with(b"\x7fELF") { Source::Object } else { Source::Whole };
-    Ok(Said { by, source, bytes })
+    let file = Input::read(path)?;
+    let source = if file.is_object() { Source::Object } else { Source::Whole };
+    Ok(Said { file, source })
 }
 
 /// The answer.

@@ -244,6 +244,12 @@ impl Place {
         Ok(place)
     }
 
+    /// Of a bit-field: bits below it in the load, and its own.
+    #[must_use]
+    pub fn bit_field(&self) -> Option<(u32, u32)> {
+        self.bits.map(|(left, right)| (right - left, 64 - right))
+    }
+
     fn resolved(&self, kernel: &Btf, field: &Field<'_>) -> Result<Option<gabion_btf::Field>, BindError> {
         let names = || (self.view.clone(), self.field.clone());
         let dotted = dotted(field);

@@ -37,7 +37,11 @@ pub enum Unread {
         found: String,
     },
     /// Programs with placeholders that nothing describes.
-    #[error("it has placeholders ({section}) and no {}: it was built with another version of the views", text::SECTION, section = site::SECTION)]
+    #[error(
+        "it has placeholders ({}) and no {}: it was built with another version of the views",
+        site::SECTION,
+        text::SECTION
+    )]
     Silent,
 }
 

@@ -38,6 +38,10 @@ Examples:
   gabion abi check --against v1/abi.lock
   gabion abi check --against programs.lock programs.o
   gabion abi check old.o new.o             # of any BPF objects with types (clang -g)
+  gabion abi check --kernels btf/kernels   # what the programs read, on each of those kernels
+
+Of a kernel, a field *fits* where the first kernel that has it has it, *moved* from there (which is put right before \
+the programs are loaded), is *absent* and may be, or *changed*: the programs cannot be loaded.
 
 Exit codes: 0 compatible, 1 breaking, 5 compatible with a migration, 2 one of them cannot be read")]
 pub struct AbiCheckArgs {
@@ -47,6 +51,12 @@ pub struct AbiCheckArgs {
     /// NEW, or OLD NEW: a lock or an object each [default: NEW is this gabion]
     #[arg(value_name = "FILE", num_args = 0..=2)]
     pub files: Vec<PathBuf>,
+    /// Hold what kernel programs read to the kernels whose types are in this folder (*.btf), instead
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["against", "files"])]
+    pub kernels: Option<PathBuf>,
+    /// With --kernels: an object of kernel programs; - is stdin [default: this gabion]
+    #[arg(long, value_name = "FILE", requires = "kernels")]
+    pub object: Option<PathBuf>,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub output: OutputArgs,

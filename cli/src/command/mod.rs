@@ -1,6 +1,7 @@
 //! The one table of flags: parser, help, man pages and completions come from here.
 
 mod abi;
+mod btf;
 mod contract;
 mod explain;
 mod policy;
@@ -15,6 +16,7 @@ use clap_complete::Shell;
 pub use crate::online::OnlineCommand;
 pub use crate::output::Format;
 pub use abi::{AbiCheckArgs, AbiCommand, LockArgs};
+pub use btf::{BindArgs, BtfCommand, ExtractArgs, ShowArgs, TypesArgs};
 pub use contract::{ContractCommand, ContractSet, DiffArgs, ExportArgs, ExportFormat, ListArgs, OfArgs};
 pub use explain::ExplainArgs;
 pub use policy::{
@@ -61,6 +63,9 @@ pub enum Command {
     /// Lock what kernel programs share with others, and say whether a change of it is compatible
     #[command(subcommand)]
     Abi(AbiCommand),
+    /// Show kernel types, and where on a kernel the fields are that kernel programs read
+    #[command(subcommand)]
+    Btf(BtfCommand),
     /// Commands that start an agent or talk to one
     #[command(flatten)]
     Online(OnlineCommand),
