@@ -5,7 +5,7 @@
 //! order, [`Btf::open_split`] a module's types; both walk the records once, and allocate nothing for a type.
 //! [`Btf::resolve`] follows a [`Path`] (`mm.total_vm`, `comm[0..16]`, `__state | state`) to a [`Field`], through
 //! anonymous members, arrays, bit-fields and pointers; [`Btf::bind`] holds what was found against what a program
-//! [`Wanted`]. [`Btf::outlines`] shows a type with all its members, as C declares them. [`extract`] writes the few types
+//! [`Wanted`]. [`Btf::outlines`] shows a type with all its members, [`extract`] writes the few types
 //! that a list of paths needs as BTF of its own.
 //!
 //! What it is handed is hostile: nothing here panics or loops on it, and what cannot be trusted is an [`Error`],
