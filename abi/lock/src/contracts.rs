@@ -3,49 +3,15 @@
 use gabion_contracts::{Contracts, Layout, Place, Type as Said};
 
 use crate::error::Error;
-use crate::model::{Enum, Field, Lock, Record, Slot, Type};
+use crate::model::{Field, Lock, Record, Slot, Type};
 use crate::parse;
 
 impl Lock {
-    /// What contracts say, without maps and globals: how many entries those have is said by an object alone.
-    #[must_use]
-    pub fn of_contracts(contracts: &Contracts) -> Self {
-        let mut lock = Self::default();
-        lock.sets.insert(contracts.name.clone(), contracts.version);
-        contracts.records.iter().for_each(|record| lock.layout(&record.layout));
-        let services = contracts.services.iter();
-        lock.services = services.map(|service| (service.name.clone(), service.clone())).collect();
-        lock
-    }
-
-    /// With another set's version. What it says of records is said already, or added.
-    #[must_use]
-    pub fn with_set(mut self, contracts: &Contracts) -> Self {
+    /// Adds what contracts say, without maps and globals: how many entries those have is said by an object alone.
+    pub(crate) fn add(&mut self, contracts: &Contracts) {
         self.sets.insert(contracts.name.clone(), contracts.version);
         contracts.records.iter().for_each(|record| self.layout(&record.layout));
-        self
-    }
-
-    /// With numbers that have names, each list under its own: they are written into integers of a record.
-    #[must_use]
-    pub fn with_numbers<'n>(mut self, name: &str, bytes: u64, names: impl IntoIterator<Item = &'n str>) -> Self {
-        let values = names.into_iter().zip(0..).map(|(name, value)| (name.to_owned(), value)).collect();
-        self.numbers.insert(name.to_owned(), Enum { size: bytes, values, retired: Vec::new() });
-        self
-    }
-
-    /// Maps and sections of these names outlive the programs.
-    #[must_use]
-    pub fn pinned<'n>(mut self, names: impl IntoIterator<Item = &'n str>) -> Self {
-        for name in names {
-            if let Some(map) = self.maps.get_mut(name) {
-                map.pinned = true;
-            }
-            if let Some(section) = self.sections.get_mut(name) {
-                section.pinned = true;
-            }
-        }
-        self
+        self.services.extend(contracts.services.iter().map(|service| (service.name.clone(), service.clone())));
     }
 
     fn layout(&mut self, layout: &Layout) {

@@ -1,7 +1,7 @@
 //! The lock: what an object of kernel programs shares with others, written down, and what a change of it means.
 //!
-//! [`Lock::of_object`] takes any BPF object with types (BTF), whoever compiled it; [`Lock::of_contracts`] what our own
-//! records say of themselves. [`Lock::text`] is what lies in a repository as `abi.lock`, [`Lock::parse`] reads it, and
+//! [`Lock::of_object`] takes any BPF object with types (BTF), whoever compiled it, and [`Lock::ours`] adds what only
+//! the agent knows of our own. [`Lock::text`] is what lies in a repository as `abi.lock`, [`Lock::parse`] reads it, and
 //! [`compare()`] says of each [`Change`] by which rule it is compatible, needs a migration, or breaks somebody. What
 //! is read here is hostile: it is bounded and checked. Nothing is loaded or pinned. Start with `model.rs`.
 

@@ -172,8 +172,7 @@ impl Lock {
     }
 
     /// Its bytes; none for what is not declared, or more than 64 bits can count.
-    #[must_use]
-    pub fn size(&self, ty: &Type) -> Option<u64> {
+    pub(crate) fn size(&self, ty: &Type) -> Option<u64> {
         match ty {
             Type::Integer { bytes, .. }
             | Type::Bool { bytes }
@@ -207,8 +206,7 @@ impl Enum {
 
 impl Type {
     /// What it is made of in the end, through arrays; and whether there were any.
-    #[must_use]
-    pub fn innermost(&self) -> (&Self, bool) {
+    pub(crate) fn innermost(&self) -> (&Self, bool) {
         let (mut found, mut array) = (self, false);
         while let Self::Array { element, .. } = found {
             (found, array) = (element, true);

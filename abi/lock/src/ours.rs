@@ -7,7 +7,7 @@ use gabion_abi::verdict::reason;
 use gabion_contracts::{Contracts, text};
 
 use crate::error::Error;
-use crate::model::Lock;
+use crate::model::{Enum, Lock};
 
 impl Lock {
     /// What this version shares: its kernel programs, and what agent and pinned state say.
@@ -15,22 +15,31 @@ impl Lock {
     /// # Errors
     /// When the object, or what we say ourselves, cannot be read.
     pub fn ours(object: &[u8]) -> Result<Self, Error> {
-        let lock = Self::of_object(object)?
-            .with_set(&Contracts::parse(text(&STATE).as_bytes())?)
-            .with_numbers("reason", 1, reason::NAMES)
-            .with_numbers("suppressed", 4, suppressed::NAMES)
-            .with_numbers("unparsed", 1, unparsed::NAMES);
-        Ok(lock.with_pins())
+        let mut lock = Self::of_object(object)?.with_pins();
+        lock.add(&Contracts::parse(text(&STATE).as_bytes())?);
+        // Numbers with names, which are written into integers of a record.
+        let numbers: [(&str, u64, &[&str]); 3] =
+            [("reason", 1, &reason::NAMES), ("suppressed", 4, &suppressed::NAMES), ("unparsed", 1, &unparsed::NAMES)];
+        for (list, size, names) in numbers {
+            let values = names.iter().zip(0..).map(|(name, value)| ((*name).to_owned(), value)).collect();
+            lock.numbers.insert(list.to_owned(), Enum { size, values, retired: Vec::new() });
+        }
+        Ok(lock)
     }
 
     /// With the pins of our own state, if this is of our kernel programs: the agent makes them, and no object says it.
     #[must_use]
-    pub fn with_pins(self) -> Self {
-        if self.sets.contains_key(OBJECT.name) {
-            self.pinned(STATE.places.iter().map(|place| place.name))
-        } else {
-            self
+    pub fn with_pins(mut self) -> Self {
+        let ours = self.sets.contains_key(OBJECT.name);
+        for place in STATE.places.iter().filter(|_| ours) {
+            if let Some(map) = self.maps.get_mut(place.name) {
+                map.pinned = true;
+            }
+            if let Some(section) = self.sections.get_mut(place.name) {
+                section.pinned = true;
+            }
         }
+        self
     }
 
     /// What an object can say of it: without what only the agent knows.

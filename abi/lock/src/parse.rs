@@ -9,7 +9,7 @@ use crate::model::{Enum, Field, Lock, Map, Record, Section, Slot, Type, Variable
 use crate::text::FIRST;
 
 /// Longest text.
-pub const BYTES: usize = 8 << 20;
+const BYTES: usize = 8 << 20;
 /// Arrays within arrays.
 const DEPTH: u32 = 16;
 

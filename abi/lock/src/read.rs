@@ -28,8 +28,8 @@ impl Lock {
             Err(NotEmbedded::NoSection) => None,
             Err(error) => return Err(error.into()),
         };
-        let mut lock = contracts.as_ref().map(Self::of_contracts).unwrap_or_default();
-        lock.big_endian = !file.is_little_endian();
+        let mut lock = Self { big_endian: !file.is_little_endian(), ..Self::default() };
+        contracts.iter().for_each(|contracts| lock.add(contracts));
         let symbols = Symbols::of(&file)?;
         let shared = Shared::of(contracts.as_ref());
         if let Some(section) = file.section_by_name(".BTF") {
