@@ -5,6 +5,7 @@ use crate::contract::{Contract, Invalid, Payload, Place, ServiceContract, Set, S
 use crate::event::{Bucket, Event, Settings, Tally};
 use crate::facts::{Address, FAMILY_NONE, FAMILY_V4, FAMILY_V6, FRAGMENT_LATER, Facts, TRANSPORT_ICMP, unparsed};
 use crate::local::{LocalFilter, LocalKey};
+use crate::owner::{ListenKey, Listener, Owner};
 use crate::tables::PARAM_COUNT;
 use crate::verdict::{Count, DROP, Interface, Verdict, direction, hook, reason};
 
@@ -88,12 +89,24 @@ const PLACES: [Place; 23] = [
 pub const OBJECT: Set<'static> =
     Set { name: "object", version: 1, records: &RECORDS, places: &PLACES, services: &[EVENTS.service()] };
 
+/// What the programs that follow sockets and the agent share.
+pub const OWNERS: Set<'static> = Set {
+    name: "owners",
+    version: 1,
+    records: &[Owner::SHAPE, ListenKey::SHAPE, Listener::SHAPE],
+    places: &[
+        Place::keyed::<u64, Owner>("OWNERS", "lru-hash"),
+        Place::keyed::<ListenKey, Listener>("LISTENERS", "lru-hash"),
+    ],
+    services: &[],
+};
+
 /// What outlives a generation: what one version pinned another adopts if it says the same here.
 ///
 /// Raise the version when what a field means changes and its place does not; all other changes show by themselves.
 pub const STATE: Set<'static> = Set {
     name: "state",
-    version: 6,
+    version: 7,
     records: &[
         Event::SHAPE,
         Settings::SHAPE,

@@ -11,6 +11,8 @@ pub struct Event {
     /// `CLOCK_BOOTTIME` when it was decided, nanoseconds.
     #[contract(unit = "ns")]
     pub time_ns: u64,
+    /// Cookie of the socket that sent the packet, where the hook knows it; 0: none.
+    pub socket: u64,
     /// What the packet was.
     pub facts: Facts,
     /// What was decided.

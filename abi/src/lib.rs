@@ -17,5 +17,6 @@ pub mod contract;
 pub mod event;
 pub mod facts;
 pub mod local;
+pub mod owner;
 pub mod tables;
 pub mod verdict;

@@ -52,7 +52,7 @@ pub mod end {
     /// Its seed.
     pub const OFF_IP_SEED: usize = 18;
     /// Records by class: what each group makes of it, see [`super::group`]. First word; 0 when the class itself is the
-    /// record, which does for one group alone.
+    /// record, because that is not more bits than a class has room for.
     pub const RECORD_BASE: usize = 19;
     /// Words of a record.
     pub const RECORD_WORDS: usize = 20;

@@ -329,12 +329,13 @@ impl Classes {
     }
 }
 
-/// What a group makes of one end's class, at `at` of its parameters: from the end's record.
+/// What a group makes of one end's class, at `at` of its parameters: from the end's record, which is the class itself
+/// where it fits.
 #[inline(always)]
 fn known_as<T: Tables>(tables: &T, end_at: usize, at: usize, class: u32) -> u32 {
     let base = tables.param(end_at + end::RECORD_BASE);
     if base == 0 {
-        return class & tables.param(at + 2);
+        return class >> (tables.param(at + 1) & 31) & tables.param(at + 2);
     }
     let first = base.wrapping_add(class.wrapping_mul(tables.param(end_at + end::RECORD_WORDS)));
     let word = tables.word(first.wrapping_add(tables.param(at)));

@@ -1,5 +1,7 @@
 //! Counters and events: what a verdict leaves behind.
 
+use aya_ebpf::bindings::__sk_buff;
+use aya_ebpf::helpers::generated::bpf_get_socket_cookie;
 use gabion_abi::event::{Event, Tally, suppressed};
 use gabion_abi::verdict::{Count, Verdict, hook, reason};
 use gabion_kernel_core::blocks::Bounded;
@@ -28,7 +30,19 @@ pub extern "C" fn gabion_count(case: *const Case) -> u32 {
         return 0;
     }
     // SAFETY: the only callers pass a reference; the verifier checks the size against the type.
-    count(unsafe { &*case });
+    count(unsafe { &*case }, || 0);
+    1
+}
+
+/// The same of a packet that departs, which the socket that sent it may be known of.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn gabion_egress_count(context: *mut __sk_buff, case: *const Case) -> u32 {
+    if case.is_null() {
+        return 0;
+    }
+    // SAFETY: as above; the context is the kernel's.
+    count(unsafe { &*case }, || unsafe { bpf_get_socket_cookie(context.cast()) });
     1
 }
 
@@ -61,8 +75,9 @@ fn count_all(tally: &mut Tally, verdict: &Verdict, length: u32) {
     }
 }
 
+/// `socket` is asked for when there is an event.
 #[inline(always)]
-fn count(case: &Case) {
+fn count(case: &Case, socket: impl FnOnce() -> u64) {
     let length = case.length;
     let verdict = &case.verdict;
     let tally = memory::tally();
@@ -84,6 +99,7 @@ fn count(case: &Case) {
     };
     entry.write(Event {
         time_ns,
+        socket: socket(),
         facts: case.facts,
         verdict: *verdict,
         generation: generation(),

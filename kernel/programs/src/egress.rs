@@ -10,7 +10,7 @@ use gabion_kernel_core::offload::with_offloaded_tag;
 use gabion_kernel_core::parse::ipv6::{Walk, extension};
 use gabion_kernel_core::parse::parse_into;
 
-use crate::count::gabion_count;
+use crate::count::gabion_egress_count;
 use crate::packet::{Hook, Packet, encoded};
 use crate::world::{InCase, Maps, keeps_state};
 use crate::{maps, memory};
@@ -142,7 +142,7 @@ pub fn gabion_egress(context: TcContext) -> i32 {
             retract(&Maps::new(InCase::of(case)), case);
         }
     }
-    gabion_count(case);
+    gabion_egress_count(skb, case);
     // TC_ACT_UNSPEC lets other programs on the same hook have their say.
     if case.verdict.action == DROP { TC_ACT_SHOT } else { TC_ACT_UNSPEC }
 }

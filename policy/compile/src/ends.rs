@@ -13,7 +13,7 @@ use crate::Excess;
 use crate::canonical::Normal;
 use crate::lists::{Inverse, ListInterner, Lists};
 use crate::normal::Item;
-use crate::words::Words;
+use crate::words::{Hash, Trie, Words};
 use crate::work::Work;
 
 /// The classes of one side. List `c` of `classes` has, sorted, the interned whos that class `c` meets, less those that
@@ -23,6 +23,48 @@ pub(crate) struct Ends {
     pub classes: Lists,
     /// Classes of IPv4 and IPv6 addresses, and of links (MAC and interface).
     pub dimensions: [usize; 3],
+    /// Where the tables say them.
+    pub said: Said,
+}
+
+/// Where the tables of one end say a class.
+#[derive(Debug)]
+pub(crate) struct Said {
+    at: usize,
+    by: By,
+}
+
+#[derive(Debug)]
+enum By {
+    /// The address alone.
+    Address { tries: Vec<Trie>, off_ip: Option<Hash> },
+    /// Address and link, in a table of so many entries.
+    Link { entries: usize },
+}
+
+impl Said {
+    /// Bits that a class may have there.
+    pub fn bits(&self) -> u32 {
+        match &self.by {
+            // A MAC has the class + 1, and the parameters have room for more than tries.
+            By::Address { tries, .. } => tries.iter().map(Trie::class_bits).min().unwrap_or(31),
+            By::Link { .. } => 32,
+        }
+    }
+
+    /// Puts other numbers in place of classes.
+    pub fn renumber(&self, words: &mut Words, params: &mut [u32; PARAM_COUNT], number: impl Fn(u32) -> u32) {
+        match &self.by {
+            By::Address { tries, off_ip } => {
+                tries.iter().for_each(|trie| words.renumber(trie, &number));
+                off_ip.iter().for_each(|hash| words.renumber_hash(hash, |class| number(class - 1) + 1));
+                for class in [end::V4_CLASS, end::V6_CLASS, end::NONE_CLASS] {
+                    params[self.at + class] = number(params[self.at + class]);
+                }
+            }
+            By::Link { entries } => words.renumber_halves(params[self.at + end::CLASS_BASE], *entries, number),
+        }
+    }
 }
 
 /// A sorted list of unions.
@@ -205,6 +247,7 @@ pub(crate) fn lay(
     let count = table.len().max(classes.len());
     let distinct = |breaks: &[(u128, u32)]| numbers(count, breaks.iter().map(|&(_, class)| class)).len();
     let dimensions = [distinct(&v4), distinct(&v6), columns];
+    let (mut tries, mut off_ip_hash) = (Vec::new(), None);
     for (mut breaks, bits, root, class) in
         [(v4, 32, end::V4_ROOT, end::V4_CLASS), (v6, 128, end::V6_ROOT, end::V6_CLASS)]
     {
@@ -217,6 +260,7 @@ pub(crate) fn lay(
         let fanout = if bits == 32 && breaks.len() > WIDE_FROM { trie::WIDE_FANOUT } else { trie::FANOUT };
         let laid = words.trie(&breaks, bits, fanout.trailing_zeros(), work)?;
         params[at + root..][..3].copy_from_slice(&[laid.root, laid.nodes, laid.form]);
+        tries.push(laid);
     }
     for (pairs, base) in [(macs, end::MAC_BASE), (off_ip, end::OFF_IP_BASE)] {
         if pairs.is_empty() {
@@ -228,8 +272,10 @@ pub(crate) fn lay(
         params[at + base] = hash.base;
         params[at + base + 1] = hash.mask;
         params[at + base + 2] = hash.seed;
+        off_ip_hash = Some(hash).filter(|_| base == end::OFF_IP_BASE);
     }
-    Ok(Ends { classes, dimensions })
+    let by = if columns == 1 { By::Address { tries, off_ip: off_ip_hash } } else { By::Link { entries: table.len() } };
+    Ok(Ends { classes, dimensions, said: Said { at, by } })
 }
 
 fn union_of<'m>(a: &'m [u32], b: &[u32]) -> Cow<'m, [u32]> {

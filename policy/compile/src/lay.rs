@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use gabion_abi::tables::{self, PARAM_COUNT, RANK_NONE, direction, end, entry, group, service};
 
 use crate::canonical::Normal;
+use crate::ends::Said;
 use crate::groups::{Built, Candidates, Classes, dense_bytes, hash_bytes, is_for_all};
 use crate::known::NONE;
 use crate::lists::ListInterner;
@@ -72,13 +73,15 @@ pub(crate) fn lay(
     normal: &Normal,
     sides: &[Side<'_>; 2],
     classes: &Classes<'_>,
+    said: [&Said; 2],
     service: &Services,
     words: &mut Words,
     params: &mut [u32; PARAM_COUNT],
 ) -> Result<[DirectionStats; 2], Excess> {
     let conditions = conditions(normal, sides, classes, words, params)?;
-    records(sides, end_of(tables::SOURCE), classes.source.len(), words, params)?;
-    records(sides, end_of(tables::DESTINATION), classes.destination.len(), words, params)?;
+    let [source, destination] = said;
+    records(sides, end_of(tables::SOURCE), source, classes.source.len(), words, params)?;
+    records(sides, end_of(tables::DESTINATION), destination, classes.destination.len(), words, params)?;
     let keeps = |side: &Side<'_>, of: &BTreeSet<u32>| keeps_state(normal, side, classes, of);
     // Other protocols' connections are not what lanes ask for.
     params[tables::OPENS] = u32::from(sides.iter().all(|side| keeps(side, &service.of_ports)));
@@ -201,10 +204,11 @@ fn end_of(at: usize) -> EndOf {
     }
 }
 
-/// Lays, for each class of one end, by which classes the groups know it.
+/// Lays, for each class of one end, by which classes the groups know it: in place of the class where there is room.
 fn records(
     sides: &[Side<'_>; 2],
     end: EndOf,
+    said: &Said,
     classes: usize,
     words: &mut Words,
     params: &mut [u32; PARAM_COUNT],
@@ -238,6 +242,15 @@ fn records(
         params[at + 1] = shift;
         params[at + 2] = ((1u64 << bits) - 1) as u32;
         places.push((word, shift, (end.map)(built)));
+    }
+    if let &[bits] = filled.as_slice()
+        && bits <= said.bits()
+    {
+        let record = |class: u32| {
+            places.iter().fold(0, |record, &(_, shift, map): &(_, u32, &[u32])| record | map[class as usize] << shift)
+        };
+        said.renumber(words, params, record);
+        return Ok(());
     }
     let width = filled.len();
     let mut laid = vec![0u64; classes * width];

@@ -291,8 +291,9 @@ fn tables_of<S: Subject>(
     let [egress, ingress] = rules;
     let sides = [side(0, egress)?, side(1, ingress)?];
     progress("laying the tables");
-    let [egress, ingress] = lay::lay(normal, &sides, &classes, &service, &mut words, &mut params)
-        .map_err(|excess| refused(excess, &weights(directions.len()), OF_PAIRS))?;
+    let [egress, ingress] =
+        lay::lay(normal, &sides, &classes, [&source.said, &destination.said], &service, &mut words, &mut params)
+            .map_err(|excess| refused(excess, &weights(directions.len()), OF_PAIRS))?;
     let (words, tables) = words.finish();
     let stats = Stats {
         source_classes: source.classes.len(),

@@ -22,6 +22,15 @@ pub(crate) struct Trie {
     pub root: u32,
     pub nodes: u32,
     pub form: u32,
+    /// Words of the root, and of the nodes.
+    lengths: [u32; 2],
+}
+
+impl Trie {
+    /// Bits that a class may have.
+    pub const fn class_bits(&self) -> u32 {
+        if self.form & trie::LONG != 0 { trie::LONG_CLASS.trailing_zeros() } else { trie::SHORT_CLASS.trailing_zeros() }
+    }
 }
 
 /// Where a static hash ended up.
@@ -165,7 +174,25 @@ impl Words {
         if root.len() as u32 == trie::WIDE_FANOUT {
             form |= trie::WIDE;
         }
-        Ok(Trie { root: self.entries(vec![root], long)?, nodes: self.entries(nodes, long)?, form })
+        let per_word = if long { 2 } else { 4 };
+        let lengths = [root.len(), nodes.iter().map(|node| node.len()).sum()].map(|count| (count / per_word) as u32);
+        Ok(Trie { root: self.entries(vec![root], long)?, nodes: self.entries(nodes, long)?, form, lengths })
+    }
+
+    /// Puts other numbers in place of the classes of a trie, of no more bits than it has room for.
+    pub fn renumber(&mut self, laid: &Trie, number: impl Fn(u32) -> u32) {
+        let long = laid.form & trie::LONG != 0;
+        let (bits, flag) = if long { (32, trie::LONG_CLASS) } else { (16, trie::SHORT_CLASS) };
+        for (base, length) in [laid.root, laid.nodes].into_iter().zip(laid.lengths) {
+            for word in &mut self.words[base as usize..][..length as usize] {
+                let entries = (0..64).step_by(bits).map(|shift| {
+                    let entry = (*word >> shift) as u32 & (flag | (flag - 1));
+                    let numbered = if entry & flag != 0 { number(entry & !flag) | flag } else { entry };
+                    u64::from(numbered) << shift
+                });
+                *word = entries.fold(0, |word, entry| word | entry);
+            }
+        }
     }
 
     /// Lays nodes of a trie one behind the other, and lets go of each.
@@ -210,10 +237,30 @@ impl Words {
         }
     }
 
+    /// Puts other values in place of those of a hash.
+    pub fn renumber_hash(&mut self, laid: &Hash, value: impl Fn(u32) -> u32) {
+        let slots = BUCKET_SLOTS as usize;
+        let buckets = self.words[laid.base as usize..].chunks_mut(2 * slots).take(laid.mask as usize + 1);
+        for (keys, values) in buckets.map(|bucket| bucket.split_at_mut(slots)) {
+            for (_, old) in keys.iter().zip(values).filter(|&(&key, _)| key != 0) {
+                *old = u64::from(value(*old as u32));
+            }
+        }
+    }
+
+    /// Puts other numbers in place of 32-bit entries.
+    pub fn renumber_halves(&mut self, base: u32, count: usize, number: impl Fn(u32) -> u32) {
+        for index in 0..count {
+            let (word, shift) = (&mut self.words[base as usize + index / 2], index % 2 * 32);
+            let old = (*word >> shift) as u32;
+            *word ^= u64::from(old ^ number(old)) << shift;
+        }
+    }
+
     /// Lays a perfect hash of distinct keys of `key_bits` bits to payloads: a look-up reads the displacement of the
     /// key's bucket and then the one slot where the key is, or nothing is.
     pub fn perfect(&mut self, pairs: &[(u64, u32)], key_bits: u32, what: &'static str) -> Result<Perfect, Excess> {
-        let buckets = (pairs.len() / 3 + 1).next_power_of_two();
+        let buckets = (pairs.len() / 7 + 1).next_power_of_two();
         let mut slots = roomy(pairs.len() + pairs.len() / 8 + 1);
         for seed in 0.. {
             if self.len() + slots + buckets / 4 > self.budget || u32::try_from(slots).is_err() {

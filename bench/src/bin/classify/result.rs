@@ -111,6 +111,8 @@ pub struct Tables {
     pub most_words: usize,
     /// Cache lines of tables that a decision reads from, on average.
     pub lines_per_packet: f64,
+    /// Those of them that a first and a second cache would not hold any more.
+    pub misses_per_packet: [f64; 2],
     /// Bytes of all lines that the trace's decisions read from.
     pub touched_bytes: usize,
     /// Instructions of the ingress program as the kernel runs it.
@@ -131,6 +133,7 @@ impl Tables {
             words_per_packet: loads.words,
             most_words: loads.most_words,
             lines_per_packet: loads.lines,
+            misses_per_packet: loads.misses,
             touched_bytes: loads.touched_bytes,
             // An instruction is eight bytes.
             instructions: installed.translated_bytes / 8,

@@ -39,13 +39,16 @@ pub fn set(result: &SetResult) {
     }
     for tables in result.contenders.iter().filter(|row| row.name == JUDGED).filter_map(|row| row.tables.as_ref()) {
         println!(
-            "  tables {:.2} MB ({:.2} MB touched), {:.1} loads and {:.1} lines a packet (most {}), {} instructions, \
+            "  tables {:.2} MB ({:.2} MB touched), {:.1} loads and {:.1} lines a packet (most {} loads; \
+             {:.1} lines are beyond a first cache, {:.1} beyond a second), {} instructions, \
              compiled in {:.0} ms, loaded in {:.0} ms",
             tables.bytes as f64 / 1e6,
             tables.touched_bytes as f64 / 1e6,
             tables.words_per_packet,
             tables.lines_per_packet,
             tables.most_words,
+            tables.misses_per_packet[0],
+            tables.misses_per_packet[1],
             tables.instructions,
             tables.compile_ms,
             tables.load_ms,
