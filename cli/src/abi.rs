@@ -5,7 +5,7 @@ use std::path::Path;
 use gabion_lock::{Change, Lock, Verdict, compare};
 use serde::Serialize;
 
-use crate::btf::{Kernels, Matrix, object, views};
+use crate::btf::{Kernels, Matrix, objects};
 use crate::command::{AbiCheckArgs, AbiCommand, LockArgs};
 use crate::exit::{Exit, Failure};
 use crate::file::Input;
@@ -42,8 +42,7 @@ fn lock(arguments: &LockArgs) -> Result<Exit, Failure> {
 
 fn check(arguments: &AbiCheckArgs) -> Result<Exit, Failure> {
     if let Some(folder) = &arguments.kernels {
-        let object = object(arguments.object.as_deref())?;
-        let matrix = Matrix::of(&object.by, &Kernels::of_folder(folder)?, &views(&object)?);
+        let matrix = Matrix::of(&objects(arguments.object.as_deref())?, &Kernels::of_folder(folder)?)?;
         output::show(arguments.output.output, &matrix, Matrix::table)?;
         return Ok(matrix.exit());
     }

@@ -32,9 +32,18 @@ impl Input {
         Ok(Self { by, bytes })
     }
 
-    /// The kernel programs of this gabion.
+    /// The kernel programs of this gabion that judge packets.
     pub fn programs() -> Result<Self, Failure> {
-        let object = gabion_kernel_object::object().map_err(|_| {
+        Self::built(gabion_kernel_object::object().ok())
+    }
+
+    /// Those that follow sockets.
+    pub fn owners() -> Result<Self, Failure> {
+        Self::built(gabion_owners::object().ok())
+    }
+
+    fn built(object: Option<&[u8]>) -> Result<Self, Failure> {
+        let object = object.ok_or_else(|| {
             let message =
                 "this gabion was built without kernel programs, so that it cannot say what they share and read";
             Failure::input(message).help("`./x doctor` says what is missing, then build again")

@@ -12,6 +12,24 @@ fn locked() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../abi.lock")
 }
 
+/// Holds a version to a lock. Whoever changes a record, map or number on purpose writes the lock anew, and says in the
+/// change log what follows.
+fn hold(path: &Path, new: Lock, renew: &str) {
+    let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}; {renew}", path.display()));
+    let old = Lock::parse(text.as_bytes()).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let new = new.after(&old);
+    let changes = compare(&old, &new);
+    let lines: String = changes.iter().map(|change| format!("  {change}\n")).collect();
+    let worst = changes.iter().map(|change| change.verdict).max();
+    assert!(
+        worst.unwrap_or(Verdict::Compatible) == Verdict::Compatible,
+        "this version does not take what the one in {} wrote:\n{lines}change it back, or append instead; if it is \
+         meant, say in CHANGELOG.md what users have to do, and {renew}",
+        path.display()
+    );
+    assert!(new.text() == text, "{} does not have all of this version yet:\n{lines}{renew}", path.display());
+}
+
 fn expect(code: i32, folder: &Path, arguments: &[&str]) -> (String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_gabion")).arg("abi").args(arguments).current_dir(folder).output();
     let output = output.unwrap();
@@ -21,28 +39,28 @@ fn expect(code: i32, folder: &Path, arguments: &[&str]) -> (String, String) {
     (out, err)
 }
 
-/// Whoever changes a record, map or number on purpose writes the lock anew, and says in the change log what follows.
 #[test]
 fn this_version_is_compatible_with_its_lock() {
     let Ok(object) = gabion_kernel_object::object() else {
         assert!(std::env::var_os("GABION_REQUIRE_BPF").is_none(), "demanded, and cannot run: no object");
         return println!("skipped: no kernel programs were built");
     };
-    let text = std::fs::read_to_string(locked()).unwrap();
-    let old = Lock::parse(text.as_bytes()).unwrap_or_else(|error| panic!("abi.lock: {error}"));
-    let new = Lock::ours(object).unwrap().after(&old);
-    let changes = compare(&old, &new);
-    let lines: String = changes.iter().map(|change| format!("  {change}\n")).collect();
-    let worst = changes.iter().map(|change| change.verdict).max();
-    assert!(
-        worst.unwrap_or(Verdict::Compatible) == Verdict::Compatible,
-        "this version does not take what the one in abi.lock wrote:\n{lines}change it back, or append instead; if it is \
-         meant, say in CHANGELOG.md what users have to do, and run `cargo run -p gabion -- abi lock`"
-    );
-    assert!(
-        new.text() == text,
-        "abi.lock does not have all of this version yet:\n{lines}run `cargo run -p gabion -- abi lock`"
-    );
+    hold(&locked(), Lock::ours(object).unwrap(), "run `cargo run -p gabion -- abi lock`");
+}
+
+#[test]
+fn the_programs_that_follow_sockets_are_compatible_with_their_lock() {
+    let Ok(object) = gabion_owners::object() else {
+        assert!(std::env::var_os("GABION_REQUIRE_BPF").is_none(), "demanded, and cannot run: no object");
+        return println!("skipped: no kernel programs were built");
+    };
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kernel/owners/abi.lock");
+    let new = Lock::of_object(object).unwrap();
+    if std::env::var_os("GABION_RECORD").is_some() {
+        let old = std::fs::read(&path).ok().map(|text| Lock::parse(&text).unwrap());
+        return std::fs::write(&path, new.after(&old.unwrap_or_default()).text()).unwrap();
+    }
+    hold(&path, new, "run `GABION_RECORD=1 cargo nextest run -p gabion --test abi sockets`");
 }
 
 #[test]

@@ -70,10 +70,15 @@ impl Described<'_> {
 /// [`Unread`].
 pub fn described(object: &[u8]) -> Result<Vec<Described<'_>>, Unread> {
     let elf = ElfFile64::<Endianness>::parse(object)?;
-    let Some(section) = elf.section_by_name(text::SECTION) else {
-        return if elf.section_by_name(site::SECTION).is_some() { Err(Unread::Silent) } else { Ok(Vec::new()) };
-    };
-    parse(section.data()?)
+    let mut views = Vec::new();
+    // A compiler may give each text a section of its own, all of one name.
+    for section in elf.sections().filter(|section| section.name() == Ok(text::SECTION)) {
+        views.extend(parse(section.data()?)?);
+    }
+    if views.is_empty() && elf.section_by_name(site::SECTION).is_some() {
+        return Err(Unread::Silent);
+    }
+    Ok(views)
 }
 
 fn parse(bytes: &[u8]) -> Result<Vec<Described<'_>>, Unread> {

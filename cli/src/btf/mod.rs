@@ -12,7 +12,8 @@ use crate::exit::{Exit, Failure, blame};
 use crate::file::Input;
 use crate::output;
 
-pub use views::{Kernels, Matrix, views};
+use views::views;
+pub use views::{Kernels, Matrix};
 
 /// Types of the kernel that runs.
 const RUNNING: &str = "/sys/kernel/btf/vmlinux";
@@ -37,19 +38,18 @@ fn show(arguments: &ShowArgs) -> Result<Exit, Failure> {
 }
 
 fn bind(arguments: &BindArgs) -> Result<Exit, Failure> {
-    let object = object(arguments.object.as_deref())?;
-    let views = views(&object)?;
+    let objects = objects(arguments.object.as_deref())?;
     let kernels = Kernels::of(vec![types(&arguments.types)?]);
-    let matrix = Matrix::of(&object.by, &kernels, &views);
+    let matrix = Matrix::of(&objects, &kernels)?;
     output::show(arguments.output.output, &matrix, Matrix::list)?;
     Ok(matrix.exit())
 }
 
 fn extract(arguments: &ExtractArgs) -> Result<Exit, Failure> {
-    let object = object(arguments.object.as_deref())?;
-    let described = views(&object)?;
+    let objects = objects(arguments.object.as_deref())?;
+    let described = views(&objects)?;
     if described.is_empty() {
-        return Err(Failure::input(views::none(&object.by)).help("name an object that has views: --for OBJECT"));
+        return Err(Failure::input(views::none(&objects)).help("name an object that has views: --for OBJECT"));
     }
     let views: Vec<_> = described.iter().map(gabion_view::described::Described::view).collect();
     let kernel = types(&arguments.types)?;
@@ -62,9 +62,12 @@ fn extract(arguments: &ExtractArgs) -> Result<Exit, Failure> {
     Ok(Exit::Fine)
 }
 
-/// The object of kernel programs that was named, or this gabion's.
-pub fn object(path: Option<&Path>) -> Result<Input, Failure> {
-    path.map_or_else(Input::programs, Input::read)
+/// The object of kernel programs that was named, or those of this gabion.
+pub fn objects(path: Option<&Path>) -> Result<Vec<Input>, Failure> {
+    match path {
+        Some(path) => Ok(vec![Input::read(path)?]),
+        None => Ok(vec![Input::programs()?, Input::owners()?]),
+    }
 }
 
 fn types(arguments: &TypesArgs) -> Result<Btf, Failure> {

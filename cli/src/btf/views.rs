@@ -13,14 +13,23 @@ use crate::exit::{Exit, Failure};
 use crate::file::Input;
 use crate::output;
 
-/// The views that an object describes.
-pub fn views(object: &Input) -> Result<Vec<Described<'_>>, Failure> {
-    described(&object.bytes).map_err(|error| Failure::input(format!("{}: {error}", object.by)))
+/// The views that objects describe.
+pub fn views(objects: &[Input]) -> Result<Vec<Described<'_>>, Failure> {
+    let mut views = Vec::new();
+    for object in objects {
+        let wrong = |error| Failure::input(format!("{}: {error}", object.by));
+        views.extend(described(&object.bytes).map_err(wrong)?);
+    }
+    Ok(views)
 }
 
-/// What is said of an object without views.
-pub fn none(by: &str) -> String {
-    format!("{by} has no views: its programs read no kernel types by name")
+/// What is said of objects without views.
+pub fn none(objects: &[Input]) -> String {
+    format!("{} has no views: its programs read no kernel types by name", by(objects))
+}
+
+fn by(objects: &[Input]) -> &str {
+    objects.first().map_or("nothing", |object| &object.by)
 }
 
 /// Kernels in the order in which they are told.
@@ -77,6 +86,8 @@ fn natural(one: &str, two: &str) -> Ordering {
 #[derive(Serialize)]
 pub struct Matrix {
     object: String,
+    #[serde(skip)]
+    none: String,
     kernels: Vec<String>,
     fits: bool,
     fields: Vec<Field>,
@@ -108,13 +119,14 @@ struct Cell {
 }
 
 impl Matrix {
-    pub fn of(object: &str, kernels: &Kernels, views: &[Described<'_>]) -> Self {
+    pub fn of(objects: &[Input], kernels: &Kernels) -> Result<Self, Failure> {
+        let views = views(objects)?;
         let views: Vec<_> = views.iter().map(Described::view).collect();
         let names: Vec<String> = kernels.btfs.iter().map(|kernel| kernel.origin().to_owned()).collect();
         let fields = matrix(&kernels.btfs, &views);
         let fits = !fields.iter().any(|row| row.kernels.iter().any(|state| matches!(state, State::Changed(_))));
         let fields = fields.iter().map(|row| Field::of(row, &names)).collect();
-        Self { object: object.to_owned(), kernels: names, fits, fields }
+        Ok(Self { object: by(objects).to_owned(), none: none(objects), kernels: names, fits, fields })
     }
 
     pub fn exit(&self) -> Exit {
@@ -124,7 +136,7 @@ impl Matrix {
     /// A line for each field on one kernel.
     pub fn list(&self) -> String {
         if self.fields.is_empty() {
-            return none(&self.object) + "\n";
+            return format!("{}\n", self.none);
         }
         let mut rows = vec![["VIEW.FIELD", "TYPE", "PATH", "AT", "SIZE"].map(str::to_owned).to_vec()];
         for field in &self.fields {
@@ -141,7 +153,7 @@ impl Matrix {
     /// A line for each field, a column for each kernel.
     pub fn table(&self) -> String {
         if self.fields.is_empty() {
-            return none(&self.object) + "\n";
+            return format!("{}\n", self.none);
         }
         let heads = ["VIEW.FIELD".to_owned()].into_iter().chain(self.kernels.iter().cloned());
         let mut rows = vec![heads.collect::<Vec<_>>()];

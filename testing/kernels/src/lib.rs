@@ -1,4 +1,4 @@
-//! The types of supported kernels, as far as our views need them: kept in `kept/`, a kilobyte each.
+//! The types of supported kernels, as far as our views need them: kept in `kept/`, two kilobytes each.
 //!
 //! `tests/matrix.rs` holds every view of [`objects`] to them without network, root or other kernels. `./x kernels`
 //! takes them anew out of Debian's newest packages, and has to be run when a view asks for something else, or a series
@@ -80,8 +80,13 @@ pub fn kept() -> PathBuf {
 ///
 /// # Errors
 /// When one was not built.
-pub fn objects() -> Result<[(&'static str, Vec<u8>); 2], Error> {
+pub fn objects() -> Result<[(&'static str, Vec<u8>); 3], Error> {
     let product = gabion_kernel_object::object().map_err(|_| Error::NotBuilt("kernel/programs"))?;
+    let owners = gabion_owners::object().map_err(|_| Error::NotBuilt("kernel/owners/programs"))?;
     let tests = gabion_testing_views::object().map_err(|_| Error::NotBuilt("testing/views/programs"))?;
-    Ok([("kernel/programs", product.to_vec()), ("testing/views/programs", tests)])
+    Ok([
+        ("kernel/programs", product.to_vec()),
+        ("kernel/owners/programs", owners.to_vec()),
+        ("testing/views/programs", tests),
+    ])
 }

@@ -3,6 +3,7 @@
 
 use gabion_btf::Btf;
 use gabion_testing_kernels::{KERNELS, asked, kept, objects};
+use gabion_view::bind::Bound;
 use gabion_view::described::{Described, described};
 use gabion_view::matrix::{State, matrix};
 
@@ -32,6 +33,16 @@ fn every_view_fits_every_supported_kernel() {
     });
     let errors: String = errors.collect();
     assert!(errors.is_empty(), "{errors}");
+    // Nothing is read that is not described: each placeholder gets its constant.
+    for (name, object) in &objects {
+        let said = described(object).unwrap();
+        let views: Vec<_> = said.iter().map(Described::view).collect();
+        for kernel in &kernels {
+            let bound = Bound::find(kernel, &views).unwrap();
+            let patched = bound.patch(&mut object.clone()).unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_eq!(patched > 0, !views.is_empty(), "{name}");
+        }
+    }
 }
 
 /// What is kept is what the list says, and no more.
