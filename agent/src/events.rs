@@ -14,6 +14,7 @@ use tokio::sync::broadcast;
 
 use crate::api::wire;
 use crate::counters::RuleName;
+use crate::processes::{Processes, Totals};
 
 /// Denials that are remembered for `status` and `top`.
 const RECENT: usize = 256;
@@ -30,6 +31,8 @@ pub struct Hub {
     names: VecDeque<(u32, Arc<[RuleName]>)>,
     recent: VecDeque<Arc<wire::Event>>,
     sender: broadcast::Sender<Arc<wire::Event>>,
+    /// By process.
+    totals: Totals,
     /// Taken from the ring.
     pub received: u64,
     /// Of them, those that were no event.
@@ -44,6 +47,7 @@ impl Default for Hub {
             names: VecDeque::new(),
             recent: VecDeque::new(),
             sender: broadcast::Sender::new(FOLLOWER_QUEUE),
+            totals: Totals::default(),
             received: 0,
             malformed: 0,
             lost_to_followers: 0,
@@ -60,13 +64,21 @@ impl Hub {
     }
 
     /// Takes one record from the ring. `interfaces` gives the name of an index.
-    pub fn take(&mut self, decoded: Option<KernelEvent>, clock: Clock, interfaces: &dyn Fn(u32) -> Option<String>) {
+    pub fn take(
+        &mut self,
+        decoded: Option<KernelEvent>,
+        clock: Clock,
+        interfaces: &dyn Fn(u32) -> Option<String>,
+        processes: &mut Processes,
+    ) {
         self.received += 1;
         let Some(event) = decoded.and_then(|event| EVENTS.admit(event).ok()) else {
             self.malformed += 1;
             return;
         };
-        let named = Arc::new(self.name(&event, clock, interfaces));
+        let process = processes.of(&event, &clock);
+        let named = Arc::new(wire::Event { process, ..self.name(&event, clock, interfaces) });
+        self.totals.add(&named);
         if named.is_denial() {
             if self.recent.len() == RECENT {
                 self.recent.pop_front();
@@ -80,6 +92,11 @@ impl Hub {
     /// The last denials, oldest first.
     pub fn recent(&self) -> impl DoubleEndedIterator<Item = &Arc<wire::Event>> {
         self.recent.iter()
+    }
+
+    /// What was reported by process.
+    pub fn totals(&self) -> &Totals {
+        &self.totals
     }
 
     /// What comes from now on.
@@ -135,6 +152,7 @@ impl Hub {
             tcp_flags: (ports && facts.protocol == protocol::TCP).then(|| flag_names(facts.tcp_flags)),
             fragment: fragment_name(facts).map(str::to_owned),
             unparsed: unparsed.then(|| name_of(&facts::unparsed::NAMES, facts.unparsed).to_owned()),
+            process: None,
         }
     }
 }
@@ -276,7 +294,7 @@ mod tests {
     }
 
     fn take(hub: &mut Hub, event: KernelEvent) {
-        hub.take(Some(event), Clock::now(), &|_| Some("eth0".into()));
+        hub.take(Some(event), Clock::now(), &|_| Some("eth0".into()), &mut Processes::default());
     }
 
     #[test]
@@ -310,7 +328,7 @@ mod tests {
         let mut wrong = denial(1);
         wrong.verdict.reason = 200;
         take(&mut hub, wrong);
-        hub.take(None, Clock::now(), &|_| None);
+        hub.take(None, Clock::now(), &|_| None, &mut Processes::default());
         assert_eq!((hub.received, hub.malformed, hub.recent().count()), (2, 2, 0));
     }
 

@@ -20,6 +20,7 @@ pub mod life;
 pub mod load;
 pub mod netlink;
 pub mod policy;
+pub mod processes;
 mod readiness;
 pub mod run;
 pub mod watch;

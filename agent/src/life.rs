@@ -23,6 +23,7 @@ use crate::interfaces::Links;
 use crate::journal::{Current, Journal, JournalError, ModeOverride, Opened, State};
 use crate::kernel::{Attachment, Kernel, KernelError};
 use crate::policy::{self, Known, LoadPolicy, Loaded, SourceFile};
+use crate::processes::Processes;
 
 /// What made the agent look at its policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +118,7 @@ pub struct Guard {
 pub struct Agent {
     pub(crate) kernel: Box<dyn Kernel>,
     pub(crate) hub: Hub,
+    pub(crate) processes: Processes,
     pub(crate) source: Source,
     pub(crate) started: SystemTime,
     pub(crate) links: Links,
@@ -186,6 +188,7 @@ impl Agent {
             adopted: adopted.is_some(),
             kernel,
             hub,
+            processes: Processes::default(),
             source,
             started: SystemTime::now(),
             links: Links::new(),
@@ -323,9 +326,9 @@ impl Agent {
     /// Takes at most `limit` events from the ring; whether there may be more.
     pub fn take_events(&mut self, limit: usize) -> bool {
         let clock = Clock::now();
-        let Self { kernel, hub, links, .. } = self;
+        let Self { kernel, hub, links, processes, .. } = self;
         let taken = kernel.take_events(limit, &mut |event| {
-            hub.take(event, clock, &|index| links.get(&index).map(|link| link.name.clone()));
+            hub.take(event, clock, &|index| links.get(&index).map(|link| link.name.clone()), processes);
         });
         taken == limit
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 
 use crate::api::routes::{ApplyRequest, Shared};
@@ -20,6 +20,7 @@ use crate::journal::Journal;
 use crate::kernel::Kernel;
 use crate::life::{Agent, Source, Trigger, journal_problem, kernel_problem, problem};
 use crate::netlink::{Change, Monitor};
+use crate::processes::Attached;
 use crate::readiness::readable;
 use crate::watch::Watch;
 
@@ -38,6 +39,8 @@ pub struct RunOptions {
     pub listen: Option<SocketAddr>,
     /// Most bytes that a policy's tables may take.
     pub table_bytes: usize,
+    /// Whether events say whose packets are.
+    pub processes: bool,
 }
 
 /// Opens the kernel side, given the bpffs folder.
@@ -108,6 +111,10 @@ async fn work(options: &RunOptions, open_kernel: OpenKernel, begun: Instant) -> 
     let status = format!("generation {} in force", shared.agent.borrow().number());
     notify(&[sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status(&status)]);
 
+    if options.processes {
+        // Beside the rest: what is enforced does not wait for it.
+        tokio::task::spawn_local(follow_sockets(Rc::clone(&shared)));
+    }
     let mut failed = None;
     tokio::select! {
         () = serve::serve(Rc::clone(&shared), unix, tcp) => {}
@@ -175,6 +182,24 @@ async fn follow_files(mut watch: Watch, apply: &mpsc::Sender<ApplyRequest>) -> R
         watch.changed().await.map_err(|error| system("inotify", &error))?;
         wish(apply, Trigger::File).await;
     }
+}
+
+/// Has events say whose packets are, from some moment on.
+async fn follow_sockets(shared: Rc<Shared>) {
+    let (tell, told) = oneshot::channel();
+    // The receiver may be gone, with the agent. Not on the thread for policies, which must not wait.
+    let thread = std::thread::Builder::new().name(String::from("sockets")).spawn(|| {
+        let _ = tell.send(Attached::new());
+    });
+    if let Err(error) = thread {
+        return tracing::warn!("events do not say whose packets are: {error}");
+    }
+    let Ok(outcome) = told.await else { return };
+    match &outcome {
+        Ok(_) => tracing::info!("events say whose packets are"),
+        Err(failure) => tracing::warn!("events do not say whose packets are: {failure}"),
+    }
+    shared.agent.borrow_mut().processes.know(outcome);
 }
 
 async fn follow_events(shared: &Shared, ring: Option<std::os::fd::OwnedFd>) -> Result<(), Problem> {

@@ -59,7 +59,7 @@ fn what_is_exported_is_what_is_expected() {
     assert!(header.contains("struct gabion_event {"), "{header}");
     let (schema, _) = expect(0, &["contract", "export", "--format", "json-schema"], "");
     let schema: Value = serde_json::from_str(&schema).unwrap();
-    assert_eq!(schema["$defs"]["event"]["x-gabion-size"], 120);
+    assert_eq!(schema["$defs"]["event"]["x-gabion-size"], 128);
 }
 
 #[test]

@@ -7,7 +7,8 @@ use gabion_abi::event::suppressed;
 use gabion_abi::verdict::{Count, reason};
 
 use super::wire::{
-    Amount, EventCounts, Generation, Interface, Interfaces, Mode, ReasonTotal, Rule, Rules, Status, Suppressed, Totals,
+    Amount, EventCounts, Generation, Interface, Interfaces, Mode, Processes, ReasonTotal, Rule, Rules, Status,
+    Suppressed, Totals,
 };
 use crate::counters::{RuleKey, amount};
 use crate::events::{protocol_name, timestamp};
@@ -182,6 +183,11 @@ impl Agent {
         Rules { generation: self.number(), rules }
     }
 
+    /// `GET /v1/processes`.
+    pub fn processes(&self) -> Processes {
+        Processes { problem: self.processes.problem().map(str::to_owned), processes: self.hub.totals().list() }
+    }
+
     fn event_counts(&self) -> EventCounts {
         EventCounts {
             received: self.hub.received,
@@ -190,6 +196,7 @@ impl Agent {
             followers: u32::try_from(self.hub.followers()).unwrap_or(u32::MAX),
             lost_to_followers: self.hub.lost_to_followers,
             connections_refused: self.connections_refused,
+            no_processes: self.processes.problem().map(str::to_owned),
         }
     }
 

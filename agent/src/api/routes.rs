@@ -149,6 +149,7 @@ async fn route(
         (&Method::GET, "/v1/rules") => Ok(json(StatusCode::OK, &shared.agent.borrow().rules())),
         (&Method::GET, "/v1/totals") => Ok(json(StatusCode::OK, &shared.agent.borrow().totals())),
         (&Method::GET, "/v1/interfaces") => Ok(json(StatusCode::OK, &shared.agent.borrow().interfaces())),
+        (&Method::GET, "/v1/processes") => Ok(json(StatusCode::OK, &shared.agent.borrow().processes())),
         (&Method::GET, "/v1/explain") => explained(shared, &query),
         (&Method::GET, "/v1/events") => events(shared, access, streaming, &query),
         (&Method::GET, "/metrics") => {
@@ -164,7 +165,8 @@ async fn route(
         }
         (
             _,
-            "/v1/status" | "/v1/rules" | "/v1/totals" | "/v1/interfaces" | "/v1/explain" | "/v1/events" | "/metrics",
+            "/v1/status" | "/v1/rules" | "/v1/totals" | "/v1/interfaces" | "/v1/processes" | "/v1/explain"
+            | "/v1/events" | "/metrics",
         ) => Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "method", format!("{path} wants GET"))),
         _ => Err(refuse(StatusCode::NOT_FOUND, "no-such-path", "nothing is here; see docs/api.md for what is")),
     }

@@ -224,6 +224,9 @@ pub struct EventCounts {
     pub lost_to_followers: u64,
     /// Connections to the API that were turned away.
     pub connections_refused: u64,
+    /// Why events do not say whose packets are, if they do not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub no_processes: Option<String>,
 }
 
 /// Events that were not sent.
@@ -246,6 +249,51 @@ pub enum Line {
         /// Events that it missed here, whether or not they matched its filter.
         count: u64,
     },
+}
+
+/// A process of this node: who made a socket, or listens where it was accepted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "snake_case")]
+pub struct Process {
+    /// Its number. With `started` it names the process for good.
+    pub pid: u32,
+    /// Name of its program (`/proc/PID/comm`), which the process may choose.
+    pub name: String,
+    /// When it began, RFC 3339.
+    pub started: String,
+    /// Number of its cgroup (version 2).
+    pub cgroup: u64,
+    /// Path of that cgroup, while there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cgroup_path: Option<String>,
+}
+
+/// `GET /v1/processes`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Processes {
+    /// Why nothing is known of processes, if nothing is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// Those whose packets were reported since the agent started, most denials first.
+    pub processes: Vec<ProcessTotal>,
+}
+
+/// What was reported of one process. Packets that were not reported are in no count here.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ProcessTotal {
+    /// The process.
+    #[serde(flatten)]
+    pub process: Process,
+    /// Reported denials.
+    pub denied: u64,
+    /// Reported packets that went on, and would have been denied.
+    pub audited: u64,
+    /// Reported packets that were allowed.
+    pub allowed: u64,
+    /// The last of them.
+    pub last: Event,
 }
 
 /// A verdict on one packet.
@@ -318,6 +366,9 @@ pub struct Event {
     /// Why it could not be parsed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unparsed: Option<String>,
+    /// The process on this node that sent it, or would have got it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub process: Option<Process>,
 }
 
 impl Event {

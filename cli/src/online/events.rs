@@ -94,11 +94,12 @@ fn for_people(line: &Line) -> String {
     match line {
         Line::Lost { count } => format!("... {count} events lost: this reader is too slow\n"),
         Line::Event(event) => format!(
-            "{}  {:<5}  {:<10} {}  by {} ({}, {}, generation {})\n",
+            "{}  {:<5}  {:<10} {}{}  by {} ({}, {}, generation {})\n",
             event.time,
             event.verdict,
             format!("{} {}", if event.hook == "xdp" { "in" } else { "out" }, event.interface),
             conversation(event),
+            whose(event),
             event.rule,
             event.direction,
             event.reason,
@@ -120,6 +121,12 @@ pub(super) fn conversation(event: &Event) -> String {
     let source = end(&event.source, &event.source_mac, event.source_port);
     let destination = end(&event.destination, &event.destination_mac, event.destination_port);
     format!("{source} > {destination} {}", content(event))
+}
+
+/// The process that sent it or would have got it, with a space before it; nothing when that is not known.
+pub(super) fn whose(event: &Event) -> String {
+    let which = if event.hook == "xdp" { "for" } else { "from" };
+    event.process.as_ref().map_or(String::new(), |it| format!(" {which} {}[{}]", it.name, it.pid))
 }
 
 /// What a packet carries, briefly.
@@ -170,6 +177,9 @@ mod tests {
             "2026-01-02T03:04:05.000006Z  deny   in eth0    10.0.0.99:40000 > 10.0.0.2:502 tcp syn  \
              by plc/isolation (ingress, rule, generation 3)\n"
         );
+        let process = gabion_agent::api::wire::Process { pid: 812, name: "plcd".into(), ..Default::default() };
+        let line = for_people(&Line::Event(Box::new(Event { process: Some(process), ..event() })));
+        assert!(line.contains("10.0.0.2:502 tcp syn for plcd[812]  by plc/isolation"), "{line}");
         assert!(for_people(&Line::Lost { count: 7 }).contains("7 events lost"));
     }
 

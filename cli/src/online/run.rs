@@ -38,6 +38,9 @@ pub struct RunArgs {
     /// Most bytes that a policy's tables may take; more is refused, and the policy before stays in force
     #[arg(long, value_name = "BYTES", default_value_t = TABLE_BYTES as u64, value_parser = within_a_map())]
     table_bytes: u64,
+    /// Do not follow sockets: events then do not say which process sent a packet or would have got it
+    #[arg(long)]
+    no_processes: bool,
     /// How to write the log
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log_format: LogFormat,
@@ -83,6 +86,7 @@ pub(super) fn run(arguments: &RunArgs) -> Result<Exit, Failure> {
         listen: arguments.listen,
         // No more than TABLE_BYTES, which is of that type.
         table_bytes: arguments.table_bytes as usize,
+        processes: !arguments.no_processes,
     };
     gabion_agent::run::run(&options, gabion_agent::kernel::bpf::open).map_err(failed)?;
     Ok(Exit::Fine)

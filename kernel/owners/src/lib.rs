@@ -4,8 +4,9 @@
 //! through views, which are found on the kernel that runs before anything is loaded. They decide nothing, and go when
 //! [`Owners`] is dropped.
 
+mod ask;
+
 use std::fs::File;
-use std::path::{Path, PathBuf};
 
 use aya::maps::{HashMap, MapData};
 use aya::programs::{BtfTracePoint, CgroupAttachMode, CgroupSock, Iter, Program, ProgramError};
@@ -16,6 +17,9 @@ use gabion_btf::Btf;
 use gabion_contracts::{Mismatch, NotEmbedded};
 use gabion_owners_programs::VIEWS;
 use gabion_view::bind::{BindError, Bound, PatchError};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
+
+pub use ask::{Arrival, Sockets};
 
 include!(concat!(env!("OUT_DIR"), "/object.rs"));
 
@@ -54,17 +58,9 @@ pub enum Failure {
     /// The object's placeholders cannot be replaced.
     #[error("{0}")]
     Patch(#[from] PatchError),
-    /// There is no hierarchy of cgroups of version 2.
-    #[error("no cgroup2 file system is mounted; mount one (`mount -t cgroup2 none /sys/fs/cgroup/unified`)")]
-    NoCgroups,
-    /// It cannot be opened.
-    #[error("{}: {source}", path.display())]
-    Cgroups {
-        /// Where it is mounted.
-        path: PathBuf,
-        /// Why not.
-        source: std::io::Error,
-    },
+    /// There is no hierarchy of cgroups of version 2 to be seen, and none can be mounted.
+    #[error("no cgroup2 file system is mounted here, and mounting one failed ({0}); mount one at /sys/fs/cgroup")]
+    NoCgroups(std::io::Error),
     /// The kernel refuses something.
     #[error("cannot {step}: {}", chain(&**source))]
     Kernel {
@@ -120,18 +116,32 @@ pub fn bound(kernel: &Btf) -> Result<(Vec<u8>, Bound), Failure> {
     Ok((object, bound))
 }
 
-/// Where cgroups of version 2 are mounted.
+/// The root of the hierarchy of cgroups (version 2): where it is mounted, or by a mount that nobody else sees, for a
+/// process whose `/sys` has it not (`ip netns exec` mounts another one over it).
 ///
 /// # Errors
-/// [`Failure::NoCgroups`] when they are not.
-pub fn cgroups() -> Result<PathBuf, Failure> {
+/// [`Failure::NoCgroups`] when neither is to be had.
+pub fn cgroups() -> Result<File, Failure> {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     // Fields, " - ", type of the file system; the fifth field is where.
-    let mount = mounts.lines().find_map(|line| {
+    let mounted = mounts.lines().filter_map(|line| {
         let (mount, kind) = line.split_once(" - ")?;
         if kind.starts_with("cgroup2 ") { mount.split(' ').nth(4) } else { None }
     });
-    mount.map(PathBuf::from).ok_or(Failure::NoCgroups)
+    // Another file system may be mounted over it.
+    let is_hierarchy =
+        |folder: &File| rustix::fs::fstatfs(folder).is_ok_and(|it| u64::try_from(it.f_type) == Ok(CGROUP2_MAGIC));
+    let found = mounted.filter_map(|path| File::open(path).ok()).find(is_hierarchy);
+    found.map_or_else(|| own_mount().map_err(|errno| Failure::NoCgroups(errno.into())), Ok)
+}
+
+/// `CGROUP2_SUPER_MAGIC` (`include/uapi/linux/magic.h`).
+const CGROUP2_MAGIC: u64 = 0x6367_7270;
+
+fn own_mount() -> rustix::io::Result<File> {
+    let context = fsopen("cgroup2", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_create(&context)?;
+    Ok(fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_RDONLY)?.into())
 }
 
 fn missing() -> std::io::Error {
@@ -164,18 +174,17 @@ impl Owners {
     ///
     /// # Errors
     /// [`Failure`], and nothing is left behind.
-    pub fn attach(cgroups: &Path) -> Result<Self, Failure> {
+    pub fn attach(cgroups: &File) -> Result<Self, Failure> {
         let (object, _) = bound(&Btf::open(KERNEL_TYPES)?)?;
         let mut programs = EbpfLoader::new().load(&object).doing("load the programs that follow sockets")?;
         let types = aya::Btf::from_sys_fs().doing("read the kernel's types")?;
         let program: &mut BtfTracePoint = taken(&mut programs, CHANGED)?;
         program.load(TRACEPOINT, &types).doing("load the program of the tracepoint")?;
         program.attach().doing("attach to the tracepoint of TCP states")?;
-        let folder = File::open(cgroups).map_err(|source| Failure::Cgroups { path: cgroups.to_owned(), source })?;
         let program: &mut CgroupSock = taken(&mut programs, MADE)?;
         program.load().doing("load the program of new sockets")?;
         // Links stand beside others always, and the kernel takes no flag that says so.
-        program.attach(folder, CgroupAttachMode::Single).doing("attach to the making of sockets")?;
+        program.attach(cgroups, CgroupAttachMode::Single).doing("attach to the making of sockets")?;
         // Last, so that none is missed that is made meanwhile.
         let program: &mut Iter = taken(&mut programs, FOUND)?;
         program.load(FILES, &types).doing("load the program of open files")?;

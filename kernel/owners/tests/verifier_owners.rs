@@ -2,13 +2,13 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::AsFd;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::process::{Child, Command, Stdio};
 
 use gabion_abi::owner::Owner;
-use gabion_owners::{Owners, cgroups};
+use gabion_owners::{Arrival, Owners, Sockets, cgroups};
 use rustix::net::sockopt::socket_cookie;
 
 fn owners() -> Option<Owners> {
@@ -34,9 +34,11 @@ fn said(process: u32) -> Owner {
     let mut comm = [0; 16];
     let name = std::fs::read_to_string(format!("/proc/{process}/comm")).unwrap();
     comm[..name.trim_end().len()].copy_from_slice(name.trim_end().as_bytes());
+    let cgroups = cgroups().unwrap();
     let of_process = std::fs::read_to_string(format!("/proc/{process}/cgroup")).unwrap();
     let path = of_process.lines().find_map(|line| line.strip_prefix("0::")).unwrap().to_owned();
-    let cgroup = std::fs::metadata(cgroups().unwrap().join(path.trim_start_matches('/'))).unwrap().ino();
+    let root = format!("/proc/self/fd/{}", cgroups.as_raw_fd());
+    let cgroup = std::fs::metadata(format!("{root}{path}")).unwrap().ino();
     Owner { start_ns: hundredths * 10_000_000, cgroup, pid: process, padding: 0, comm }
 }
 
@@ -75,6 +77,30 @@ fn sockets_that_were_there_before_are_found() {
     let (_client, cookie) = accepted(port);
     assert_eq!(owners.owner(cookie).map(rounded), Some(said(child.id())), "it listened before");
     end(child);
+}
+
+#[test]
+fn the_kernel_says_which_socket_a_packet_is_for() {
+    let sockets = Sockets::open().unwrap();
+    let ask = |protocol, remote: SocketAddr, local: SocketAddr| {
+        sockets.cookie(&Arrival { protocol, remote, local, ifindex: 0 })
+    };
+    let stranger: SocketAddr = ([127, 0, 0, 9], 9).into();
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+    let local = SocketAddr::from((Ipv4Addr::LOCALHOST, listener.local_addr().unwrap().port()));
+    assert_eq!(ask(6, stranger, local), Some(cookie(&listener)));
+    let client = TcpStream::connect(local).unwrap();
+    let (answers, remote) = listener.accept().unwrap();
+    assert_eq!(ask(6, remote, local), Some(cookie(&answers)));
+    assert_eq!(ask(6, local, client.local_addr().unwrap()), Some(cookie(&client)));
+    let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
+    assert_eq!(ask(17, stranger, datagrams.local_addr().unwrap()), Some(cookie(&datagrams)));
+    assert_eq!(ask(17, stranger, ([127, 0, 0, 1], 1).into()), None);
+    assert_eq!(ask(1, stranger, local), None, "no ports");
+    if let Ok(listener) = TcpListener::bind("[::1]:0") {
+        let stranger: SocketAddr = "[::9]:9".parse().unwrap();
+        assert_eq!(ask(6, stranger, listener.local_addr().unwrap()), Some(cookie(&listener)));
+    }
 }
 
 /// Another process that listens at a port, or at any when that is 0, until its input ends.

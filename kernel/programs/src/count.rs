@@ -94,12 +94,13 @@ fn count(case: &Case, socket: impl FnOnce() -> u64) {
         rest(bucket, limit.rate, limit.burst, about_ns());
         return suppress(tally, limit.suppressed);
     }
+    let socket = socket();
     let Some(mut entry) = maps::EVENTS.reserve::<Event>(0) else {
         return suppress(tally, suppressed::RING_FULL);
     };
     entry.write(Event {
         time_ns,
-        socket: socket(),
+        socket,
         facts: case.facts,
         verdict: *verdict,
         generation: generation(),

@@ -133,7 +133,8 @@ pub fn gabion_egress(context: TcContext) -> i32 {
         packet.quote(case);
     }
     judge(&Maps::new(InCase::of(case)), case);
-    if comes_in {
+    // Asked of the case, which is at hand, and not remembered: the stack is full.
+    if case.place.hook == hook::INGRESS as u32 {
         if case.verdict.action != DROP {
             // XDP counted it.
             return TC_ACT_UNSPEC;

@@ -27,8 +27,8 @@ pub struct Loads {
     pub most_words: usize,
     /// Cache lines that a decision reads from, its counter's included, on average.
     pub lines: f64,
-    /// Those of them that a first cache (24 KiB of tables) and that a second one (512 KiB) does not hold any more when the
-    /// trace comes again.
+    /// Those of them that a first cache (24 KiB of tables) and that a second one (512 KiB) does not hold any more when
+    /// the trace comes again.
     pub misses: [f64; 2],
     /// Bytes of all lines of tables that any decision of the trace reads from.
     pub touched_bytes: usize,

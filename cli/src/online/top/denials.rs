@@ -7,7 +7,7 @@ use ratatui::style::Modifier;
 use ratatui::text::{Span, Text};
 use ratatui::widgets::{HighlightSpacing, Paragraph, Row, Table};
 
-use super::super::events::conversation;
+use super::super::events::{conversation, whose};
 use super::draw::{BOLD, FAINT, Palette};
 use super::rules::block;
 use super::view::{Pane, View};
@@ -36,7 +36,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, view: &mut View, area: Rect) {
             } else {
                 cells.push(Text::raw(event.interface.clone()));
             }
-            cells.push(Text::raw(conversation(event)));
+            cells.push(Text::raw(conversation(event) + &whose(event)));
             cells.push(Text::from(Span::styled(event.rule.clone(), palette.action(&event.verdict))));
             if wide {
                 cells.push(Text::raw(format!("{} g{}", event.reason, event.generation)));

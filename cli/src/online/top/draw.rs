@@ -10,8 +10,8 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Borders, Clear, Paragraph, Wrap};
 
 use super::super::amounts::{bytes, count, rate};
-use super::view::{Over, Rate, View};
-use super::{denials, rules};
+use super::view::{Over, Rate, Upper, View};
+use super::{denials, processes, rules};
 
 /// Columns from which the drops by reason stand beside the rules.
 const WIDE: u16 = 120;
@@ -76,15 +76,18 @@ fn draw_body(frame: &mut Frame<'_>, view: &mut View, area: Rect) {
     // On a low screen one list is all there is room for: the one with the keys.
     let [upper, lower] = if main.height < 8 {
         match view.pane {
-            super::view::Pane::Rules => [main, Rect::default()],
+            super::view::Pane::Upper => [main, Rect::default()],
             super::view::Pane::Denials => [Rect::default(), main],
         }
     } else {
         // Rules take what they need, up to half; the heading and the names of the columns are two lines more.
-        let rules = u16::try_from(view.shown_rules().len() + 3).unwrap_or(u16::MAX).min(main.height / 2);
+        let rules = u16::try_from(view.upper_length().max(1) + 3).unwrap_or(u16::MAX).min(main.height / 2);
         Layout::vertical([Constraint::Length(rules), Constraint::Fill(1)]).areas(main)
     };
-    rules::draw(frame, view, upper);
+    match view.shows {
+        Upper::Rules => rules::draw(frame, view, upper),
+        Upper::Processes => processes::draw(frame, view, upper),
+    }
     denials::draw(frame, view, lower);
     draw_side(frame, view, side);
 }
@@ -215,11 +218,12 @@ fn short(ingress: &str) -> &str {
     ingress.strip_prefix("xdp-").unwrap_or(ingress)
 }
 
-const HELP: [&str; 10] = [
+const HELP: [&str; 11] = [
     "up, down   select       (also j, k, page up, page down)",
     "tab        the other list",
     "enter, e   explain the selected denial",
     "/          filter rules and denials; esc clears it",
+    "w          whose packets: processes in place of rules, and back",
     "s          sort rules by rate, packets or name",
     "p, space   pause",
     "q          quit",
@@ -233,7 +237,7 @@ fn key_line(view: &View, width: u16) -> Line<'static> {
         return Line::from(vec![Span::styled(" filter: ", BOLD), Span::raw(format!("{}_", view.filter))]);
     }
     let mut text = if width >= 72 {
-        String::from(" q quit  p pause  s sort  / filter  tab list  \u{2191}\u{2193} select  e explain  ? help")
+        String::from(" q quit  p pause  s sort  w whose  / filter  tab list  e explain  ? help")
     } else {
         String::from(" q quit  ? help")
     };

@@ -6,6 +6,7 @@
 mod denials;
 mod draw;
 mod explain;
+mod processes;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -18,11 +19,11 @@ use clap::Args;
 use crossterm::event::{Event as TerminalEvent, EventStream};
 use futures_util::StreamExt;
 use gabion_agent::api::client::Client;
-use gabion_agent::api::wire::{Event, Line, Problem, Rules, Status};
+use gabion_agent::api::wire::{Event, Line, Problem, Processes, Rules, Status};
 
 use super::Connection;
 use crate::exit::{Exit, Failure};
-use view::{Answer, Reading, Reply, View};
+use view::{Answer, Reading, Reply, Upper, View};
 
 /// Flags of `gabion top`.
 #[derive(Debug, Args)]
@@ -30,6 +31,9 @@ pub struct TopArgs {
     /// Seconds between readings
     #[arg(long, short, value_name = "SECONDS", default_value_t = 1.0, value_parser = interval)]
     interval: f64,
+    /// Begin with the processes of this node whose packets were reported, in place of rules
+    #[arg(long)]
+    processes: bool,
     #[command(flatten)]
     connection: Connection,
 }
@@ -50,6 +54,7 @@ pub(super) fn run(arguments: &TopArgs) -> Result<Exit, Failure> {
             Failure::input("top needs a terminal").help("`gabion status` and `gabion events` print to anything")
         );
     }
+    let upper = if arguments.processes { Upper::Processes } else { Upper::Rules };
     let period = Duration::from_secs_f64(arguments.interval);
     arguments.connection.ask(|client| async move {
         // Without an agent there is nothing to look at; one that goes away later may come back.
@@ -57,16 +62,21 @@ pub(super) fn run(arguments: &TopArgs) -> Result<Exit, Failure> {
         // Installs a panic hook too, which gives the terminal back.
         let terminal =
             ratatui::try_init().map_err(|error| Failure::system(format!("cannot use the terminal: {error}")))?;
-        let outcome = watch(&client, terminal, period).await;
+        let outcome = watch(&client, terminal, period, upper).await;
         ratatui::restore();
         outcome.map_err(|error| Failure::system(format!("the terminal: {error}")))
     })?;
     Ok(Exit::Fine)
 }
 
-async fn watch(client: &Client, mut terminal: ratatui::DefaultTerminal, period: Duration) -> std::io::Result<()> {
+async fn watch(
+    client: &Client,
+    mut terminal: ratatui::DefaultTerminal,
+    period: Duration,
+    upper: Upper,
+) -> std::io::Result<()> {
     let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let mut view = View::new(colour);
+    let mut view = View::new(colour, upper);
     let mut keys = EventStream::new();
     let mut ticks = tokio::time::interval(period);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -109,8 +119,9 @@ async fn patiently<T>(answer: impl Future<Output = Result<T, Problem>>) -> Resul
 async fn read(client: &Client) -> Result<Reading, String> {
     let status = patiently(client.get::<Status>("/v1/status")).await?;
     let rules = patiently(client.get::<Rules>("/v1/rules")).await?;
+    let processes = patiently(client.get::<Processes>("/v1/processes")).await?;
     let denials = patiently(denials(client)).await?;
-    Ok(Reading { at: std::time::Instant::now(), status, rules, denials })
+    Ok(Reading { at: std::time::Instant::now(), status, rules, processes, denials })
 }
 
 /// The recent denials, newest first.

@@ -61,11 +61,11 @@ pub(super) fn draw(frame: &mut Frame<'_>, view: &mut View, area: Rect) {
         .collect();
     let table = Table::new(rows, widths)
         .header(Row::new(header).style(BOLD.add_modifier(Modifier::UNDERLINED)))
-        .block(block(title, view.pane == Pane::Rules))
+        .block(block(title, view.pane == Pane::Upper))
         .row_highlight_style(BOLD.add_modifier(Modifier::REVERSED))
         .highlight_symbol("> ")
         .highlight_spacing(HighlightSpacing::Always);
-    frame.render_stateful_widget(table, area, &mut view.rules);
+    frame.render_stateful_widget(table, area, &mut view.upper);
 }
 
 /// A list's frame; the one with the keys is marked.

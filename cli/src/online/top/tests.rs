@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use gabion_agent::api::wire::{
-    Amount, Event, Generation, Interface, Mode, ReasonTotal, Rule, Rules, Status, Suppressed, Totals,
+    Amount, Event, Generation, Interface, Mode, Process, ProcessTotal, Processes, ReasonTotal, Rule, Rules, Status,
+    Suppressed, Totals,
 };
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 
 use super::draw::draw;
-use super::view::{Answer, Over, Reading, Reply, View};
+use super::view::{Answer, Over, Reading, Reply, Upper, View};
 
 fn amount(packets: u64) -> Amount {
     Amount { packets, bytes: packets * 60 }
@@ -37,6 +38,12 @@ fn denial(number: u16) -> Event {
         tcp_flags: Some("syn".into()),
         ..Event::default()
     }
+}
+
+fn total(name: &str, pid: u32, denied: u64) -> ProcessTotal {
+    let cgroup_path = Some(format!("/system.slice/{name}.service"));
+    let process = Process { pid, name: name.into(), cgroup: 77, cgroup_path, ..Process::default() };
+    ProcessTotal { process, denied, audited: 0, allowed: 5, last: denial(502) }
 }
 
 fn reading(at: Instant, polled: u64, denials: u16) -> Reading {
@@ -86,6 +93,7 @@ fn reading(at: Instant, polled: u64, denials: u16) -> Reading {
             ..status
         },
         rules: Rules { generation: 3, rules },
+        processes: Processes { problem: None, processes: vec![total("plcd", 812, 3), total("curl", 4711, 0)] },
         denials: (0..denials).rev().map(denial).collect(),
     }
 }
@@ -93,7 +101,7 @@ fn reading(at: Instant, polled: u64, denials: u16) -> Reading {
 /// A view after two readings, a second apart.
 fn view() -> View {
     let start = Instant::now();
-    let mut view = View::new(false);
+    let mut view = View::new(false, Upper::Rules);
     view.take(Ok(reading(start, 1_000, 3)));
     view.take(Ok(reading(start + Duration::from_secs(1), 1_250, 3)));
     view
@@ -129,6 +137,22 @@ fn a_wide_screen_shows_reasons_and_interfaces_beside() {
     {
         assert!(screen.contains(text), "{text} is missing:\n{screen}");
     }
+}
+
+#[test]
+fn processes_take_the_place_of_rules_and_give_it_back() {
+    let mut view = view();
+    assert!(!screen(&mut view, 120, 24).contains("plcd"));
+    press(&mut view, KeyCode::Char('w'));
+    let shown = screen(&mut view, 180, 24);
+    for text in ["2 processes by reported packets", "plcd", "812", "/system.slice/plcd", "10.0.0.99:40000", "allowed"] {
+        assert!(shown.contains(text), "{text} in\n{shown}");
+    }
+    view.filter = "curl".into();
+    assert_eq!(view.shown_processes().len(), 1);
+    view.filter.clear();
+    press(&mut view, KeyCode::Char('w'));
+    assert!(screen(&mut view, 120, 24).contains("plc/poll"));
 }
 
 #[test]

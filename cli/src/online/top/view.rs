@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
-use gabion_agent::api::wire::{Amount, Event, Rule, Rules, Status};
+use gabion_agent::api::wire::{Amount, Event, ProcessTotal, Processes, Rule, Rules, Status};
 use ratatui::widgets::TableState;
 use serde::Deserialize;
 
-use super::super::events::{content, conversation};
+use super::super::events::{content, conversation, whose};
 use super::explain::query_of;
 
 /// What the agent said at one moment.
@@ -17,6 +17,7 @@ pub(super) struct Reading {
     pub at: Instant,
     pub status: Status,
     pub rules: Rules,
+    pub processes: Processes,
     /// Newest first.
     pub denials: Vec<Event>,
 }
@@ -48,8 +49,15 @@ pub(super) enum Reply {
 /// The two lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pane {
-    Rules,
+    Upper,
     Denials,
+}
+
+/// What the upper list is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Upper {
+    Rules,
+    Processes,
 }
 
 /// How rules are ordered.
@@ -100,7 +108,8 @@ pub(super) struct View {
     pub typing: bool,
     pub pane: Pane,
     pub over: Over,
-    pub rules: TableState,
+    pub shows: Upper,
+    pub upper: TableState,
     pub denials: TableState,
     pub seen: Rate,
     pub passed: Rate,
@@ -111,7 +120,7 @@ pub(super) struct View {
 }
 
 impl View {
-    pub fn new(colour: bool) -> Self {
+    pub fn new(colour: bool, shows: Upper) -> Self {
         Self {
             colour,
             reading: None,
@@ -122,7 +131,8 @@ impl View {
             typing: false,
             pane: Pane::Denials,
             over: Over::Nothing,
-            rules: TableState::default(),
+            shows,
+            upper: TableState::default(),
             denials: TableState::default(),
             seen: Rate::default(),
             passed: Rate::default(),
@@ -200,11 +210,35 @@ impl View {
         rules
     }
 
+    /// Processes that the filter lets through, as the agent orders them.
+    pub fn shown_processes(&self) -> Vec<&ProcessTotal> {
+        let processes = self.reading.iter().flat_map(|reading| &reading.processes.processes);
+        let matches = |total: &&ProcessTotal| {
+            let cgroup = total.process.cgroup_path.as_deref().unwrap_or("");
+            self.matches(&[&total.process.name, &total.process.pid.to_string(), cgroup, &conversation(&total.last)])
+        };
+        processes.filter(matches).collect()
+    }
+
+    /// Why nothing is known of processes.
+    pub fn no_processes(&self) -> Option<&str> {
+        self.reading.as_ref()?.processes.problem.as_deref()
+    }
+
+    /// Lines of the upper list.
+    pub fn upper_length(&self) -> usize {
+        match self.shows {
+            Upper::Rules => self.shown_rules().len(),
+            Upper::Processes => self.shown_processes().len(),
+        }
+    }
+
     /// Denials that the filter lets through, newest first.
     pub fn shown_denials(&self) -> Vec<&Event> {
         let Some(reading) = &self.reading else { return Vec::new() };
         let matches = |event: &&Event| {
-            self.matches(&[&event.rule, &event.interface, &conversation(event), &content(event), &event.verdict])
+            let texts = [&event.rule, &event.interface, &conversation(event), &content(event), &event.verdict];
+            self.matches(&texts.map(String::as_str)) || self.matches(&[&whose(event)])
         };
         reading.denials.iter().filter(matches).collect()
     }
@@ -236,11 +270,15 @@ impl View {
                     Order::Name => Order::Rate,
                 }
             }
+            KeyCode::Char('w') => {
+                self.shows = if self.shows == Upper::Rules { Upper::Processes } else { Upper::Rules };
+                self.upper.select(None);
+            }
             KeyCode::Char('/') => self.typing = true,
             KeyCode::Char('?' | 'h') => self.over = Over::Help,
             KeyCode::Esc => self.filter.clear(),
             KeyCode::Tab | KeyCode::BackTab => {
-                self.pane = if self.pane == Pane::Rules { Pane::Denials } else { Pane::Rules };
+                self.pane = if self.pane == Pane::Upper { Pane::Denials } else { Pane::Upper };
             }
             KeyCode::Up | KeyCode::Char('k') => self.step(-1),
             KeyCode::Down | KeyCode::Char('j') => self.step(1),
@@ -298,9 +336,9 @@ impl View {
 
     fn step(&mut self, by: isize) {
         match self.pane {
-            Pane::Rules => {
-                let at = moved(self.rules.selected(), by, self.shown_rules().len());
-                self.rules.select(at);
+            Pane::Upper => {
+                let at = moved(self.upper.selected(), by, self.upper_length());
+                self.upper.select(at);
             }
             Pane::Denials => {
                 let at = moved(self.denials.selected(), by, self.shown_denials().len());
@@ -317,9 +355,9 @@ impl View {
             self.selected = None;
         }
         self.denials.select(at);
-        let rules = self.shown_rules().len();
-        if self.rules.selected().is_some_and(|at| at >= rules) {
-            self.rules.select(rules.checked_sub(1));
+        let length = self.upper_length();
+        if self.upper.selected().is_some_and(|at| at >= length) {
+            self.upper.select(length.checked_sub(1));
         }
     }
 }
