@@ -1,15 +1,16 @@
 //! Owners of sockets, against what the kernel says of its processes in `/proc`.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd as _};
 use std::os::unix::fs::MetadataExt as _;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use gabion_abi::owner::Owner;
 use gabion_owners::{Arrival, Owners, Sockets, cgroups};
 use rustix::net::sockopt::socket_cookie;
+use rustix::net::{AddressFamily, SocketType};
 
 fn owners() -> Option<Owners> {
     if !nix::unistd::geteuid().is_root() {
@@ -71,12 +72,12 @@ fn sockets_belong_to_who_made_them() {
 #[test]
 fn sockets_that_were_there_before_are_found() {
     let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let (child, port) = listening(0);
+    let mut other = Listening::at(0);
     let Some(owners) = owners() else { return };
     assert_eq!(owners.owner(cookie(&datagrams)).map(rounded), Some(said(std::process::id())));
-    let (_client, cookie) = accepted(port);
-    assert_eq!(owners.owner(cookie).map(rounded), Some(said(child.id())), "it listened before");
-    end(child);
+    let (_client, cookie) = other.accepts();
+    assert_eq!(owners.owner(cookie).map(rounded), Some(said(other.child.id())), "it listened before");
+    other.end();
 }
 
 #[test]
@@ -103,55 +104,88 @@ fn the_kernel_says_which_socket_a_packet_is_for() {
     }
 }
 
-/// Another process that listens at a port, or at any when that is 0, until its input ends.
-fn listening(port: u16) -> (Child, u16) {
-    const CODE: &str = "
-import socket, sys
-s = socket.socket()
-s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-s.bind(('', int(sys.argv[1])))
-s.listen()
-print(s.getsockname()[1], flush=True)
-sys.stdin.read()
-";
-    let mut command = Command::new("python3");
-    command.args(["-c", CODE, &port.to_string()]).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-    (child, line.trim().parse().unwrap())
+/// Says this test that it is to be another process, which listens at this port, or at any when that is 0.
+const LISTEN: &str = "GABION_LISTEN";
+
+/// Another process that listens: this test as another process.
+struct Listening {
+    child: Child,
+    said: BufReader<ChildStdout>,
+    port: u16,
 }
 
-fn end(mut child: Child) {
-    drop(child.stdin.take());
-    child.wait().unwrap();
+impl Listening {
+    fn at(port: u16) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "another_process_listens", "--nocapture"]).env(LISTEN, port.to_string());
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let said = BufReader::new(child.stdout.take().unwrap());
+        let mut listening = Self { child, said, port };
+        listening.port = listening.number("port ").try_into().unwrap();
+        listening
+    }
+
+    fn number(&mut self, what: &str) -> u64 {
+        let mut line = String::new();
+        while self.said.read_line(&mut line).unwrap() > 0 {
+            if let Some(number) = line.trim_end().rsplit_once(what) {
+                return number.1.parse().unwrap();
+            }
+            line.clear();
+        }
+        panic!("it said no {what}")
+    }
+
+    /// A connection to that port, which nobody else listens at, and the cookie of its other end.
+    fn accepts(&mut self) -> (TcpStream, u64) {
+        let client = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).unwrap();
+        (client, self.number("accepted "))
+    }
+
+    fn end(mut self) {
+        drop(self.child.stdin.take());
+        self.child.wait().unwrap();
+    }
 }
 
-/// The cookie of a connection that whoever listens at a port accepts, as the kernel's list of sockets has it.
-fn accepted(port: u16) -> (TcpStream, u64) {
-    let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
-    client.write_all(b"?").unwrap();
-    let from = client.local_addr().unwrap().port();
-    let listed = Command::new("ss").args(["-Htne", "sport", &format!("= :{port}")]).output().unwrap();
-    let listed = String::from_utf8(listed.stdout).unwrap();
-    let line = listed.lines().find(|line| line.contains(&format!(":{from} "))).unwrap_or_else(|| panic!("{listed}"));
-    let cookie = line.split(' ').find_map(|word| word.strip_prefix("sk:")).unwrap();
-    (client, u64::from_str_radix(cookie, 16).unwrap())
+/// Does nothing but in another process.
+#[test]
+fn another_process_listens() {
+    let Some(port) = std::env::var(LISTEN).ok().and_then(|port| port.parse().ok()) else { return };
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    rustix::net::sockopt::set_socket_reuseport(&socket, true).unwrap();
+    rustix::net::bind(&socket, &SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))).unwrap();
+    rustix::net::listen(&socket, 16).unwrap();
+    let listener = TcpListener::from(socket);
+    println!("port {}", listener.local_addr().unwrap().port());
+    std::thread::spawn(move || {
+        let accepted: Vec<TcpStream> =
+            listener.incoming().flatten().inspect(|it| println!("accepted {}", cookie(it))).collect();
+        drop(accepted);
+    });
+    let _ = std::io::read_to_string(std::io::stdin());
+    std::process::exit(0);
 }
 
 #[test]
 fn who_accepts_is_who_listens_if_that_is_one() {
     let Some(owners) = owners() else { return };
-    let (first, port) = listening(0);
-    let (_one, cookie) = accepted(port);
-    assert_eq!(owners.owner(cookie).map(rounded), Some(said(first.id())), "another process, at any address");
-    let (second, _) = listening(port);
-    let (_two, cookie) = accepted(port);
-    assert_eq!(owners.owner(cookie), None, "either of them may get it");
-    end(first);
-    end(second);
-    let (third, _) = listening(port);
-    let (_three, cookie) = accepted(port);
-    assert_eq!(owners.owner(cookie).map(rounded), Some(said(third.id())), "both are gone");
-    end(third);
+    let mut first = Listening::at(0);
+    let (_one, cookie) = first.accepts();
+    assert_eq!(owners.owner(cookie).map(rounded), Some(said(first.child.id())), "another process, at any address");
+    let mut second = Listening::at(first.port);
+    // Whichever of them gets it: one of many goes to the second, which then says so.
+    let clients: Vec<TcpStream> =
+        (0..64).map(|_| TcpStream::connect((Ipv4Addr::LOCALHOST, first.port)).unwrap()).collect();
+    for cookie in [first.number("accepted "), second.number("accepted ")] {
+        assert_eq!(owners.owner(cookie), None, "either of them may get it");
+    }
+    drop(clients);
+    let port = first.port;
+    first.end();
+    second.end();
+    let mut third = Listening::at(port);
+    let (_three, cookie) = third.accepts();
+    assert_eq!(owners.owner(cookie).map(rounded), Some(said(third.child.id())), "both are gone");
+    third.end();
 }

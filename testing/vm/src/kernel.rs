@@ -11,8 +11,22 @@ pub const SERIES: [&str; 2] = ["6.1", "6.12"];
 
 /// The modules that guests load, each after those it needs. Debian's cloud kernels have the rest built in. A module
 /// that a kernel does not have is left out: it may be built in there, and whoever needs it will say so.
-const MODULES: [&str; 11] =
-    ["llc", "stp", "garp", "mrp", "8021q", "bridge", "veth", "tun", "dummy", "sch_ingress", "cls_bpf"];
+const MODULES: [&str; 14] = [
+    "llc",
+    "stp",
+    "garp",
+    "mrp",
+    "8021q",
+    "bridge",
+    "veth",
+    "tun",
+    "dummy",
+    "sch_ingress",
+    "cls_bpf",
+    "inet_diag",
+    "tcp_diag",
+    "udp_diag",
+];
 
 /// A kernel that guests can boot.
 #[derive(Clone, Debug)]

@@ -57,8 +57,18 @@ pub const DEVICES: Suite = Suite {
     arguments: &["vlan_devices_are_judged", "a_connection_through_a_vlan", "a_tag_beside_the_frame"],
 };
 
+/// Views of kernel types: a thread and a thousand processes, against `/proc`.
+pub const VIEWS: Suite =
+    Suite { name: "verifier_views", package: "gabion-testing-views", programs: &[], arguments: &[] };
+/// See [`VIEWS`].
+pub const PROCESSES: Suite =
+    Suite { name: "verifier_processes", package: "gabion-testing-views", programs: &[], arguments: &[] };
+
+/// Whose sockets are.
+pub const OWNERS: Suite = Suite { name: "verifier_owners", package: "gabion-owners", programs: &[], arguments: &[] };
+
 /// All of them.
-pub const SUITES: [Suite; 7] = [NODE, PATCH, AGREEMENT, BLOCKS, HOOKS, RULES, DEVICES];
+pub const SUITES: [Suite; 10] = [NODE, PATCH, AGREEMENT, BLOCKS, HOOKS, RULES, DEVICES, VIEWS, PROCESSES, OWNERS];
 
 impl Suite {
     /// Builds the test.

@@ -102,6 +102,20 @@ fn building_blocks_hold_on_6_12() {
 }
 
 #[test]
+fn views_and_owners_of_sockets_hold_on_6_1() {
+    for suite in [suite::VIEWS, suite::PROCESSES, suite::OWNERS] {
+        hold("6.1", &suite);
+    }
+}
+
+#[test]
+fn views_and_owners_of_sockets_hold_on_6_12() {
+    for suite in [suite::VIEWS, suite::PROCESSES, suite::OWNERS] {
+        hold("6.12", &suite);
+    }
+}
+
+#[test]
 fn tables_change_in_place_on_6_1() {
     hold("6.1", &suite::PATCH);
 }

@@ -2,7 +2,9 @@ use core::ffi::c_void;
 use core::ptr::{addr_of_mut, read_volatile, write_volatile};
 
 use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_get_current_task, bpf_probe_read_kernel};
-use gabion_testing_views_programs::{Seen, Task};
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::HashMap;
+use gabion_testing_views_programs::{Child, Seen, Task};
 
 /// The thread that is looked at.
 #[unsafe(no_mangle)]
@@ -21,6 +23,10 @@ static mut SEEN: Seen = Seen {
     absent: 0,
     comm: [0; 16],
 };
+
+/// Children of the wanted process by number.
+#[map]
+static CHILDREN: HashMap<i32, Child> = HashMap::with_max_entries(2_048, 0);
 
 /// Reads the current task whenever the wanted thread enters a system call.
 #[unsafe(no_mangle)]
@@ -48,6 +54,40 @@ extern "C" fn look(_: *mut c_void) -> i32 {
         (*seen).comm = task.comm;
         write_volatile(&raw mut (*seen).count, (*seen).count + 1);
     }
+    0
+}
+
+/// What the kernel calls for each task (`struct bpf_iter__task`).
+#[repr(C)]
+struct Listed {
+    meta: u64,
+    task: u64,
+}
+
+/// Notes all children of the wanted process.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task")]
+extern "C" fn list(listed: *const Listed) -> i32 {
+    // SAFETY: the kernel passes its own.
+    let at = unsafe { (*listed).task };
+    // SAFETY: the global is set before the program is loaded, and read as what it is.
+    let wanted = unsafe { read_volatile(&raw const WANTED) };
+    if at == 0 {
+        return 0;
+    }
+    let Some(task) = Task::read(at) else { return 0 };
+    if task.parent as u32 != wanted || task.pid != task.tgid {
+        return 0;
+    }
+    let child = Child {
+        start: task.start,
+        total_vm: task.total_vm,
+        cgroup: task.cgroup,
+        parent: task.parent,
+        uid: task.uid,
+        comm: task.comm,
+    };
+    let _ = CHILDREN.insert(task.tgid, child, 0);
     0
 }
 

@@ -25,12 +25,36 @@ pub struct Task {
     pub parent: i32,
     /// Its credentials.
     pub cred: Address,
+    /// The user whose it is.
+    #[view(path = "real_cred->uid.val")]
+    pub uid: u32,
+    /// Its cgroup.
+    #[view(path = "cgroups->dfl_cgrp->kn->id")]
+    pub cgroup: u64,
     /// It is replacing its program.
     #[view(bits)]
     pub in_execve: u8,
     /// No kernel has it.
     #[view(path = "gabion_was_here", optional)]
     pub absent: Option<u64>,
+}
+
+/// What a program saw of a process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Child {
+    /// See [`Task`].
+    pub start: u64,
+    /// See [`Task`].
+    pub total_vm: u64,
+    /// See [`Task`].
+    pub cgroup: u64,
+    /// See [`Task`].
+    pub parent: i32,
+    /// See [`Task`].
+    pub uid: u32,
+    /// See [`Task`].
+    pub comm: [u8; 16],
 }
 
 /// What a program saw, in memory that it shares with the host.
