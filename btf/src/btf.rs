@@ -222,13 +222,22 @@ impl Btf {
     /// # Errors
     /// When there is none, or only a declaration.
     pub fn type_named(&self, name: &str) -> Result<Type<'_>, Error> {
+        self.all_named(name).next().ok_or_else(|| self.absent_named(name))
+    }
+
+    /// All types that [`Btf::type_named`] could mean.
+    pub(crate) fn all_named<'b>(&'b self, name: &str) -> impl Iterator<Item = Type<'b>> {
         let (prefix, bare) = prefixed(name);
-        let found = self.roots(bare).find(|found| match prefix {
+        self.roots(bare).filter(move |found| match prefix {
             None => found.kind() != Kind::Fwd,
             Some(Kind::Enum) => matches!(found.kind(), Kind::Enum | Kind::Enum64),
             Some(kind) => found.kind() == kind,
-        });
-        found.ok_or_else(|| self.absent_type(prefix.map_or("type".into(), |kind| kind.to_string()).as_str(), bare))
+        })
+    }
+
+    pub(crate) fn absent_named(&self, name: &str) -> Error {
+        let (prefix, bare) = prefixed(name);
+        self.absent_type(prefix.map_or("type".into(), |kind| kind.to_string()).as_str(), bare)
     }
 
     /// A value of an enum; with an empty name of the enum, of any enum that has it.

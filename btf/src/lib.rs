@@ -5,7 +5,8 @@
 //! order, [`Btf::open_split`] a module's types; both walk the records once, and allocate nothing for a type.
 //! [`Btf::resolve`] follows a [`Path`] (`mm.total_vm`, `comm[0..16]`, `__state | state`) to a [`Field`], through
 //! anonymous members, arrays, bit-fields and pointers; [`Btf::bind`] holds what was found against what a program
-//! [`Wanted`]. [`extract`] writes the few types that a list of paths needs as BTF of its own.
+//! [`Wanted`]. [`Btf::outlines`] shows a type with all its members, [`extract`] writes the few types
+//! that a list of paths needs as BTF of its own.
 //!
 //! What it is handed is hostile: nothing here panics or loops on it, and what cannot be trusted is an [`Error`],
 //! never a value. It loads no program and knows nothing of the rest of Gabion. Start with [`Btf`], then `resolve.rs`.
@@ -25,11 +26,13 @@
 
 mod btf;
 mod bytes;
+mod data;
 mod describe;
 mod error;
 pub mod extract;
 mod field;
 mod index;
+mod outline;
 mod path;
 mod record;
 mod resolve;
@@ -38,8 +41,10 @@ mod wanted;
 
 pub use btf::Btf;
 pub use bytes::Bytes;
+pub use data::{Linkage, Variable};
 pub use error::{Defect, Error, Place, Problem};
 pub use field::{Bits, Field, Shape};
+pub use outline::Outline;
 pub use path::{Path, PathError, Step};
 pub use record::{Enumerator, Int, Kind, Member, Parameter, Type};
 pub use wanted::{Wanted, WantedKind};

@@ -329,7 +329,7 @@ impl<'b> Type<'b> {
     }
 
     /// The words of the record behind its head.
-    fn extra(&self, place: usize) -> u32 {
+    pub(crate) fn extra(&self, place: usize) -> u32 {
         self.section.word(self.at + 12 + place * 4)
     }
 }

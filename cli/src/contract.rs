@@ -1,7 +1,5 @@
 //! `gabion contract ...`: what this binary, a text or an object says of the records that it shares.
 
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::Path;
 
 use gabion_abi::boundary::{OBJECT, STATE};
@@ -11,10 +9,8 @@ use serde::Serialize;
 
 use crate::command::{ContractCommand, ContractSet, DiffArgs, ExportArgs, ExportFormat, ListArgs, OfArgs};
 use crate::exit::{Exit, Failure};
+use crate::file::Input;
 use crate::output;
-
-/// Largest file that is looked into: objects come with debug information.
-const FILE_LIMIT: usize = 256 << 20;
 
 pub fn run(command: ContractCommand) -> Result<Exit, Failure> {
     match command {
@@ -63,13 +59,7 @@ fn export(arguments: &ExportArgs) -> Result<Exit, Failure> {
     output::print(&text).map(|()| Exit::Fine)
 }
 
-/// A text, and who says it.
-struct Said {
-    by: String,
-    bytes: Vec<u8>,
-}
-
-fn said(of: &OfArgs) -> Result<Said, Failure> {
+fn said(of: &OfArgs) -> Result<Input, Failure> {
     match (&of.file, of.set) {
         (Some(path), _) => file(path),
         (None, ContractSet::Object) => Ok(ours_of(&OBJECT)),
@@ -77,31 +67,25 @@ fn said(of: &OfArgs) -> Result<Said, Failure> {
     }
 }
 
-fn ours_of(set: &Set<'_>) -> Said {
-    Said { by: "this gabion".to_owned(), bytes: text(set).into_bytes() }
+fn ours_of(set: &Set<'_>) -> Input {
+    Input { by: "this gabion".to_owned(), bytes: text(set).into_bytes() }
 }
 
-fn parsed(said: &Said) -> Result<Contracts, Failure> {
+fn parsed(said: &Input) -> Result<Contracts, Failure> {
     Contracts::parse(&said.bytes).map_err(|error| {
         let help = "what is read here is what `gabion contract export` writes, or an object of kernel programs";
         Failure::input(format!("{}: {error}", said.by)).help(help)
     })
 }
 
-fn file(path: &Path) -> Result<Said, Failure> {
-    let name = if path.as_os_str() == "-" { "<stdin>".to_owned() } else { path.display().to_string() };
-    let failed = |error: io::Error| Failure::file(&name, "read this file", &error);
-    let input: Box<dyn Read> =
-        if name == "<stdin>" { Box::new(io::stdin().lock()) } else { Box::new(File::open(path).map_err(failed)?) };
-    let mut bytes = Vec::new();
-    input.take(FILE_LIMIT as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() > FILE_LIMIT {
-        return Err(Failure::input(format!("{name}: more than {FILE_LIMIT} bytes, which is no contract")));
+/// A text, or the one in an object.
+fn file(path: &Path) -> Result<Input, Failure> {
+    let mut file = Input::read(path)?;
+    if file.is_object() {
+        let text = embedded(&file.bytes).map_err(|error| Failure::input(format!("{}: {error}", file.by)))?;
+        file.bytes = text.to_vec();
     }
-    if bytes.starts_with(b"\x7fELF") {
-        bytes = embedded(&bytes).map_err(|error| Failure::input(format!("{name}: {error}")))?.to_vec();
-    }
-    Ok(Said { by: name, bytes })
+    Ok(file)
 }
 
 #[derive(Serialize)]

@@ -18,6 +18,8 @@ pub enum Exit {
     System = 3,
     /// A defect of ours.
     Defect = 4,
+    /// The answer is yes, once something was carried over.
+    Migration = 5,
 }
 
 impl From<Exit> for ExitCode {
@@ -60,14 +62,7 @@ impl Failure {
     /// Something about a file: that it is not there, or is a folder, is the caller's mistake, all else the system's.
     pub fn file(path: &str, attempt: &str, error: &io::Error) -> Self {
         let message = format!("{path}: cannot {attempt}: {}", plain(error));
-        match error.kind() {
-            io::ErrorKind::NotFound
-            | io::ErrorKind::NotADirectory
-            | io::ErrorKind::IsADirectory
-            | io::ErrorKind::AlreadyExists
-            | io::ErrorKind::InvalidInput => Self::input(message),
-            _ => Self::system(message),
-        }
+        Self { exit: blame(error), ..Self::input(message) }
     }
 
     /// With what to do about it.
@@ -85,6 +80,18 @@ impl Failure {
         let red = anstyle::AnsiColor::Red.on_default().effects(anstyle::Effects::BOLD);
         let help = self.help.as_ref().map(|help| format!("  help: {help}\n"));
         output::say(&format!("{red}error{red:#}: {}\n{}", self.message, help.unwrap_or_default()));
+    }
+}
+
+/// Whose fault it is that a file cannot be used.
+pub fn blame(error: &io::Error) -> Exit {
+    match error.kind() {
+        io::ErrorKind::NotFound
+        | io::ErrorKind::NotADirectory
+        | io::ErrorKind::IsADirectory
+        | io::ErrorKind::AlreadyExists
+        | io::ErrorKind::InvalidInput => Exit::Input,
+        _ => Exit::System,
     }
 }
 

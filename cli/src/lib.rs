@@ -2,14 +2,17 @@
 //!
 //! It parses arguments, reads files, prints answers and sets the exit code; what policies mean is decided in
 //! `policy/*`, and it never loads a kernel program itself. Start with [`command`](mod@command) (the one
-//! table of flags), then the folder of the command: `policy`, `explain`, or `contract`.
+//! table of flags), then the folder of the command: `policy`, `explain`, `contract`, `abi` or `btf`.
 
 #![forbid(unsafe_code)]
 
+mod abi;
+mod btf;
 pub mod command;
 mod contract;
 mod exit;
 mod explain;
+mod file;
 mod online;
 mod output;
 mod policy;
@@ -65,6 +68,8 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         None => output::print(&command().render_long_help().ansi().to_string()).map(|()| Exit::Fine),
         Some(Command::Policy(command)) => policy::run(command),
         Some(Command::Contract(command)) => contract::run(command),
+        Some(Command::Abi(command)) => abi::run(command),
+        Some(Command::Btf(command)) => btf::run(command),
         Some(Command::Online(command)) => online::run(command),
         Some(Command::Explain(arguments)) => explain::run(&arguments),
         Some(Command::Completions { shell }) => {

@@ -49,7 +49,8 @@ fn main() -> ExitCode {
         "fuzz" => benches::fuzz(rest),
         "build" => build().map(|()| ExitCode::SUCCESS),
         "up" => up(rest),
-        "vm" => vm(rest),
+        "vm" => helper("gabion-testing-vm", "gabion-vm", rest),
+        "kernels" => helper("gabion-testing-kernels", "gabion-kernels", rest),
         other => Err(format!("there is no command {other}; `./x help` lists them")),
     };
     match outcome {
@@ -81,13 +82,13 @@ fn up(arguments: &[String]) -> Outcome {
     Err(format!("{}: {error}", program.display()))
 }
 
-/// `./x vm`.
-fn vm(arguments: &[String]) -> Outcome {
+/// A program of the workspace that does it.
+fn helper(package: &str, program: &str, arguments: &[String]) -> Outcome {
     let status = cargo()
-        .args(["run", "--quiet", "--package", "gabion-testing-vm", "--bin", "gabion-vm", "--"])
+        .args(["run", "--quiet", "--package", package, "--bin", program, "--"])
         .args(arguments)
         .status()
-        .map_err(|error| format!("cargo run gabion-vm: {error}"))?;
+        .map_err(|error| format!("cargo run {program}: {error}"))?;
     Ok(exit_code(status))
 }
 

@@ -2,8 +2,8 @@
 
 use gabion_btf::{Btf, Problem};
 
-use crate::build::Build;
 use crate::fields::{path, sample};
+use gabion_testing_types::Build;
 
 /// An object with the sections .BTF and .shstrtab.
 fn elf(big_endian: bool, wide: bool, section: &str, btf: &[u8]) -> Vec<u8> {

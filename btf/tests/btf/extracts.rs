@@ -5,8 +5,8 @@ use std::mem::discriminant;
 use gabion_btf::extract::{Need, extract};
 use gabion_btf::{Btf, Defect, Field, Kind, Problem};
 
-use crate::build::{Build, SIGNED};
 use crate::fields::{path, sample, sampled};
+use gabion_testing_types::{Build, SIGNED};
 
 fn field<'n>(root: &'n str, text: &'n str) -> Need<'n> {
     Need::Field { root, path: path(text) }

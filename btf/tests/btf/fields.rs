@@ -2,7 +2,7 @@
 
 use gabion_btf::{Bits, Btf, Error, Field, Path, Problem, Shape};
 
-use crate::build::{BOOL, Build, SIGNED};
+use gabion_testing_types::{BOOL, Build, SIGNED};
 
 /// A small kernel: a task with what a real one has.
 pub fn sample(build: Build) -> Vec<u8> {

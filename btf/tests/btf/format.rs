@@ -2,8 +2,8 @@
 
 use gabion_btf::{Btf, Bytes, Defect, Kind, Problem};
 
-use crate::build::{Build, SIGNED};
 use crate::fields::{path, sample, sampled};
+use gabion_testing_types::{Build, SIGNED};
 
 fn defect(bytes: Vec<u8>) -> Defect {
     match *Btf::parse(bytes).expect_err("unsound BTF").problem {

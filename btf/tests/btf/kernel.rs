@@ -117,6 +117,24 @@ fn views_of_real_types_bind_and_an_extract_of_kilobytes_binds_them_alike() {
 }
 
 #[test]
+fn every_struct_of_a_real_kernel_is_shown() {
+    let Some((whole, _)) = kernel() else { return };
+    let mut names: Vec<&str> = whole
+        .types()
+        .filter(|found| found.kind().is_composite())
+        .map(|found| found.name().unwrap())
+        .filter(|name| !name.is_empty())
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    for name in &names {
+        let outlines = whole.outlines(name).unwrap_or_else(|error| panic!("{error}"));
+        assert!(outlines.iter().all(|outline| !outline.to_string().contains('…')), "{name}");
+    }
+    assert!(names.len() > 5_000, "{}", names.len());
+}
+
+#[test]
 fn functions_and_values_of_a_real_kernel_are_found() {
     let Some((whole, _)) = kernel() else { return };
     assert!(whole.function("tcp_v4_connect").is_ok());

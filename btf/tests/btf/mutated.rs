@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use gabion_btf::extract::{Need, extract};
 use gabion_btf::{Btf, Defect, Error, Problem, Wanted};
 
-use crate::build::{Build, Member, SIGNED};
 use crate::extracts::PATHS;
 use crate::fields::{path, sample, sampled};
 use crate::oracle;
+use gabion_testing_types::{Build, Member, SIGNED};
 
 fn defect(error: &Error) -> &Defect {
     match &*error.problem {

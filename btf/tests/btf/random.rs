@@ -6,8 +6,8 @@ use gabion_btf::extract::{Need, extract};
 use gabion_btf::{Btf, Field, Shape};
 use proptest::prelude::*;
 
-use crate::build::{Build, Member, SIGNED};
 use crate::fields::path;
+use gabion_testing_types::{Build, Member, SIGNED};
 
 /// A type of C.
 #[derive(Clone, Debug)]
@@ -195,6 +195,7 @@ proptest! {
         if let Ok(btf) = Btf::parse(build.bytes()) {
             for found in btf.types() {
                 let _ = btf.describe(found.id());
+                let _ = btf.outlines(found.name().unwrap_or("a"));
             }
             let _ = btf.resolve("a", path("a.a[1] | a"));
         }

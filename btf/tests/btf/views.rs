@@ -2,8 +2,8 @@
 
 use gabion_btf::{Btf, Problem, Wanted};
 
-use crate::build::{Build, SIGNED};
 use crate::fields::{path, sample};
+use gabion_testing_types::{Build, SIGNED};
 
 #[test]
 fn what_fits_is_bound_and_everything_else_is_a_misfit() {

@@ -17,9 +17,9 @@ pub enum BindError {
     #[error("the field {field} of the view {view}: {source}")]
     Path {
         /// Name of the view.
-        view: &'static str,
+        view: String,
         /// Name of the field.
-        field: &'static str,
+        field: String,
         /// What is wrong with it.
         source: PathError,
     },
@@ -27,9 +27,9 @@ pub enum BindError {
     #[error("the field {field} of the view {view}: {source}")]
     Kernel {
         /// Name of the view.
-        view: &'static str,
+        view: String,
         /// Name of the field.
-        field: &'static str,
+        field: String,
         /// What was expected and found.
         source: gabion_btf::Error,
     },
@@ -39,11 +39,11 @@ pub enum BindError {
     )]
     Pointers {
         /// Name of the view.
-        view: &'static str,
+        view: String,
         /// Name of the field.
-        field: &'static str,
+        field: String,
         /// Its path.
-        path: &'static str,
+        path: String,
         /// Pointers that the view follows.
         wanted: u32,
         /// Pointers that there are.
@@ -53,11 +53,11 @@ pub enum BindError {
     #[error("the field {field} of the view {view}: `{path}` is {found} on this kernel, the view reads {wanted}")]
     Bits {
         /// Name of the view.
-        view: &'static str,
+        view: String,
         /// Name of the field.
-        field: &'static str,
+        field: String,
         /// Its path.
-        path: &'static str,
+        path: String,
         /// What the view reads.
         wanted: &'static str,
         /// What it is.
@@ -99,17 +99,19 @@ pub enum PatchError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// The view and the field of it.
-    pub view: &'static str,
+    pub view: String,
     /// See [`Field`].
-    pub field: &'static str,
+    pub field: String,
     /// The kernel type and the path.
-    pub of: &'static str,
+    pub of: String,
     /// See [`Field`].
-    pub path: &'static str,
+    pub path: String,
     /// Bytes from each pointer on the way to the next one, and to the field at last; none when the kernel has it not.
     pub offsets: Option<Vec<u32>>,
-    /// Bytes of the load that holds a bit-field, and bits to shift it to the left, of 64, and to the right.
-    pub bits: Option<(u32, u32, u32)>,
+    /// Bytes of the field in the kernel; of a bit-field, of the load that holds it.
+    pub size: u32,
+    /// Bits to shift the load of a bit-field to the left, of 64, and to the right.
+    pub bits: Option<(u32, u32)>,
 }
 
 /// Views that were found on a kernel.
@@ -123,14 +125,14 @@ impl Bound {
     ///
     /// # Errors
     /// [`BindError`] for the first field that does not fit, unless it may be absent and is.
-    pub fn find(kernel: &Btf, views: &[View]) -> Result<Self, BindError> {
+    pub fn find(kernel: &Btf, views: &[View<'_>]) -> Result<Self, BindError> {
         let mut bound = Self::default();
         for view in views {
             for field in view.fields {
-                let place = find(kernel, view, field)?;
+                let place = Place::find(kernel, view, field)?;
                 let name = |place: &Place| alloc::format!("{}.{}", place.view, place.field);
                 if let Some(other) = bound.places.get(&field.id)
-                    && (other.of, other.path) != (place.of, place.path)
+                    && (&other.of, &other.path) != (&place.of, &place.path)
                 {
                     return Err(BindError::SameNumber { first: name(other), second: name(&place) });
                 }
@@ -200,16 +202,91 @@ impl Bound {
 const ADD: u8 = 0x07;
 const MOVE: u8 = 0xb7;
 
+/// A path as types know it: they tell pointers from members by themselves.
+pub(crate) fn dotted(field: &Field<'_>) -> String {
+    field.path.replace("->", ".")
+}
+
 impl Place {
+    /// Finds a field of a view.
+    ///
+    /// # Errors
+    /// [`BindError`] when it does not fit, unless it may be absent and is.
+    pub fn find(kernel: &Btf, view: &View<'_>, field: &Field<'_>) -> Result<Self, BindError> {
+        let mut place = Self {
+            view: view.name.to_string(),
+            field: field.name.to_string(),
+            of: view.of.to_string(),
+            path: field.path.to_string(),
+            offsets: None,
+            size: 0,
+            bits: None,
+        };
+        let Some(found) = place.resolved(kernel, field)? else { return Ok(place) };
+        if found.chain.len() != field.hops as usize {
+            let (wanted, found) = (field.hops, found.chain.len());
+            return Err(BindError::Pointers { view: place.view, field: place.field, path: place.path, wanted, found });
+        }
+        let of_bits = |is_bits| if is_bits { "a bit-field" } else { "whole bytes" };
+        let misfit = match found.bits {
+            bits if bits.is_some() != field.is_bits => Some((of_bits(field.is_bits), of_bits(bits.is_some()))),
+            Some(bits) if bits.width > field.size * 8 => Some(("fewer bits", "wider")),
+            _ => None,
+        };
+        if let Some((wanted, found)) = misfit {
+            return Err(BindError::Bits { view: place.view, field: place.field, path: place.path, wanted, found });
+        }
+        place.bits = found.bits.map(|bits| (64 - bits.shift - bits.width, 64 - bits.width));
+        place.size = found.size;
+        let mut offsets = found.chain;
+        offsets.push(found.offset);
+        place.offsets = Some(offsets);
+        Ok(place)
+    }
+
+    /// Of a bit-field: bits below it in the load, and its own.
+    #[must_use]
+    pub fn bit_field(&self) -> Option<(u32, u32)> {
+        self.bits.map(|(left, right)| (right - left, 64 - right))
+    }
+
+    fn resolved(&self, kernel: &Btf, field: &Field<'_>) -> Result<Option<gabion_btf::Field>, BindError> {
+        let names = || (self.view.clone(), self.field.clone());
+        let dotted = dotted(field);
+        let path = Path::parse(&dotted).map_err(|source| {
+            let (view, field) = names();
+            BindError::Path { view, field, source }
+        })?;
+        let found = if field.is_bits {
+            kernel.resolve(&self.of, path)
+        } else {
+            let wanted = match field.kind {
+                Kind::Unsigned => Wanted::unsigned(field.size),
+                Kind::Signed => Wanted::signed(field.size),
+                Kind::Address => Wanted::pointer(field.size),
+                Kind::Bytes => Wanted::bytes(field.size),
+            };
+            kernel.bind(&self.of, path, wanted)
+        };
+        match found {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if field.is_optional && error.is_absence() => Ok(None),
+            Err(source) => {
+                let (view, field) = names();
+                Err(BindError::Kernel { view, field, source })
+            }
+        }
+    }
+
     fn constant(&self, what: u32, hop: u32) -> Option<u32> {
         match (what, &self.offsets, self.bits) {
             (site::EXISTS, offsets, _) => Some(offsets.is_some().into()),
             // Nothing reads it.
             (_, None, _) => Some(0),
             (site::OFFSET, Some(offsets), _) => offsets.get(hop as usize).copied(),
-            (site::SIZE, _, Some((size, ..))) => Some(size),
-            (site::LEFT, _, Some((_, left, _))) => Some(left),
-            (site::RIGHT, _, Some((.., right))) => Some(right),
+            (site::SIZE, _, Some(_)) => Some(self.size),
+            (site::LEFT, _, Some((left, _))) => Some(left),
+            (site::RIGHT, _, Some((_, right))) => Some(right),
             _ => None,
         }
     }
@@ -217,48 +294,6 @@ impl Place {
 
 fn word(record: &[u8], at: usize) -> u64 {
     record.iter().skip(at).take(8).rev().fold(0, |word, &byte| word << 8 | u64::from(byte))
-}
-
-fn find(kernel: &Btf, view: &View, field: &Field) -> Result<Place, BindError> {
-    let (name, path) = (field.name, field.path);
-    let mut place = Place { view: view.name, field: name, of: view.of, path, offsets: None, bits: None };
-    let dotted = path.replace("->", ".");
-    let parsed = Path::parse(&dotted).map_err(|source| BindError::Path { view: view.name, field: name, source })?;
-    let found = if field.is_bits {
-        kernel.resolve(view.of, parsed)
-    } else {
-        let wanted = match field.kind {
-            Kind::Unsigned => Wanted::unsigned(field.size),
-            Kind::Signed => Wanted::signed(field.size),
-            Kind::Address => Wanted::pointer(field.size),
-            Kind::Bytes => Wanted::bytes(field.size),
-        };
-        kernel.bind(view.of, parsed, wanted)
-    };
-    let found = match found {
-        Ok(found) => found,
-        Err(error) if field.is_optional && error.is_absence() => return Ok(place),
-        Err(source) => return Err(BindError::Kernel { view: view.name, field: name, source }),
-    };
-    if found.chain.len() != field.hops as usize {
-        let (wanted, found) = (field.hops, found.chain.len());
-        return Err(BindError::Pointers { view: view.name, field: name, path, wanted, found });
-    }
-    let of_bits = |is_bits| if is_bits { "a bit-field" } else { "whole bytes" };
-    if found.bits.is_some() != field.is_bits {
-        let (wanted, found) = (of_bits(field.is_bits), of_bits(found.bits.is_some()));
-        return Err(BindError::Bits { view: view.name, field: name, path, wanted, found });
-    }
-    if let Some(bits) = found.bits {
-        if bits.width > field.size * 8 {
-            return Err(BindError::Bits { view: view.name, field: name, path, wanted: "fewer bits", found: "wider" });
-        }
-        place.bits = Some((found.size, 64 - bits.shift - bits.width, 64 - bits.width));
-    }
-    let mut offsets = found.chain;
-    offsets.push(found.offset);
-    place.offsets = Some(offsets);
-    Ok(place)
 }
 
 impl core::fmt::Display for Place {

@@ -4,7 +4,8 @@
 //! type and a path for each field; where the kernel program needs an offset, the derive leaves an instruction with a
 //! placeholder and a record of where it stands (section `.gabion.views`). Before an object is loaded, its views are
 //! found among the types of the kernel that runs, and the placeholders become constants (`bind`, on the host). What the
-//! verifier sees is what it would see of an offset that was written by hand.
+//! verifier sees is what it would see of an offset that was written by hand. The object describes its views itself
+//! ([`text`]), so that they can be held to any kernel by whoever has the object alone (`described`, `matrix`).
 //!
 //! A field that the kernel has not, or has otherwise, is an error before anything is loaded; one that is `optional`
 //! reads as `None`, and the verifier removes the code that would have read it.
@@ -31,35 +32,40 @@ extern crate alloc;
 
 #[cfg(not(target_arch = "bpf"))]
 pub mod bind;
+#[cfg(not(target_arch = "bpf"))]
+pub mod described;
+#[cfg(not(target_arch = "bpf"))]
+pub mod matrix;
 #[cfg(target_arch = "bpf")]
 pub mod read;
+pub mod text;
 
 pub use gabion_view_derive::KernelView;
 
 /// A struct that is read of a kernel type.
 pub trait KernelView: Sized {
     /// What it reads.
-    const VIEW: View;
+    const VIEW: View<'static>;
 }
 
 /// What is read of a kernel type.
 #[derive(Clone, Copy, Debug)]
-pub struct View {
+pub struct View<'v> {
     /// Name of the Rust struct.
-    pub name: &'static str,
+    pub name: &'v str,
     /// Name of the kernel type.
-    pub of: &'static str,
+    pub of: &'v str,
     /// Its fields.
-    pub fields: &'static [Field],
+    pub fields: &'v [Field<'v>],
 }
 
 /// A field of a view.
-#[derive(Clone, Copy, Debug)]
-pub struct Field {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field<'v> {
     /// Name of the Rust field.
-    pub name: &'static str,
+    pub name: &'v str,
     /// Where it is in the kernel type: members by `.`, pointers that are followed by `->`, alternatives by `|`.
-    pub path: &'static str,
+    pub path: &'v str,
     /// How the program knows it; see [`id`].
     pub id: u64,
     /// What the Rust field can hold.

@@ -1,5 +1,7 @@
 //! The one table of flags: parser, help, man pages and completions come from here.
 
+mod abi;
+mod btf;
 mod contract;
 mod explain;
 mod policy;
@@ -13,6 +15,8 @@ use clap_complete::Shell;
 
 pub use crate::online::OnlineCommand;
 pub use crate::output::Format;
+pub use abi::{AbiCheckArgs, AbiCommand, LockArgs};
+pub use btf::{BindArgs, BtfCommand, ExtractArgs, ShowArgs, TypesArgs};
 pub use contract::{ContractCommand, ContractSet, DiffArgs, ExportArgs, ExportFormat, ListArgs, OfArgs};
 pub use explain::ExplainArgs;
 pub use policy::{
@@ -31,7 +35,8 @@ Exit codes:
   1  the answer is no (denied, a test failed, lints with --deny-warnings)
   2  what was given is wrong (arguments, policy, question)
   3  the system refused (permissions, disk, kernel)
-  4  a defect of gabion";
+  4  a defect of gabion
+  5  the answer is yes, with a migration (abi check)";
 
 /// Typed network policy for the nodes that run power, water and transport.
 #[derive(Debug, Parser)]
@@ -55,6 +60,12 @@ pub enum Command {
     /// List, compare and export the layouts of records that kernel programs, agent and others share
     #[command(subcommand)]
     Contract(ContractCommand),
+    /// Lock what kernel programs share with others, and say whether a change of it is compatible
+    #[command(subcommand)]
+    Abi(AbiCommand),
+    /// Show kernel types, and where on a kernel the fields are that kernel programs read
+    #[command(subcommand)]
+    Btf(BtfCommand),
     /// Commands that start an agent or talk to one
     #[command(flatten)]
     Online(OnlineCommand),

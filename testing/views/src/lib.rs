@@ -2,9 +2,9 @@
 
 use aya::{Ebpf, EbpfLoader};
 use gabion_btf::Btf;
-use gabion_testing_views_programs::Task;
-use gabion_view::KernelView as _;
+use gabion_view::View;
 use gabion_view::bind::{BindError, Bound, PatchError};
+use gabion_view::described::{Described, Unread, described};
 
 include!(concat!(env!("OUT_DIR"), "/object.rs"));
 
@@ -17,6 +17,9 @@ pub enum Failure {
     /// The kernel's types cannot be read.
     #[error("{0}")]
     Types(#[from] gabion_btf::Error),
+    /// The object does not say what its views are.
+    #[error("{0}")]
+    Unread(#[from] Unread),
     /// The view does not fit the kernel.
     #[error("{0}")]
     View(#[from] BindError),
@@ -41,8 +44,9 @@ pub fn object() -> Result<Vec<u8>, Failure> {
 /// # Errors
 /// [`Failure`].
 pub fn bound(kernel: &Btf) -> Result<(Vec<u8>, Bound), Failure> {
-    let bound = Bound::find(kernel, &[Task::VIEW])?;
     let mut object = object()?;
+    let views = described(&object)?;
+    let bound = Bound::find(kernel, &views.iter().map(Described::view).collect::<Vec<View<'_>>>())?;
     bound.patch(&mut object)?;
     Ok((object, bound))
 }

@@ -7,6 +7,7 @@ use gabion_testing_views::{bound, object};
 use gabion_testing_views_programs::Task;
 use gabion_view::KernelView as _;
 use gabion_view::bind::{Bound, PatchError};
+use gabion_view::described::described;
 
 #[test]
 fn a_broken_object_is_refused_or_patched_and_nothing_between() {
@@ -26,6 +27,8 @@ fn a_broken_object_is_refused_or_patched_and_nothing_between() {
         if rng.usize(..10) == 0 {
             broken.truncate(rng.usize(..broken.len()));
         }
+        // What it says of its views is held to no other rule than to end.
+        let _ = described(&broken);
         let before = broken.clone();
         match views.patch(&mut broken) {
             Ok(_) => patched += 1,

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::Error;
+use crate::package::{Archive, output};
+use crate::{Error, entries};
 
 /// The kernel series of the matrix: what Debian 12 boots, and what its backports boot.
 pub const SERIES: [&str; 2] = ["6.1", "6.12"];
@@ -49,13 +50,11 @@ impl Kernel {
         if std::env::var_os("GABION_OFFLINE").is_some_and(|value| !value.is_empty()) {
             return Err(Error::Offline(series.to_owned(), folder));
         }
-        let package = newest(series, &search(series)?).ok_or_else(|| Error::NoKernel(series.to_owned()))?;
+        let archive = Archive::configured();
+        let package = archive.kernel(series, "cloud-amd64")?;
         // Unpacked beside its place and renamed, so that an interrupted download is not taken for a kernel.
         let unpacking = folder.with_extension(format!("unpacking-{}", std::process::id()));
-        std::fs::create_dir_all(&unpacking).map_err(Error::file(&unpacking))?;
-        output("apt-get", Command::new("apt-get").args(["download", "-qq", &package]).current_dir(&unpacking))?;
-        let archive = entries(&unpacking)?.into_iter().find(|path| path.extension().is_some_and(|kind| kind == "deb"));
-        let archive = archive.ok_or_else(|| Error::NoKernel(series.to_owned()))?;
+        let archive = archive.download(&package, &unpacking)?;
         output("dpkg-deb", Command::new("dpkg-deb").arg("-x").arg(&archive).arg(&unpacking))?;
         std::fs::remove_file(&archive).map_err(Error::file(&archive))?;
         if std::fs::rename(&unpacking, &folder).is_err() {
@@ -94,50 +93,4 @@ fn find_module(folder: &Path, name: &str) -> Option<PathBuf> {
         }
     }
     None
-}
-
-fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
-    let entries = std::fs::read_dir(folder).map_err(Error::file(folder))?;
-    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-    paths.sort();
-    Ok(paths)
-}
-
-fn search(series: &str) -> Result<String, Error> {
-    let pattern = format!("^linux-image-{}\\.[0-9].*-cloud-amd64$", series.replace('.', "\\."));
-    output("apt-cache", Command::new("apt-cache").args(["search", "--names-only", &pattern]))
-}
-
-/// The package with the highest version: "linux-image-6.1.0-56-cloud-amd64" over "…-6.1.0-9-…".
-fn newest(series: &str, listing: &str) -> Option<String> {
-    let names = listing.lines().filter_map(|line| line.split_whitespace().next());
-    let prefix = format!("linux-image-{series}.");
-    let version = |name: &str| -> Vec<u32> {
-        let numbers = name.strip_prefix(&prefix).unwrap_or_default().split(|letter: char| !letter.is_ascii_digit());
-        numbers.filter_map(|number| number.parse().ok()).collect()
-    };
-    names.filter(|name| name.starts_with(&prefix)).max_by_key(|name| version(name)).map(str::to_owned)
-}
-
-pub(crate) fn output(program: &'static str, command: &mut Command) -> Result<String, Error> {
-    let output = command.output().map_err(|cause| Error::Program { program, detail: cause.to_string() })?;
-    if !output.status.success() {
-        let detail = format!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim());
-        return Err(Error::Program { program, detail });
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions_are_compared_as_numbers_and_series_by_their_dot() {
-        let listing = "linux-image-6.1.0-9-cloud-amd64 - Linux\nlinux-image-6.1.0-56-cloud-amd64 - Linux\n\
-                       linux-image-6.12.117+deb12-cloud-amd64 - Linux\n";
-        assert_eq!(newest("6.1", listing).as_deref(), Some("linux-image-6.1.0-56-cloud-amd64"));
-        assert_eq!(newest("6.12", listing).as_deref(), Some("linux-image-6.12.117+deb12-cloud-amd64"));
-        assert_eq!(newest("6.9", listing), None);
-    }
 }

@@ -8,11 +8,13 @@ mod cpio;
 mod guest;
 pub mod instructions;
 mod kernel;
+mod package;
 mod static_build;
 pub mod suite;
 
 pub use guest::{Outcome, run};
 pub use kernel::{Kernel, SERIES};
+pub use package::Archive;
 pub use static_build::{program, test_binary};
 
 /// Why a guest could not be run. Whether the command inside succeeded is not an error but [`Outcome::exit`].
@@ -35,7 +37,7 @@ pub enum Error {
         detail: String,
     },
     /// The configured archives have no kernel of this series.
-    #[error("no kernel package of the series {0} in the configured archives; as root: apt-get update")]
+    #[error("no kernel package ({0}) in the configured archives; as root: apt-get update")]
     NoKernel(String),
     /// The kernel is not here, and nothing may be fetched.
     #[error("no kernel of the series {0} in {1}, and GABION_OFFLINE forbids to fetch one")]
@@ -56,6 +58,14 @@ impl Error {
         let path = path.to_path_buf();
         |cause| Self::File { path, cause }
     }
+}
+
+/// What is in a folder, by name.
+fn entries(folder: &std::path::Path) -> Result<Vec<std::path::PathBuf>, Error> {
+    let entries = std::fs::read_dir(folder).map_err(Error::file(folder))?;
+    let mut paths: Vec<std::path::PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    Ok(paths)
 }
 
 /// Where kernels, guest programs and their output are kept: `target/vm` of this checkout.

@@ -28,7 +28,7 @@ fn executable(arguments: &[&str]) -> Result<PathBuf, Error> {
     cargo.env("CARGO_PROFILE_DEV_STRIP", "symbols").env("RUSTFLAGS", "-C target-feature=+crt-static");
     // What the surrounding `cargo test` set for its own packages is not meant for these.
     cargo.env_remove("CARGO_ENCODED_RUSTFLAGS").env_remove("CARGO_TARGET_DIR");
-    let messages = crate::kernel::output("cargo", &mut cargo)?;
+    let messages = crate::package::output("cargo", &mut cargo)?;
     let found = messages.lines().rev().find_map(|line| {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;
         message["executable"].as_str().map(PathBuf::from)

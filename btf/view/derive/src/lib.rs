@@ -112,11 +112,21 @@ fn expand(input: &DeriveInput) -> Result<Tokens> {
         });
     }
     let text = name.to_string();
+    let symbol = format!("GABION_VIEW_{text}_OF_{}", of.value().replace(|c: char| !c.is_ascii_alphanumeric(), "_"));
     Ok(quote! {
         impl ::gabion_view::KernelView for #name {
-            const VIEW: ::gabion_view::View =
+            const VIEW: ::gabion_view::View<'static> =
                 ::gabion_view::View { name: #text, of: #of, fields: &[#(#descriptions),*] };
         }
+
+        #[cfg(target_arch = "bpf")]
+        const _: () = {
+            const VIEW: ::gabion_view::View<'static> = <#name as ::gabion_view::KernelView>::VIEW;
+            // Nothing refers to it but whoever reads the object. What is `used` would get a section of its own.
+            #[unsafe(export_name = #symbol)]
+            #[unsafe(link_section = ".gabion.fields")]
+            static TEXT: [u8; ::gabion_view::text::length(&VIEW)] = ::gabion_view::text::text(&VIEW);
+        };
 
         #[cfg(target_arch = "bpf")]
         impl #name {

@@ -55,4 +55,4 @@ pub struct File {
 }
 
 /// All of them.
-pub const VIEWS: [View; 3] = [Task::VIEW, Socket::VIEW, File::VIEW];
+pub const VIEWS: [View<'static>; 3] = [Task::VIEW, Socket::VIEW, File::VIEW];
