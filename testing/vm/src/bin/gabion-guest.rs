@@ -10,6 +10,11 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitCode};
 
 use aya::maps::MapType;
+use netlink_packet_core::{NLM_F_REQUEST, NetlinkMessage};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{LinkFlags, LinkMessage};
+use netlink_sys::protocols::NETLINK_ROUTE;
+use netlink_sys::{Socket, SocketAddr};
 use rustix::fs::CWD;
 use rustix::mount::{MountFlags, mount};
 use rustix::system::RebootCommand;
@@ -53,6 +58,9 @@ fn guest() -> Result<(), Box<dyn Error>> {
         }
     }
     load_modules()?;
+    if let Err(error) = loopback_up() {
+        eprintln!("gabion-guest: lo: {error}");
+    }
     let port = OpenOptions::new().write(true).open("/dev/ttyS1")?;
     let command = fs::read_to_string("/command")?;
     // As env(1) has it: what is set for the command stands before it.
@@ -79,6 +87,21 @@ fn guest() -> Result<(), Box<dyn Error>> {
     write(&port, &format!("gabion-guest: exit {exit}\n"))?;
     // The machine must not end before the port has taken the last byte.
     rustix::termios::tcdrain(port.as_fd())?;
+    Ok(())
+}
+
+fn loopback_up() -> std::io::Result<()> {
+    let mut message = LinkMessage::default();
+    // It is the first link of every network namespace.
+    message.header.index = 1;
+    message.header.flags = LinkFlags::Up;
+    message.header.change_mask = LinkFlags::Up;
+    let mut request = NetlinkMessage::from(RouteNetlinkMessage::SetLink(message));
+    request.header.flags = NLM_F_REQUEST;
+    request.finalize();
+    let mut bytes = vec![0; request.buffer_len()];
+    request.serialize(&mut bytes);
+    Socket::new(NETLINK_ROUTE)?.send_to(&bytes, &SocketAddr::new(0, 0), 0)?;
     Ok(())
 }
 
