@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use super::wire::{Apply, Failure, Line, Problem};
+use super::wire::{Apply, Failure, Line, Problem, VERSION, VERSION_HEADER};
 use crate::life::problem;
 
 /// An answer that is larger than this is not the agent's.
@@ -93,9 +93,23 @@ impl Client {
             .method(method)
             .uri(path)
             .header(hyper::header::HOST, "localhost")
+            .header(VERSION_HEADER, VERSION)
             .body(Full::new(body))
             .map_err(|error| problem("request", "input", format!("{path}: {error}")))?;
-        sender.send_request(request).await.map_err(broken)
+        let answer = sender.send_request(request).await.map_err(broken)?;
+        let theirs = answer.headers().get(VERSION_HEADER).map(|it| String::from_utf8_lossy(it.as_bytes()).into_owned());
+        match theirs {
+            Some(theirs) if theirs == VERSION => Ok(answer),
+            theirs => {
+                let theirs = theirs.unwrap_or_else(|| String::from("none that it says"));
+                let message = format!(
+                    "{}: the agent speaks version {theirs} of the API, this gabion {VERSION}: use the gabion of the \
+                     agent's version",
+                    self.socket.display()
+                );
+                Err(problem("api-version", "input", message))
+            }
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use gabion_abi::boundary::{OBJECT, OWNERS, STATE};
 use http_body_util::{BodyExt, Either, Full, Limited};
 use hyper::body::{Body, Frame, Incoming};
 use hyper::header::{self, HeaderValue};
@@ -18,7 +19,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{mpsc, oneshot};
 
 use super::metrics;
-use super::wire::{Apply, Event, Failure, Line, ModeRequest, Problem};
+use super::wire::{self, Apply, Event, Failure, Line, ModeRequest, Problem};
 use crate::explain;
 use crate::interfaces::name_matches;
 use crate::life::{Agent, Trigger, problem};
@@ -98,7 +99,9 @@ pub async fn answer(
         Ok(()) => route(&shared, access, &streaming, request).await,
         Err(refusal) => Err(refusal),
     };
-    Ok(outcome.unwrap_or_else(|(status, error)| json(status, &Failure { error })))
+    let mut answer = outcome.unwrap_or_else(|(status, error)| json(status, &Failure { error }));
+    answer.headers_mut().insert(wire::VERSION_HEADER, HeaderValue::from_static(wire::VERSION));
+    Ok(answer)
 }
 
 type Refusal = (StatusCode, Problem);
@@ -107,7 +110,23 @@ fn refuse(status: StatusCode, code: &str, message: impl Into<String>) -> Refusal
     (status, problem(code, "input", message.into()))
 }
 
+fn contracts() -> wire::Contracts {
+    let text = |set| gabion_contracts::text(set);
+    wire::Contracts { object: text(&OBJECT), state: text(&STATE), owners: text(&OWNERS) }
+}
+
 fn check(access: Access, request: &Request<Incoming>) -> Result<(), Refusal> {
+    // Whoever does not say it is taken at their word that they know.
+    if let Some(theirs) = request.headers().get(wire::VERSION_HEADER)
+        && theirs.as_bytes() != wire::VERSION.as_bytes()
+    {
+        let theirs = String::from_utf8_lossy(theirs.as_bytes()).into_owned();
+        let message = format!(
+            "this agent speaks version {} of the API, the client {theirs}: use the gabion of the agent's version",
+            wire::VERSION
+        );
+        return Err(refuse(StatusCode::BAD_REQUEST, "api-version", message));
+    }
     if request.uri().query().is_some_and(|query| query.len() > QUERY_LIMIT) {
         let message = format!("the query has more than {QUERY_LIMIT} bytes");
         return Err(refuse(StatusCode::URI_TOO_LONG, "query-too-long", message));
@@ -150,6 +169,7 @@ async fn route(
         (&Method::GET, "/v1/totals") => Ok(json(StatusCode::OK, &shared.agent.borrow().totals())),
         (&Method::GET, "/v1/interfaces") => Ok(json(StatusCode::OK, &shared.agent.borrow().interfaces())),
         (&Method::GET, "/v1/processes") => Ok(json(StatusCode::OK, &shared.agent.borrow().processes())),
+        (&Method::GET, "/v1/contracts") => Ok(json(StatusCode::OK, &contracts())),
         (&Method::GET, "/v1/explain") => explained(shared, &query),
         (&Method::GET, "/v1/events") => events(shared, access, streaming, &query),
         (&Method::GET, "/metrics") => {
@@ -165,8 +185,8 @@ async fn route(
         }
         (
             _,
-            "/v1/status" | "/v1/rules" | "/v1/totals" | "/v1/interfaces" | "/v1/processes" | "/v1/explain"
-            | "/v1/events" | "/metrics",
+            "/v1/status" | "/v1/rules" | "/v1/totals" | "/v1/interfaces" | "/v1/processes" | "/v1/contracts"
+            | "/v1/explain" | "/v1/events" | "/metrics",
         ) => Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "method", format!("{path} wants GET"))),
         _ => Err(refuse(StatusCode::NOT_FOUND, "no-such-path", "nothing is here; see docs/api.md for what is")),
     }

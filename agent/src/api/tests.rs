@@ -126,6 +126,49 @@ fn questions_are_answered() {
 }
 
 #[test]
+fn who_speaks_another_version_is_refused_by_either_side() {
+    talk(|agent| async move {
+        let request =
+            |version: &str| format!("GET /v1/totals HTTP/1.1\r\nHost: localhost\r\ngabion-api: {version}\r\n\r\n");
+        let refused = agent.raw(&request("2")).await;
+        assert!(refused.starts_with("HTTP/1.1 400"), "{refused}");
+        assert!(refused.contains("speaks version 1 of the API, the client 2"), "{refused}");
+        let answered = agent.raw(&request("1")).await;
+        assert!(answered.starts_with("HTTP/1.1 200") && answered.contains("gabion-api: 1\r\n"), "{answered}");
+        // An agent of the time before there were versions, and one of the time after this.
+        for (header, says) in [("", "none that it says"), ("gabion-api: 2\r\n", "version 2")] {
+            let folder = tempfile::tempdir().unwrap();
+            let socket = folder.path().join("other.sock");
+            let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+            let other = tokio::spawn(async move {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let answer = format!("HTTP/1.1 200 OK\r\n{header}content-length: 2\r\n\r\n{{}}");
+                stream.write_all(answer.as_bytes()).await.unwrap();
+                // Until the client is gone.
+                let _ = stream.read_to_end(&mut Vec::new()).await;
+            });
+            let problem = Client::new(&socket).get::<Totals>("/v1/totals").await.unwrap_err();
+            assert_eq!((problem.code.as_str(), problem.blame.as_str()), ("api-version", "input"));
+            assert!(problem.message.contains(says) && problem.message.contains("this gabion 1"), "{}", problem.message);
+            other.abort();
+        }
+    });
+}
+
+#[test]
+fn an_agent_says_what_it_shares() {
+    talk(|agent| async move {
+        let contracts: crate::api::wire::Contracts = agent.client.get("/v1/contracts").await.unwrap();
+        for (text, name) in [(&contracts.object, "object"), (&contracts.state, "state"), (&contracts.owners, "owners")]
+        {
+            assert_eq!(gabion_contracts::Contracts::parse(text.as_bytes()).unwrap().name, name);
+        }
+        let processes: crate::api::wire::Processes = agent.client.get("/v1/processes").await.unwrap();
+        assert!(processes.processes.is_empty() && processes.problem.is_none());
+    });
+}
+
+#[test]
 fn the_socket_is_for_its_owner_alone() {
     talk(|agent| async move {
         let mode = std::fs::metadata(&agent.socket).unwrap().permissions().mode();

@@ -4,6 +4,24 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Version of the API: raised when a field changes its meaning or goes. Agent and client say it in [`VERSION_HEADER`], and
+/// refuse each other when they say different ones.
+pub const VERSION: &str = "1";
+/// The header in which both sides say [`VERSION`].
+pub const VERSION_HEADER: &str = "gabion-api";
+
+/// `GET /v1/contracts`: what this agent shares with its kernel programs, in the text that `gabion contract diff` reads.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Contracts {
+    /// With the programs at the hooks.
+    pub object: String,
+    /// What outlives a generation.
+    pub state: String,
+    /// With the programs that follow sockets.
+    pub owners: String,
+}
+
 /// Packets and bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Amount {

@@ -4,10 +4,12 @@ use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 
+use gabion_btf::extract::Need;
 use gabion_btf::{Btf, Path, PathError, Wanted};
 use object::read::elf::ElfFile64;
 use object::{Endianness, Object as _, ObjectSection as _, ObjectSymbol as _, RelocationTarget};
 
+use crate::described::existence;
 use crate::{Field, Kind, View, site};
 
 /// Why a view does not fit a kernel.
@@ -22,6 +24,16 @@ pub enum BindError {
         field: String,
         /// What is wrong with it.
         source: PathError,
+    },
+    /// A question for existence that asks nothing.
+    #[error("the field {field} of the view {view}: `{path}` is not `type NAME`, `function NAME` or `value ENUM.NAME`")]
+    Question {
+        /// Name of the view.
+        view: String,
+        /// Name of the field.
+        field: String,
+        /// What is asked.
+        path: String,
     },
     /// The kernel has it not, or otherwise.
     #[error("the field {field} of the view {view}: {source}")]
@@ -222,6 +234,11 @@ impl Place {
             size: 0,
             bits: None,
         };
+        if field.kind == Kind::Existence {
+            // Neither place nor size: that it is there is all.
+            place.offsets = place.exists(kernel)?.then(Vec::new);
+            return Ok(place);
+        }
         let Some(found) = place.resolved(kernel, field)? else { return Ok(place) };
         if found.chain.len() != field.hops as usize {
             let (wanted, found) = (field.hops, found.chain.len());
@@ -244,6 +261,23 @@ impl Place {
         Ok(place)
     }
 
+    fn exists(&self, kernel: &Btf) -> Result<bool, BindError> {
+        let (view, field) = (self.view.clone(), self.field.clone());
+        let found = match existence(&self.path) {
+            Some(Need::Type(name)) => kernel.type_named(name).map(drop),
+            Some(Need::Function(name)) => kernel.function(name).map(drop),
+            Some(Need::Enumerator { within, name }) => kernel.enumerator(within, name).map(drop),
+            Some(Need::Field { .. }) | None => {
+                return Err(BindError::Question { view, field, path: self.path.clone() });
+            }
+        };
+        match found {
+            Ok(()) => Ok(true),
+            Err(error) if error.is_absence() => Ok(false),
+            Err(source) => Err(BindError::Kernel { view, field, source }),
+        }
+    }
+
     /// Of a bit-field: bits below it in the load, and its own.
     #[must_use]
     pub fn bit_field(&self) -> Option<(u32, u32)> {
@@ -264,7 +298,8 @@ impl Place {
                 Kind::Unsigned => Wanted::unsigned(field.size),
                 Kind::Signed => Wanted::signed(field.size),
                 Kind::Address => Wanted::pointer(field.size),
-                Kind::Bytes => Wanted::bytes(field.size),
+                // Whether something exists is no question for a path.
+                Kind::Bytes | Kind::Existence => Wanted::bytes(field.size),
             };
             kernel.bind(&self.of, path, wanted)
         };
@@ -301,6 +336,7 @@ impl core::fmt::Display for Place {
         write!(f, "{}.{} = {}: ", self.view, self.field, self.of)?;
         match &self.offsets {
             None => write!(f, "`{}` is not there", self.path),
+            Some(offsets) if offsets.is_empty() => write!(f, "`{}` is there", self.path),
             Some(offsets) => {
                 let offsets: Vec<String> = offsets.iter().map(u32::to_string).collect();
                 write!(f, "`{}` at {}", self.path, offsets.join(", then "))

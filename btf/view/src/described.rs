@@ -3,6 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use gabion_btf::extract::Need;
 use object::read::elf::ElfFile64;
 use object::{Endianness, Object as _, ObjectSection as _};
 
@@ -119,12 +120,28 @@ fn field<'o>(of: &str, line: &'o str) -> Option<Field<'o>> {
         return None;
     }
     let hops = u32::try_from(first).ok()?;
+    if kind == Kind::Existence && (existence(path).is_none() || is_optional || is_bits) {
+        return None;
+    }
     Some(Field { name, path, id: id(of, path), kind, size, hops, is_optional, is_bits })
 }
 
+/// What a question for existence asks for.
+pub(crate) fn existence(path: &str) -> Option<Need<'_>> {
+    let (kind, name) = path.split_once(' ').filter(|(_, name)| !name.is_empty())?;
+    match kind {
+        "type" => Some(Need::Type(name)),
+        "function" => Some(Need::Function(name)),
+        "value" => name.split_once('.').map(|(within, name)| Need::Enumerator { within, name }),
+        _ => None,
+    }
+}
+
 fn shape(ty: &str) -> Option<(Kind, u32)> {
-    if ty == "address" {
-        return Some((Kind::Address, 8));
+    match ty {
+        "address" => return Some((Kind::Address, 8)),
+        "exists" => return Some((Kind::Existence, 1)),
+        _ => {}
     }
     if let Some(length) = ty.strip_prefix("[u8; ").and_then(|rest| rest.strip_suffix(']')) {
         return Some((Kind::Bytes, length.parse().ok()?));
@@ -150,12 +167,13 @@ mod tests {
     use super::*;
 
     const VIEW: View<'static> = View { name: "Task", of: "task_struct", fields: &FIELDS };
-    const FIELDS: [Field<'static>; 5] = [
+    const FIELDS: [Field<'static>; 6] = [
         one("pid", "pid", Kind::Signed, 4),
         Field { is_optional: true, hops: 1, ..one("total", "mm->total_vm", Kind::Unsigned, 8) },
         Field { is_bits: true, ..one("in_execve", "in_execve | execve", Kind::Unsigned, 1) },
         one("comm", "comm", Kind::Bytes, 16),
         one("cred", "cred", Kind::Address, 8),
+        one("can_loop", "function bpf_loop", Kind::Existence, 1),
     ];
 
     const fn one(name: &'static str, path: &'static str, kind: Kind, size: u32) -> Field<'static> {
@@ -168,7 +186,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let written = "view Task of task_struct\n  pid: i32 = pid\n  total: optional u64 = mm->total_vm\n  \
-                       in_execve: bits u8 = in_execve | execve\n  comm: [u8; 16] = comm\n  cred: address = cred\n";
+                       in_execve: bits u8 = in_execve | execve\n  comm: [u8; 16] = comm\n  cred: address = cred\n  can_loop: exists = function bpf_loop\n";
         assert_eq!(str::from_utf8(&TEXT).unwrap(), written);
         let twice = [TEXT, TEXT].concat();
         let read = parse(&twice).unwrap();
@@ -186,6 +204,9 @@ mod tests {
             ("view T of t\n  pid: bits optional u8 = pid", "line 2 "),
             ("view T of t\n  pid: i32 = a->b | c", "line 2 "),
             ("view T of t\n  comm: [u8; -1] = comm", "line 2 "),
+            ("view T of t\n  there: exists = comm", "line 2 "),
+            ("view T of t\n  there: exists = value BPF_LOOP", "line 2 "),
+            ("view T of t\n  there: optional exists = type x", "line 2 "),
         ];
         for (text, expected) in cases {
             let error = parse(text.as_bytes()).unwrap_err().to_string();

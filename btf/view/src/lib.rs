@@ -68,7 +68,7 @@ pub struct Field<'v> {
     pub path: &'v str,
     /// How the program knows it; see [`id`].
     pub id: u64,
-    /// What the Rust field can hold.
+    /// What the Rust field can hold, and with [`Kind::Existence`] what the path is.
     pub kind: Kind,
     /// Bytes of the Rust field.
     pub size: u32,
@@ -91,6 +91,8 @@ pub enum Kind {
     Address,
     /// Bytes as they are.
     Bytes,
+    /// Whether the kernel has what the path names: `type NAME`, `function NAME` or `value ENUM.NAME`.
+    Existence,
 }
 
 /// An address in the kernel: of a field that is a pointer.

@@ -6,7 +6,8 @@ use gabion_btf::extract::{Need, extract};
 use gabion_btf::{Btf, Path};
 
 use crate::bind::{BindError, Place, dotted};
-use crate::{Field, View};
+use crate::described::existence;
+use crate::{Field, Kind, View};
 
 /// How a field is on a kernel.
 #[derive(Debug)]
@@ -76,10 +77,15 @@ fn row(kernels: &[Btf], view: &View<'_>, field: &Field<'_>) -> Vec<State> {
 /// # Errors
 /// When the BTF is not sound where it is needed.
 pub fn extracted(kernel: &Btf, views: &[View<'_>]) -> Result<Vec<u8>, gabion_btf::Error> {
-    let fields = views.iter().flat_map(|view| view.fields.iter().map(move |field| (view.of, dotted(field))));
+    let fields = views.iter().flat_map(|view| view.fields.iter().map(move |field| (view.of, field, dotted(field))));
     let fields: Vec<_> = fields.collect();
-    let need = |(root, path)| Some(Need::Field { root, path: Path::parse(path).ok()? });
-    // What is no path has no answer, here and there.
-    let needs: Vec<_> = fields.iter().filter_map(|(root, path)| need((*root, path.as_str()))).collect();
+    // What is no path, and no question, has no answer, here and there.
+    let needs: Vec<_> = fields
+        .iter()
+        .filter_map(|(root, field, path)| match field.kind {
+            Kind::Existence => existence(path),
+            _ => Some(Need::Field { root, path: Path::parse(path).ok()? }),
+        })
+        .collect();
     extract(kernel, &needs)
 }

@@ -10,6 +10,7 @@
 //!   in_execve: bits u8 = in_execve
 //!   absent: optional u64 = gabion_was_here
 //!   comm: [u8; 16] = comm
+//!   can_loop: exists = function bpf_loop
 //! ```
 
 use crate::{Field, Kind, View};
@@ -67,6 +68,7 @@ impl<const N: usize> Writer<N> {
             Kind::Unsigned => self.number("u", field.size * 8),
             Kind::Signed => self.number("i", field.size * 8),
             Kind::Address => self.put("address"),
+            Kind::Existence => self.put("exists"),
             Kind::Bytes => {
                 self.number("[u8; ", field.size);
                 self.put("]");

@@ -160,6 +160,7 @@ impl Matrix {
         for field in &self.fields {
             let cells = field.kernels.iter().map(|cell| match cell.state {
                 state @ ("absent" | "changed") => state.to_owned(),
+                _ if cell.offsets.as_ref().is_some_and(Vec::is_empty) => cell.place(),
                 state => format!("{state} {}", cell.place()),
             });
             rows.push([format!("{}.{}", field.view, field.field)].into_iter().chain(cells).collect());
@@ -208,6 +209,10 @@ impl Cell {
 
     fn place(&self) -> String {
         let Some(offsets) = &self.offsets else { return self.state.to_owned() };
+        if offsets.is_empty() {
+            // What was asked for has no place of its own.
+            return String::from("there");
+        }
         let offsets: Vec<String> = offsets.iter().map(u32::to_string).collect();
         let shift = self.shift.map(|shift| format!(":{shift}"));
         offsets.join("→") + &shift.unwrap_or_default()

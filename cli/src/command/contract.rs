@@ -87,6 +87,8 @@ pub enum ContractSet {
     Object,
     /// What outlives a generation, pinned
     State,
+    /// What the programs that follow sockets and the agent share
+    Owners,
 }
 
 /// How contracts are written.

@@ -28,6 +28,17 @@ pub const KERNELS: [(&str, &str, &str); 8] = [
     ("6.12", "arm64", "arm64"),
 ];
 
+/// The extract of the kernel on which the tests of views run outside of guests, a series that Debian's archive has not.
+/// It is written when `./x kernels` runs on a kernel of that series, and stays as it is otherwise.
+pub const RUNNING: (&str, &str) = ("6.18-running", "6.18.");
+
+/// Names of all extracts.
+#[must_use]
+pub fn names() -> Vec<String> {
+    let packaged = KERNELS.iter().map(|(series, flavour, _)| format!("{series}-{flavour}"));
+    packaged.chain([RUNNING.0.to_owned()]).collect()
+}
+
 /// Why the types of a kernel could not be taken.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

@@ -12,7 +12,7 @@ use gabion_view::View;
 use gabion_view::described::{Described, described};
 use gabion_view::matrix::extracted;
 
-use crate::{Error, KERNELS, asked, image, kept, objects};
+use crate::{Error, KERNELS, RUNNING, asked, image, kept, objects};
 
 /// Writes all extracts, the list of where they come from and that of what was asked. Whole types are kept in
 /// `target/kernels`, so that only what is new is fetched.
@@ -46,6 +46,7 @@ pub fn renew() -> Result<(), Error> {
         // A string takes what is written to it.
         let _ = writeln!(rows, "| `{name}.btf` | `{package}` | {version} | {} |", extract.len());
     }
+    rows += &running(&views)?;
     for (name, text) in [("README.md", format!("{README}{rows}")), ("asked.txt", asked(&views))] {
         let path = kept().join(name);
         std::fs::write(&path, text).map_err(file(&path))?;
@@ -53,11 +54,29 @@ pub fn renew() -> Result<(), Error> {
     Ok(())
 }
 
+/// The extract of the kernel that runs, if it is of the series for which there is no package; the line of the list.
+fn running(views: &[View<'_>]) -> Result<String, Error> {
+    let (name, series) = RUNNING;
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    if !release.starts_with(series) {
+        let list = std::fs::read_to_string(kept().join("README.md")).unwrap_or_default();
+        let line = list.lines().find(|line| line.starts_with(&format!("| `{name}.btf` |")));
+        println!("{name}: stays as it is, this kernel is {}", release.trim_end());
+        return Ok(line.map_or_else(String::new, |line| format!("{line}\n")));
+    }
+    let extract = extracted(&Btf::open("/sys/kernel/btf/vmlinux")?.named(name), views)?;
+    let path = kept().join(format!("{name}.btf"));
+    std::fs::write(&path, &extract).map_err(file(&path))?;
+    println!("{name}: {} bytes, of this kernel", extract.len());
+    let version = release.split('-').next().unwrap_or_default().trim_end();
+    Ok(format!("| `{name}.btf` | the kernel that ran | {version} | {} |\n", extract.len()))
+}
+
 const README: &str = "\
 # Types of supported kernels
 
-What our views need of each, taken out of Debian's packages by `./x kernels`, which writes this folder; nothing else
-edits it. `asked.txt` is what was looked for. `cargo nextest run -p gabion-testing-kernels` holds every view to all of
+What our views need of each, taken out of Debian's packages, and of the kernel that runs where Debian has none of its
+series, by `./x kernels`, which writes this folder; nothing else edits it. `asked.txt` is what was looked for. `cargo nextest run -p gabion-testing-kernels` holds every view to all of
 them.
 
 | file | package | version | bytes |

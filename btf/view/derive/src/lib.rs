@@ -2,14 +2,17 @@
 //!
 //! `#[view(of = "task_struct")]` on the struct names the type. On a field, `#[view(path = "…")]` says where it is
 //! (else its own name), `optional` that a kernel may have it not (the field is an `Option` then), `bits` that it is a
-//! bit-field.
+//! bit-field. `#[view(exists = "…")]` on a `bool` asks whether the kernel has a `type NAME`, a `function NAME` or a
+//! `value ENUM.NAME`.
 
 #![forbid(unsafe_code)]
 
 use proc_macro::TokenStream;
 use proc_macro2::TokenStream as Tokens;
 use quote::{format_ident, quote};
-use syn::{Data, DeriveInput, Error, Fields, GenericArgument, LitStr, PathArguments, Result, Type, parse_macro_input};
+use syn::{
+    Data, DeriveInput, Error, Field, Fields, GenericArgument, LitStr, PathArguments, Result, Type, parse_macro_input,
+};
 
 /// Derives `gabion_view::KernelView`, and for kernel programs a `read`.
 #[proc_macro_derive(KernelView, attributes(view))]
@@ -22,6 +25,7 @@ pub fn kernel_view(input: TokenStream) -> TokenStream {
 struct Said {
     of: Option<LitStr>,
     path: Option<LitStr>,
+    exists: Option<LitStr>,
     is_optional: bool,
     is_bits: bool,
 }
@@ -34,12 +38,16 @@ fn said(attributes: &[syn::Attribute]) -> Result<Said> {
                 said.of = Some(meta.value()?.parse()?);
             } else if meta.path.is_ident("path") {
                 said.path = Some(meta.value()?.parse()?);
+            } else if meta.path.is_ident("exists") {
+                said.exists = Some(meta.value()?.parse()?);
             } else if meta.path.is_ident("optional") {
                 said.is_optional = true;
             } else if meta.path.is_ident("bits") {
                 said.is_bits = true;
             } else {
-                return Err(meta.error("a view knows `of = \"…\"`, `path = \"…\"`, `optional` and `bits`"));
+                return Err(
+                    meta.error("a view knows `of = \"…\"`, `path = \"…\"`, `exists = \"…\"`, `optional` and `bits`")
+                );
             }
             Ok(())
         })?;
@@ -67,6 +75,12 @@ fn expand(input: &DeriveInput) -> Result<Tokens> {
     for field in &fields.named {
         let Some(ident) = &field.ident else { continue };
         let said = said(&field.attrs)?;
+        if let Some(exists) = &said.exists {
+            let (description, read) = existence(&of, field, &said, exists)?;
+            descriptions.push(description);
+            reads.push(read);
+            continue;
+        }
         let path = said.path.map_or_else(|| ident.to_string(), |path| path.value());
         let hops = hops(&path).map_err(|message| Error::new_spanned(ident, message))?;
         let inner = optional(&field.ty);
@@ -137,6 +151,45 @@ fn expand(input: &DeriveInput) -> Result<Tokens> {
             }
         }
     })
+}
+
+/// A field that says whether the kernel has something.
+fn existence(of: &LitStr, field: &Field, said: &Said, what: &LitStr) -> Result<(Tokens, Tokens)> {
+    let ident = &field.ident;
+    if said.path.is_some() || said.is_optional || said.is_bits {
+        return Err(Error::new_spanned(
+            what,
+            "what `exists` is asked has no path, and is neither `optional` nor `bits`",
+        ));
+    }
+    if !matches!(&field.ty, Type::Path(path) if path.path.is_ident("bool")) {
+        return Err(Error::new_spanned(&field.ty, "whether something `exists` is a bool"));
+    }
+    let asked = what.value();
+    let (kind, name) = asked.split_once(' ').unwrap_or((&asked, ""));
+    let fits = match kind {
+        "type" | "function" => !name.is_empty(),
+        "value" => name.split_once('.').is_some_and(|(within, name)| !within.is_empty() && !name.is_empty()),
+        _ => false,
+    };
+    if !fits {
+        return Err(Error::new_spanned(what, "write `type NAME`, `function NAME` or `value ENUM.NAME`"));
+    }
+    let text = ident.as_ref().map(ToString::to_string);
+    let description = quote! {
+        ::gabion_view::Field {
+            name: #text,
+            path: #what,
+            id: ::gabion_view::id(#of, #what),
+            kind: ::gabion_view::Kind::Existence,
+            size: 1,
+            hops: 0,
+            is_optional: false,
+            is_bits: false,
+        }
+    };
+    let read = quote! { #ident: ::gabion_view::read::exists::<{ ::gabion_view::id(#of, #what) }>() };
+    Ok((description, read))
 }
 
 /// Pointers that a path follows; all its alternatives follow as many.

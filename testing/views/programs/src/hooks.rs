@@ -20,7 +20,7 @@ static mut SEEN: Seen = Seen {
     tgid: 0,
     parent: 0,
     in_execve: 0,
-    absent: 0,
+    there: 0,
     comm: [0; 16],
 };
 
@@ -50,7 +50,16 @@ extern "C" fn look(_: *mut c_void) -> i32 {
         (*seen).tgid = task.tgid;
         (*seen).parent = task.parent;
         (*seen).in_execve = u32::from(task.in_execve);
-        (*seen).absent = u64::from(task.absent.is_some());
+        let there = [
+            task.absent.is_some(),
+            task.has_function,
+            task.has_no_function,
+            task.has_tcx,
+            task.has_no_value,
+            task.has_type,
+            task.has_no_type,
+        ];
+        (*seen).there = there.iter().rev().fold(0, |bits, &bit| bits << 1 | bit as u64);
         (*seen).comm = task.comm;
         write_volatile(&raw mut (*seen).count, (*seen).count + 1);
     }

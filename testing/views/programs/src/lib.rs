@@ -37,6 +37,24 @@ pub struct Task {
     /// No kernel has it.
     #[view(path = "gabion_was_here", optional)]
     pub absent: Option<u64>,
+    /// Every kernel that we support has it.
+    #[view(exists = "function bpf_loop")]
+    pub has_function: bool,
+    /// See [`Task::absent`].
+    #[view(exists = "function gabion_was_here")]
+    pub has_no_function: bool,
+    /// Since 6.6.
+    #[view(exists = "value bpf_attach_type.BPF_TCX_EGRESS")]
+    pub has_tcx: bool,
+    /// See [`Task::absent`].
+    #[view(exists = "value bpf_attach_type.BPF_GABION")]
+    pub has_no_value: bool,
+    /// Every kernel has it.
+    #[view(exists = "type struct bpf_iter__task")]
+    pub has_type: bool,
+    /// See [`Task::absent`].
+    #[view(exists = "type struct gabion_was_here")]
+    pub has_no_type: bool,
 }
 
 /// What a program saw of a process.
@@ -77,8 +95,8 @@ pub struct Seen {
     pub parent: i32,
     /// See [`Task`].
     pub in_execve: u32,
-    /// 1 if there was one.
-    pub absent: u64,
+    /// Bit 0 if there was one; what there was in the next six, in order.
+    pub there: u64,
     /// See [`Task`].
     pub comm: [u8; 16],
 }
