@@ -4,8 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Version of the API: raised when a field changes its meaning or goes. Agent and client say it in [`VERSION_HEADER`], and
-/// refuse each other when they say different ones.
+/// Version of the API: raised when a field changes its meaning or goes. Agent and client say it in
+/// [`VERSION_HEADER`], and refuse each other when they say different ones.
 pub const VERSION: &str = "1";
 /// The header in which both sides say [`VERSION`].
 pub const VERSION_HEADER: &str = "gabion-api";

@@ -186,7 +186,8 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let written = "view Task of task_struct\n  pid: i32 = pid\n  total: optional u64 = mm->total_vm\n  \
-                       in_execve: bits u8 = in_execve | execve\n  comm: [u8; 16] = comm\n  cred: address = cred\n  can_loop: exists = function bpf_loop\n";
+                       in_execve: bits u8 = in_execve | execve\n  comm: [u8; 16] = comm\n  cred: address = cred\n  \
+                       can_loop: exists = function bpf_loop\n";
         assert_eq!(str::from_utf8(&TEXT).unwrap(), written);
         let twice = [TEXT, TEXT].concat();
         let read = parse(&twice).unwrap();

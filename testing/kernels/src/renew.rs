@@ -76,8 +76,8 @@ const README: &str = "\
 # Types of supported kernels
 
 What our views need of each, taken out of Debian's packages, and of the kernel that runs where Debian has none of its
-series, by `./x kernels`, which writes this folder; nothing else edits it. `asked.txt` is what was looked for. `cargo nextest run -p gabion-testing-kernels` holds every view to all of
-them.
+series, by `./x kernels`, which writes this folder; nothing else edits it. `asked.txt` is what was looked for. `cargo
+nextest run -p gabion-testing-kernels` holds every view to all of them.
 
 | file | package | version | bytes |
 | --- | --- | --- | --- |
