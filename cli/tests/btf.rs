@@ -178,3 +178,21 @@ fn kernels_are_a_matrix() {
     assert!(expect(2, here, &check).1.contains("kernels/8.btf: is neither BTF"));
     assert!(expect(2, here, &["abi", "check", "old", "--kernels", "kernels"]).1.contains("cannot be used with"));
 }
+
+#[test]
+fn the_types_of_a_module_stand_on_those_of_its_kernel() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut kernel = Build::new();
+    let int = kernel.int("int", 4, SIGNED);
+    std::fs::write(folder.path().join("vmlinux"), kernel.bytes()).unwrap();
+    let mut module = kernel.split();
+    module.structure("of_the_module", 4, &[("count", int, 0, 0)]);
+    std::fs::write(folder.path().join("module"), module.bytes()).unwrap();
+    let show = ["btf", "show", "of_the_module", "--btf", "module"];
+    let (shown, _) = expect(0, folder.path(), &[&show[..], &["--base", "vmlinux"]].concat());
+    assert!(shown.contains("struct of_the_module {") && shown.contains("int count;"), "{shown}");
+    // By themselves they make no sense.
+    let (_, error) = expect(2, folder.path(), &show);
+    assert!(error.contains("module"), "{error}");
+    expect(2, folder.path(), &["btf", "show", "int", "--base", "vmlinux"]);
+}

@@ -71,7 +71,13 @@ pub fn objects(path: Option<&Path>) -> Result<Vec<Input>, Failure> {
 }
 
 fn types(arguments: &TypesArgs) -> Result<Btf, Failure> {
-    open(arguments.btf.as_deref().unwrap_or(Path::new(RUNNING)))
+    let path = arguments.btf.as_deref().unwrap_or(Path::new(RUNNING));
+    let running = Path::new(RUNNING);
+    let of_module = path.parent() == running.parent() && path != running;
+    match arguments.base.as_deref().or(of_module.then_some(running)) {
+        Some(base) => Btf::open_split(&open(base)?, path).map_err(|error| wrong(&error)),
+        None => open(path),
+    }
 }
 
 /// Types out of a file.

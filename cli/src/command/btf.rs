@@ -23,6 +23,9 @@ pub struct TypesArgs {
     /// A file of types: BTF, or ELF with a section .BTF [default: of the kernel that runs]
     #[arg(long, value_name = "FILE")]
     pub btf: Option<PathBuf>,
+    /// The types that those of a module stand on [default: of the kernel that runs, for its own modules]
+    #[arg(long, value_name = "FILE", requires = "btf")]
+    pub base: Option<PathBuf>,
 }
 
 /// `gabion btf show`.
@@ -31,6 +34,7 @@ pub struct TypesArgs {
 Examples:
   gabion btf show task_struct
   gabion btf show 'union bpf_attr' --btf vmlinux-6.1.btf
+  gabion btf show nf_conn --btf /sys/kernel/btf/nf_conntrack
 
 Before each member stand its place in bytes and its size; of a bit-field byte:bit, and its bits with a b. All types \
 of that name are shown.
