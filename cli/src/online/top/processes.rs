@@ -19,7 +19,8 @@ pub(super) fn draw(frame: &mut Frame<'_>, view: &mut View, area: Rect) {
     }
     let palette = Palette(view.colour);
     let processes = view.shown_processes();
-    let title = format!("{} processes by reported packets ", processes.len());
+    let noun = if processes.len() == 1 { "process" } else { "processes" };
+    let title = format!("{} {noun} by reported packets ", processes.len());
     let frame_of_list = block(title, view.pane == Pane::Upper);
     if processes.is_empty() {
         let nothing = match view.no_processes() {
