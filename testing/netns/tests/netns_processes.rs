@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::io::{BufRead as _, BufReader};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use gabion_testing_netns::End::{Client, Node, Server};
 use gabion_testing_netns::{ARRIVAL, Bench, Probe, addresses, rules};
@@ -25,29 +27,58 @@ impl Drop for Program {
     }
 }
 
+/// Says this test that it is to be such a program, and what it does.
+const PROGRAM: &str = "GABION_PROGRAM";
+
 impl Program {
-    fn start(bench: &Bench, code: &str) -> Self {
-        let mut command = Command::new("python3");
-        command.args(["-c", code]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    /// This test, as another process of the node.
+    fn start(bench: &Bench, does: &str) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "a_program_of_the_node", "--nocapture"]).env(PROGRAM, does);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = bench.host(Node).start(command).unwrap();
         // It says when it is ready.
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut String::new()).unwrap();
+        let said = BufReader::new(child.stdout.take().unwrap());
+        assert!(said.lines().map_while(Result::ok).any(|line| line.ends_with(READY)), "{does}: it never was ready");
         Self(child)
     }
 
     /// Waits for a connection at a port, for ever.
     fn listening(bench: &Bench, port: u16) -> Self {
-        let code = format!(
-            "import socket, sys\ns = socket.socket()\ns.bind(('', {port}))\ns.listen()\nprint(1, flush=True)\nsys.stdin.read()"
-        );
-        Self::start(bench, &code)
+        Self::start(bench, &format!("listen 0.0.0.0:{port}"))
     }
 
     fn is_named_by(&self, event: &Value) -> bool {
         let process = &event["process"];
         let started = process["started"].as_str().is_some_and(|it| it.starts_with("20") && it.ends_with('Z'));
-        process["pid"] == self.0.id() && process["name"] == "python3" && started && process["cgroup"].is_u64()
+        let name = std::fs::read_to_string(format!("/proc/{}/comm", self.0.id())).unwrap();
+        process["pid"] == self.0.id() && process["name"] == name.trim_end() && started && process["cgroup"].is_u64()
     }
+}
+
+const READY: &str = "ready";
+
+/// Does nothing but as such a program, which ends with its input.
+#[test]
+fn a_program_of_the_node() {
+    let Ok(does) = std::env::var(PROGRAM) else { return };
+    let (does, address) = does.split_once(' ').unwrap();
+    let address: SocketAddr = address.parse().unwrap();
+    let listener = (does == "listen").then(|| TcpListener::bind(address).unwrap());
+    println!("{READY}");
+    if listener.is_none() {
+        std::thread::spawn(move || {
+            loop {
+                // Each by a socket of its own; that it is denied shows as an error, mostly.
+                let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+                let _ = socket.send_to(b"x", address);
+                drop(socket);
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        });
+    }
+    let _ = std::io::read_to_string(std::io::stdin());
+    std::process::exit(0);
 }
 
 /// Sends packets until an event names the program.
@@ -79,14 +110,7 @@ fn events_name_who_listens_and_who_sends() {
     let later = Program::listening(&bench, LATER);
     assert!(named(&events, &later, LATER, "xdp", || call(LATER)), "it listens since");
     let [_, _, _, server] = addresses(false);
-    let code = format!(
-        "import socket, sys, threading\nprint(1, flush=True)\ndef send():\n  import time\n  while True:\n    \
-         s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n    try: s.sendto(b'x', ('{server}', {SENDS}))\n    \
-         except OSError: pass\n    s.close()\n    time.sleep(0.05)\n\
-         threading.Thread(target=send, daemon=True).start()\n\
-         sys.stdin.read()"
-    );
-    let sender = Program::start(&bench, &code);
+    let sender = Program::start(&bench, &format!("send {server}:{SENDS}"));
     assert!(named(&events, &sender, SENDS, "tc", || {}), "each packet by a socket of its own");
     // What is nobody's here names nobody.
     let _ = bench.send(&Probe::tcp(Client, Server, false, 40_000, LISTENS, SYN));
