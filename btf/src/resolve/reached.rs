@@ -120,7 +120,9 @@ fn shape(found: Type<'_>, pointer: u32) -> Result<Shape, Defect> {
     let (id, kind) = (found.id(), found.kind());
     let size = found.size().unwrap_or(pointer);
     let (sizes, bits): (&[u32], u32) = match kind {
-        Kind::Int => (&[1, 2, 4, 8, 16], found.int().map_or(0, |int| int.offset + int.bits)),
+        Kind::Int => {
+            (&[1, 2, 4, 8, 16], found.int().map_or(0, |int| if int.bits == 0 { 0 } else { int.offset + int.bits }))
+        }
         Kind::Enum | Kind::Enum64 => (&[1, 2, 4, 8], 1),
         Kind::Float => (&[2, 4, 8, 12, 16], 1),
         Kind::Ptr => return Ok(Shape::Pointer),

@@ -218,13 +218,14 @@ fn work_is_bounded_whatever_the_types_say() {
 #[test]
 fn sizes_that_no_machine_has_are_refused() {
     type Change = fn(&mut Build) -> u32;
-    let cases: [Change; 9] = [
+    let cases: [Change; 10] = [
         |b| b.int("int", 3, SIGNED),
         |b| b.int("int", 0, SIGNED),
         |b| b.int("int", 32, SIGNED),
         |b| b.int_of_bits("int", 4, SIGNED, 0, 33),
         |b| b.int_of_bits("int", 4, SIGNED, 31, 2),
         |b| b.int_of_bits("int", 4, SIGNED, 0, 0),
+        |b| b.int_of_bits("int", 4, SIGNED, 8, 0),
         |b| b.raw("enum", 6 << 24, 3, &[]),
         |b| b.raw("float", 16 << 24, 5, &[]),
         |b| {
