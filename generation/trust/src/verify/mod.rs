@@ -3,7 +3,7 @@
 mod bundle;
 mod metadata;
 mod provenance;
-mod shape;
+pub(crate) mod shape;
 mod signatures;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +17,7 @@ use crate::refused::Refused;
 use crate::role::Role;
 pub(crate) use metadata::Believed;
 pub use provenance::Provenance;
+pub(crate) use signatures::judge;
 pub use signatures::{Signed, Worth};
 
 /// What a node trusts: a root, what it has seen so far, and the versions below which it does not go.
