@@ -94,13 +94,16 @@ fn refused(
 
 impl<'m> Believed<'m> {
     /// Walks all of it, from a root that is trusted and what was believed before.
-    pub(crate) fn walk(root: &[u8], before: Option<&Cached>, files: &'m Metadata, now: Time) -> Result<Self, Refused> {
-        let mut known = BTreeSet::new();
+    pub(crate) fn walk(
+        root: &[u8],
+        before: Option<&Cached>,
+        known: &BTreeSet<String>,
+        files: &'m Metadata,
+        now: Time,
+    ) -> Result<Self, Refused> {
+        let mut known = known.clone();
         let mut set = begin("root.json", root)?;
         known.extend(set.root().keys.keys().cloned());
-        if let Some(targets) = before.and_then(|it| File::<Targets>::from_slice(it.targets.as_bytes()).ok()) {
-            known.extend(targets.signed().delegations.iter().flat_map(|it| it.keys.keys().cloned()));
-        }
         only_ours(files)?;
         for _ in 0..ROOTS {
             let name = format!("{}.root.json", set.root().version.saturating_add(1));
@@ -171,8 +174,9 @@ impl<'m> Believed<'m> {
     }
 
     /// What a node keeps of it.
-    pub(crate) fn into_kept(self) -> (String, Cached) {
-        self.kept
+    pub(crate) fn into_kept(mut self) -> (String, Cached, BTreeSet<String>) {
+        self.known.extend(self.delegations.keys.into_keys());
+        (self.kept.0, self.kept.1, self.known)
     }
 
     fn keys(&self, role: Role) -> Option<RoleKeys> {

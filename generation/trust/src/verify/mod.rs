@@ -28,6 +28,8 @@ pub struct Trust {
     trust: u32,
     root: String,
     before: Option<Cached>,
+    /// Keys that had a role once, by name: whose signature counts no more was revoked.
+    known: BTreeSet<String>,
     /// The latest time that is known to have been.
     latest: Time,
     /// By role and name.
@@ -137,7 +139,7 @@ impl Trust {
         let form = |_| Refused::Form { file: String::from("root.json"), what: String::from("is no text") };
         let root = String::from_utf8(root.to_vec()).map_err(form)?;
         let latest = Time::from(SystemTime::UNIX_EPOCH);
-        Ok(Self { trust: 1, root, before: None, latest, floors: BTreeMap::new() })
+        Ok(Self { trust: 1, root, before: None, known: BTreeSet::new(), latest, floors: BTreeMap::new() })
     }
 
     /// What was stored, again.
@@ -213,7 +215,7 @@ impl Trust {
         circumstances: &Circumstances<'_>,
         at: Time,
     ) -> Result<Accepted, Refused> {
-        let mut believed = Believed::walk(self.root.as_bytes(), self.before.as_ref(), files, at)?;
+        let mut believed = Believed::walk(self.root.as_bytes(), self.before.as_ref(), &self.known, files, at)?;
         let (by, custom) = bundle::signed_by(&mut believed, bundle)?;
         bundle::programs(&mut believed, bundle, circumstances.programs)?;
         bundle::in_time(bundle.manifest(), at)?;
@@ -225,8 +227,8 @@ impl Trust {
         let mut floors = self.floors.clone();
         floors.insert(by.target(name), bundle.manifest().version);
         let signed = believed.signers(by).into_iter().filter(|it| it.worth == Worth::Counts).collect();
-        let (root, before) = believed.into_kept();
-        let next = Self { trust: 1, root, before: Some(before), latest: self.latest, floors };
+        let (root, before, known) = believed.into_kept();
+        let next = Self { trust: 1, root, before: Some(before), known, latest: self.latest, floors };
         Ok(Accepted { next, by, signed, at, alarms, provenance })
     }
 }
