@@ -264,7 +264,8 @@ fn indices_and_layouts_of_others_are_refused() {
         files.0.insert("index.json".into(), serde_json::to_vec(&index).unwrap());
         files.open()
     };
-    let cases: [(&dyn Fn(&mut Value), &str, &str); 7] = [
+    type Case<'c> = (&'c dyn Fn(&mut Value), &'c str, &'c str);
+    let cases: [Case<'_>; 7] = [
         (
             &|it| it["manifests"] = json!([]),
             "bundle-form",

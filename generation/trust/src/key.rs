@@ -71,6 +71,10 @@ impl PublicKey {
     pub fn ed25519(bytes: &[u8]) -> Result<Self, NoKey> {
         let bytes = bytes.try_into().map_err(|_| no_key("an Ed25519 key has 32 bytes"))?;
         let key = ed25519_dalek::VerifyingKey::from_bytes(bytes).map_err(no_key)?;
+        // One point has one text: two would count as two keys.
+        if key.to_edwards().compress().as_bytes() != bytes {
+            return Err(no_key("not the one way to write its point"));
+        }
         if key.is_weak() { Err(no_key("a point of small order")) } else { Ok(Self(Half::Ed25519(key))) }
     }
 

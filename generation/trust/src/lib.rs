@@ -4,8 +4,8 @@
 //! delegates: `release` signs programs and plugins by digest, `policy` signs bundles, and `emergency` signs bundles that hold
 //! policy alone ([`Role`]). A node keeps a [`Trust`]; [`Trust::verify`] is a pure function of it, of a bundle and of the time, and
 //! what it accepts comes with the trust to keep from then on. [`Repository`] is the other side: the site's folder of
-//! metadata, to which people add signatures one after the other. Nothing here reads a file, a clock or a network, but for
-//! [`clock::synchronised`], and keys in a token.
+//! metadata, to which people add signatures one after the other. Nothing here reads a file, a clock or a network,
+//! but for [`clock::synchronised`], and keys in a token.
 
 #![deny(unsafe_code)]
 
@@ -18,6 +18,7 @@ mod repository;
 mod role;
 mod signer;
 pub mod statement;
+pub mod token;
 mod verify;
 
 pub use clock::{Clock, ClockPolicy, Doubt};

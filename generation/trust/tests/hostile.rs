@@ -1,5 +1,5 @@
-//! Hostile bundles, made one by one: each is refused, by its own reason. `tests/hostile.txt` has all of them; `GABION_WRITE_GOLDEN=1`
-//! writes it anew, and whoever does that reads what changed.
+//! Hostile bundles, made one by one: each is refused, by its own reason. `tests/hostile.txt` has all of them;
+//! `GABION_WRITE_GOLDEN=1` writes it anew, and whoever does that reads what changed.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 mod site;
@@ -347,6 +347,10 @@ fn signatures(cases: &mut Cases) {
         it.targets.signed["delegations"]["keys"]["0".repeat(64)] = public(20).metadata();
     });
     cases.site("a key that is no point", |it| {
+        let none = format!("02{}", "00".repeat(31));
+        it.targets.signed["delegations"]["keys"][id(20)]["keyval"]["public"] = none.into();
+    });
+    cases.site("a key written in another way", |it| {
         it.targets.signed["delegations"]["keys"][id(20)]["keyval"]["public"] = "ff".repeat(32).into();
     });
     cases.site("a key of small order", |it| {

@@ -1,4 +1,5 @@
-//! The scenarios of TUF's conformance suite, on bundles: each attack is refused by its own reason, and each way back is open.
+//! The scenarios of TUF's conformance suite, on bundles: each attack is refused by its own reason, and each way back is
+//! open.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 mod site;
@@ -49,7 +50,8 @@ fn numbers_do_not_go_back() {
     };
     assert_eq!(code(&node, &site(6).on(&bundle)), "accepted");
     assert_eq!(code(&node, &site(4).on(&bundle)), "trust-rolled-back");
-    let cases: [(&dyn Fn(&mut Site), &str); 5] = [
+    type Case<'c> = (&'c dyn Fn(&mut Site), &'c str);
+    let cases: [Case<'_>; 5] = [
         (&|it| it.timestamp.set("version", 4), "timestamp.json: version 4, and this node has seen version 5"),
         (&|it| it.snapshot.set("version", 4), "timestamp.json: version 4, and this node has seen version 5"),
         (&|it| it.targets.set("version", 4), "snapshot.json: version 4, and this node has seen version 5"),

@@ -167,7 +167,7 @@ impl Repository {
         !all.is_empty() && all.iter().all(|by| document.complete(by))
     }
 
-    /// Puts into force what has its signatures, top down; what has not enough any more, after keys changed, waits again.
+    /// Puts into force what has its signatures, top down; what has not enough any more, as keys changed, waits again.
     fn settle(&mut self) {
         let mut order: Vec<String> = self.drafts.keys().filter(|it| root_version(it).is_some()).cloned().collect();
         order.push("targets.json".to_owned());

@@ -175,8 +175,8 @@ impl Repository {
         Plan { keys }
     }
 
-    /// Gives somebody other keys, or another threshold: a draft of the next root, or of the next targets. Also without a
-    /// change, to renew what expires.
+    /// Gives somebody other keys, or another threshold: a draft of the next root, or of the next targets. Also without
+    /// a change, to renew what expires.
     ///
     /// # Errors
     /// As [`Repository::begin`]; or nothing is in force yet; or such a draft waits already, for another change.

@@ -42,10 +42,11 @@ impl Repository {
         let waits = current.is_some_and(|it| self.files.get("timestamp.json").is_none_or(|time| !timestamps(it, time)));
         if !waits {
             let next = self.files.get("snapshot.json").map_or(0, Document::version) + 1;
-            let draft = self.drafts.remove("snapshot.json").filter(|it| same(it));
+            let draft = self.drafts.get("snapshot.json").filter(|it| same(it)).cloned();
             let draft = draft.unwrap_or_else(|| Document::new("snapshot", next, expires, json!({"meta": pins})));
-            self.drafts.remove("timestamp.json");
             self.add("snapshot.json", draft, key)?;
+            // It was of another snapshot.
+            self.drafts.remove("timestamp.json");
         }
         let whole = match self.files.get("snapshot.json").filter(|it| same(it)) {
             Some(snapshot) if !self.drafts.contains_key("snapshot.json") => {

@@ -1,4 +1,4 @@
-//! Root, timestamp, snapshot, targets, in this order (TUF specification 1.0.34, 5.3 to 5.6), on top of what is trusted already.
+//! Root, timestamp, snapshot, targets, in this order (TUF specification 1.0, 5.3 to 5.6), on top of what is trusted.
 
 use std::collections::BTreeSet;
 

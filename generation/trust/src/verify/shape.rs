@@ -1,5 +1,5 @@
-//! What metadata may say at all. The library counts names of keys: that no key has two of them is seen to here, and that
-//! every role has what it is to have and nothing else.
+//! What metadata may say at all. The library counts names of keys: that no key has two of them is seen to here, and
+//! that every role has what it is to have and nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
 

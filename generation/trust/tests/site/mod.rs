@@ -144,7 +144,8 @@ impl Site {
             json!({
                 "targets": {},
                 "delegations": {"keys": keys(&all), "roles": [
-                    delegated("release", &RELEASE, 2), delegated("policy", &POLICY, 3), delegated("emergency", &EMERGENCY, 1),
+                    delegated("release", &RELEASE, 2), delegated("policy", &POLICY, 3),
+                    delegated("emergency", &EMERGENCY, 1),
                 ]},
             }),
         );
