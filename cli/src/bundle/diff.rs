@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use gabion_policy_model::text::to_yaml;
 use gabion_policy_model::PolicySet;
 use gabion_policy_model::inventory::Inventory;
+use gabion_policy_model::text::to_yaml;
 use serde::Serialize;
 
 use super::{compiled, open};
@@ -36,7 +36,8 @@ pub fn policy(path: &Path) -> Result<PolicySet, Failure> {
     sources::load(&[path.to_owned()])
 }
 
-/// All that a policy says, piece by piece: each rule by its name, each entry of the inventory, the rest of each document.
+/// All that a policy says, piece by piece: each rule by its name, each entry of the inventory, the rest of each
+/// document.
 fn pieces(set: &PolicySet) -> BTreeMap<String, String> {
     let mut pieces = BTreeMap::new();
     let empty = PolicySet::default;

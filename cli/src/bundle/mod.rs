@@ -34,7 +34,10 @@ fn open(path: &Path) -> Result<Bundle, Failure> {
             Refused::Unreadable { source, .. } => blame(source),
             _ => Exit::Input,
         };
-        let mut failure = Failure::input(format!("{}: {}: {refused}", path.display(), refused.code()));
+        let path = path.display().to_string();
+        let what = refused.to_string();
+        let what = what.strip_prefix(&format!("{path}: ")).unwrap_or(&what);
+        let mut failure = Failure::input(format!("{path}: {}: {what}", refused.code()));
         failure.exit = exit;
         failure
     })

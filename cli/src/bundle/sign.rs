@@ -1,4 +1,5 @@
-//! `gabion bundle sign` and `publish`: what a role says of a bundle goes to the site's metadata, and that to the bundle.
+//! `gabion bundle sign` and `publish`: what a role says of a bundle goes to the site's metadata, and that to the
+//! bundle.
 
 use gabion_bundle::{Attachment, Bundle, Kind, Use};
 use gabion_trust::{Envelope, Grant, Role, Signer, Status};

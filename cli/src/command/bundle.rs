@@ -24,18 +24,21 @@ pub enum BundleCommand {
 
 /// `gabion bundle build`.
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(
+    disable_version_flag = true,
+    after_help = "\
 Examples:
   gabion bundle build --name substation-7 --version 42 --policy /etc/gabion/policy --out substation-7.tar
   gabion bundle build --name substation-7 --version 43 --policy policy/ --probes policy/plant.test.yaml \\
     --target x86_64/6.1,6.12 --not-before 2027-03-01T00:00:00Z --expires 2027-09-01T00:00:00Z --out substation-7.tar
-  gabion bundle build --emergency --name worm --version 1 --expires 2027-03-08T00:00:00Z --policy deny.yaml --out worm.tar
+  gabion bundle build --emergency --name worm --version 1 --expires 2027-03-08T00:00:00Z --policy deny.yaml --out w.tar
 
-The same inputs give the same bytes. A bundle is an OCI image layout, so that registries carry it. The policy is compiled, \
-and golden packets are judged, as `gabion policy test` does: a policy that does not fit, or does not give the expected \
-verdicts, makes no bundle.
+The same inputs give the same bytes. A bundle is an OCI image layout, so that registries carry it. The policy is \
+compiled, and golden packets are judged, as `gabion policy test` does: a policy that does not fit, or does not give \
+the expected verdicts, makes no bundle.
 
-Exit codes: 0 built, 1 the policy does not fit or a golden packet got another verdict, 2 what was given is wrong")]
+Exit codes: 0 built, 1 the policy does not fit or a golden packet got another verdict, 2 what was given is wrong"
+)]
 pub struct BuildArgs {
     /// What it is a bundle of
     #[arg(long, value_name = "NAME")]
@@ -90,8 +93,8 @@ pub struct BuildArgs {
 Examples:
   gabion bundle sign --role release --key dora.key --trust site-trust substation-7.tar   # its programs, once
   gabion bundle sign --role policy --key anna.key --trust site-trust substation-7.tar    # each of those it takes
-  gabion bundle sign --role policy --key anna.key --trust site-trust --grant-floor 41 --grant-expires 2027-03-02T00:00:00Z \\
-    --grant-reason '42 drops the polling' substation-7-41.tar                            # back to 41
+  gabion bundle sign --role policy --key anna.key --trust site-trust --grant-floor 41 \\
+    --grant-expires 2027-03-02T00:00:00Z --grant-reason 'drops the polling' old.tar      # back to 41
 
 Each signs alone, and hands folder and bundle on. Policy and emergency also sign the bundle's provenance.
 
@@ -132,10 +135,10 @@ pub struct SignBundleArgs {
 Examples:
   gabion bundle publish --key server.key --trust site-trust substation-7.tar
 
-What is published is good for --expires-in: nodes refuse what nobody renewed since, because somebody may hold back what is \
-newer. To renew, publish again.
+What is published is good for --expires-in: nodes refuse what nobody renewed since, because somebody may hold back \
+what is newer. To renew, publish again.
 
-Exit codes: 0 published, 1 another publisher has to sign, too, 2 what was given is wrong, or something is not signed yet")]
+Exit codes: 0 published, 1 another publisher has to sign, too, 2 what was given is wrong, or is not signed yet")]
 pub struct PublishArgs {
     /// The bundle
     #[arg(value_name = "BUNDLE")]
@@ -159,7 +162,7 @@ pub struct PublishArgs {
 #[command(after_help = "\
 Examples:
   gabion bundle verify --trust-root site-trust/1.root.json substation-7.tar
-  gabion bundle verify --trust-root 1.root.json --state node.trust --target aarch64/6.12 --now 2027-03-01T00:00:00Z b.tar
+  gabion bundle verify --trust-root 1.root.json --state node --target aarch64/6.12 --now 2027-03-01T00:00:00Z b.tar
 
 It never touches a network. The policy is compiled anew and golden packets are judged, as a node does. With --state it \
 remembers, as a node does: what it accepted is the floor of what it accepts.
@@ -197,8 +200,8 @@ Examples:
   gabion bundle inspect --against /etc/gabion/policy substation-7.tar
   gabion bundle inspect --against substation-7-41.tar --output json substation-7.tar
 
-Signatures are held against the root that came with the bundle, which anybody could have made: `gabion bundle verify` says \
-whether it is one to trust.")]
+Signatures are held against the root that came with the bundle, which anybody could have made: `gabion bundle verify` \
+says whether it is one to trust.")]
 pub struct InspectArgs {
     /// The bundle
     #[arg(value_name = "BUNDLE")]

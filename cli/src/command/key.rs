@@ -23,8 +23,8 @@ Examples:
   gabion key new --algorithm ecdsa-p256 --passphrase-file words.txt bert.key
   gabion key new --public carl.pub 'pkcs11:token=site;object=carl?module-path=/usr/lib/softhsm/libsofthsm2.so'
 
-A file is PKCS #8, encrypted by AES-256 with a key that scrypt makes of the passphrase; only its owner may read it. A key \
-in a token never leaves it.")]
+A file is PKCS #8, encrypted by AES-256 with a key that scrypt makes of the passphrase; only its owner may read it. A \
+key in a token never leaves it.")]
 pub struct NewKeyArgs {
     /// File of the private half, which must not be there yet; or the URI of a key in a token (RFC 7512)
     #[arg(value_name = "KEY")]
@@ -72,8 +72,8 @@ pub struct ShowKeyArgs {
 /// Where the words are that open a key.
 #[derive(Clone, Debug, Args)]
 pub struct PassphraseArgs {
-    /// First line of this file is the passphrase of the key, or the PIN of the token [default: GABION_PASSPHRASE, or asked
-    /// for]
+    /// First line of this file is the passphrase of the key, or the PIN of the token [default: GABION_PASSPHRASE, or
+    /// asked for]
     #[arg(long, value_name = "FILE")]
     pub passphrase_file: Option<PathBuf>,
 }

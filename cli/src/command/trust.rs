@@ -20,11 +20,11 @@ pub enum TrustCommand {
 }
 
 const ROLES: &str = "\
-Roles: root says who root, targets and publisher are; targets says who release, policy and emergency are; publisher says \
-what is current; release signs programs and plugins, policy signs bundles, emergency signs bundles of policy alone.
+Roles: root says who root, targets and publisher are; targets says who release, policy and emergency are; publisher \
+says what is current; release signs programs and plugins, policy signs bundles, emergency signs bundles of policy alone.
 
-Nothing is in force before enough have signed it: `gabion trust sign`, each where their key is, with the folder carried \
-from one to the next.";
+Nothing is in force before enough have signed it: `gabion trust sign`, each where their key is, with the folder \
+carried from one to the next.";
 
 /// `gabion trust init`.
 #[derive(Debug, Args)]
@@ -90,8 +90,8 @@ Examples:
   gabion trust rotate site-trust --role policy=2:bert.pub,carl.pub,dora.pub    # without anna
   gabion trust rotate site-trust --role publisher=1:server.pub                 # the same, for another year
 
-All keys that the role has from then on are named; one that is not named is revoked. A root needs the signatures of its old \
-keys and of its new ones.
+All keys that the role has from then on are named; one that is not named is revoked. A root needs the signatures of \
+its old keys and of its new ones.
 
 {ROLES}"))]
 pub struct RotateArgs {

@@ -1,5 +1,5 @@
-//! What is said about a bundle and travels with it: metadata of the roles, and statements. None of it is part of what the
-//! bundle is known by, so that it can be renewed while the bundle stays what it is.
+//! What is said about a bundle and travels with it: metadata of the roles, and statements. None of it is part of what
+//! the bundle is known by, so that it can be renewed while the bundle stays what it is.
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,6 @@
-//! Records of the OCI image layout, as far as a bundle has them (image-spec 1.1). Four records do not outweigh a crate that
-//! brings a parser of regular expressions and derives builders for all of the specification; these also refuse what
-//! they do not know.
+//! Records of the OCI image layout, as far as a bundle has them (image-spec 1.1). Four records do not outweigh a crate
+//! that brings a parser of regular expressions and derives builders for all of the specification; these also refuse
+//! what they do not know.
 
 use std::collections::BTreeMap;
 
@@ -79,8 +79,8 @@ pub struct ImageManifest {
     pub layers: Vec<Descriptor>,
 }
 
-/// The manifest of what is attached to a bundle: its subject, which is how a registry finds it (its referrers). Others may
-/// have written it, with annotations of their own.
+/// The manifest of what is attached to a bundle: its subject, which is how a registry finds it (its referrers). Others
+/// may have written it, with annotations of their own.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Referrer {

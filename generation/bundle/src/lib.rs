@@ -1,11 +1,11 @@
 //! Bundles: everything that a generation is made of, as files that say what they are.
 //!
-//! A bundle is an OCI image layout (image-spec 1.1), as a folder or as a tar archive of one: blobs by their SHA-256, an image manifest
-//! that names them, and as its configuration our own [`Manifest`], which says what each of them is for. The same inputs
-//! give the same bytes. [`Builder`] makes one; [`Bundle::open`] reads one, which is hostile until every byte of it that
-//! is ever given away was compared with its digest, and its limits were kept. What is said about a bundle is attached to it
-//! ([`Attachment`]), in the same layout, and no part of what it is known by. Who made it, and whether that one may, is not
-//! decided here.
+//! A bundle is an OCI image layout (image-spec 1.1), as a folder or as a tar archive of one: blobs by their SHA-256, an
+//! image manifest that names them, and as its configuration our own [`Manifest`], which says what each of them is for.
+//! The same inputs give the same bytes. [`Builder`] makes one; [`Bundle::open`] reads one, which is hostile until every
+//! byte of it that is ever given away was compared with its digest, and its limits were kept. What is said about a
+//! bundle is attached to it ([`Attachment`]), in the same layout, and no part of what it is known by. Who made it, and
+//! whether that one may, is not decided here.
 
 #![forbid(unsafe_code)]
 

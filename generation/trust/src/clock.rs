@@ -82,8 +82,8 @@ impl ClockPolicy {
 pub fn synchronised() -> std::io::Result<bool> {
     // SAFETY: `timex` is numbers alone, for which zeroes are values.
     let mut state: libc::timex = unsafe { std::mem::zeroed() };
-    // SAFETY: the kernel writes into the one record that it is given, which lives until the call returns. No mode is set:
-    // it changes nothing.
+    // SAFETY: the kernel writes into the one record that it is given, which lives until the call returns. No mode is
+    // set: it changes nothing.
     let answer = unsafe { libc::adjtimex(&raw mut state) };
     if answer < 0 {
         return Err(std::io::Error::last_os_error());

@@ -85,8 +85,8 @@ impl Envelope {
         Ok(())
     }
 
-    /// The name of the key of each signature, and whether one of the given keys of that name made it; nothing where there is
-    /// none of that name.
+    /// The name of the key of each signature, and whether one of the given keys of that name made it; nothing where
+    /// there is none of that name.
     pub fn signatures<'e>(
         &'e self,
         key: impl Fn(&str) -> Option<PublicKey> + 'e,

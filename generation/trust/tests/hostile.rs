@@ -452,3 +452,58 @@ fn hostile_bundles_are_refused_each_by_its_own_reason() {
     }
     assert_eq!(text.lines().count(), wanted.lines().count());
 }
+
+/// Where the fuzzers begin.
+#[test]
+#[ignore = "writes into the checkout"]
+fn write_the_fuzz_corpus() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
+    let write = |name: &str, bytes: &[u8]| {
+        let path = folder.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    };
+    write("bundle/archive", &archive(honest().layout().files()));
+    let blob = b"kind: Site\n";
+    let config =
+        format!(r#"{{"bundle":1,"kind":"generation","name":"x","version":1,"notBefore":"2027-01-01T00:00:00Z","#,)
+            + r#""expires":"2028-01-01T00:00:00Z","targets":[{"architecture":"x86_64","kernels":["6.12"]}],"tables":"#
+            + r#""$BLOB","contracts":{"object":"$BLOB"},"files":{"policy/x.yaml":"#
+            + r#"{"use":"policy","digest":"$BLOB","size":11}}}"#;
+    for (name, kind, layer, annotation) in [
+        (
+            "trust",
+            "application/vnd.gabion.trust.v1+json",
+            "application/vnd.tuf.metadata.v1+json",
+            r#","annotations":{"org.opencontainers.image.title":"1.root.json"}"#,
+        ),
+        ("statement", "application/vnd.in-toto+json", "application/vnd.in-toto+json", ""),
+        ("envelope", "application/vnd.in-toto+json", "application/vnd.dsse.envelope.v1+json", ""),
+    ] {
+        let attached = format!(
+            r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","artifactType":"{kind}","#,
+        ) + r#""config":{"mediaType":"application/vnd.oci.empty.v1+json","digest":"$EMPTY","size":2},"layers":[{"#
+            + &format!(r#""mediaType":"{layer}","digest":"$BLOB","size":11{annotation}}}],"#)
+            + r#""subject":{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"$IMAGE","size":1}}"#;
+        write(&format!("bundle/{name}"), &[config.as_bytes(), blob, attached.as_bytes()].join(&0));
+    }
+    let mut text = manifest();
+    text["name"] = "x".into();
+    text["version"] = 1.into();
+    text["expires"] = "2028-01-01T00:00:00Z".into();
+    (text["targets"], text["contracts"]) = (json!([]), json!({}));
+    text["tables"] = format!("sha256:{}", "0".repeat(64)).into();
+    let bundle = gabion_bundle::Builder::new(serde_json::from_value(text).unwrap()).finish().unwrap();
+    let site = Site::new().signs("policy", &bundle);
+    let metadata = site.metadata();
+    let order = ["1.root.json", "2.root.json", "timestamp.json", "snapshot.json", "targets.json", "policy.json"];
+    let files: Vec<Vec<u8>> = order.iter().map(|it| metadata.get(&name(it)).cloned().unwrap_or_default()).collect();
+    write("envelope/metadata", &files.join(&0));
+    let accepted = judge_at(&begin(&site), &site.on(&bundle), NOW).unwrap();
+    write("envelope/stored", &accepted.next.text());
+    let statement = br#"{"_type":"https://in-toto.io/Statement/v1","subject":[],"predicateType":"x","predicate":{}}"#;
+    write("envelope/statement", statement);
+    let mut envelope = Envelope::around(statement);
+    envelope.sign(&key(POLICY[0])).unwrap();
+    write("envelope/envelope", &envelope.text());
+}

@@ -287,6 +287,9 @@ fn emergency_signs_emergency_alone() {
     assert_eq!(accepted.by, Role::Emergency);
     assert_eq!(accepted.next.floor(Role::Policy, &name("substation-7")), None, "numbers of its own");
     assert_eq!(code(&trust, &Site::new().signs("policy", &deny).on(&deny)), "accepted", "the many may, too");
+    let mut silent = Site::new().signs("policy", &deny);
+    silent.roles.remove("emergency");
+    assert_eq!(code(&trust, &silent.on(&deny)), "accepted", "who never signed anything is not missed");
     assert_eq!(code(&trust, &Site::new().signs("emergency", &whole).on(&whole)), "bundle-emergency");
     assert_eq!(code(&trust, &Site::new().on(&deny)), "bundle-not-signed");
 }

@@ -146,8 +146,8 @@ pub struct Options {
 }
 
 impl Compiled {
-    /// Everything that decides or is named, part by part in one order: two that give the same parts are the same. What a
-    /// digest of the tables is of.
+    /// Everything that decides or is named, part by part in one order: two that give the same parts are the same. What
+    /// a digest of the tables is of.
     pub fn parts(&self, mut part: impl FnMut(&[u8])) {
         let length = |part: &mut dyn FnMut(&[u8]), length: usize| part(&(length as u64).to_le_bytes());
         self.params.iter().for_each(|param| part(&param.to_le_bytes()));

@@ -161,6 +161,10 @@ impl<'m> Believed<'m> {
         let Some(keys) = self.keys(role) else { return Ok(None) };
         let name = role.file();
         if self.set.targets_role(role.name()).is_none() {
+            // What it said once could not be left out again.
+            if self.set.snapshot().is_none_or(|it| !it.meta.contains_key(&name)) {
+                return Ok(None);
+            }
             pinned_by_snapshot(&self.set, &name)?;
             let bytes = file(self.files, &name)?;
             let (known, delegations, now) = (&self.known, &self.delegations, self.now);
