@@ -185,7 +185,11 @@ fn the_last_of_several_edits_is_what_is_watched_and_all_of_them_are_what_is_undo
     run(&mut node, Event::Wanted(change("b", 30_000))).unwrap();
     run(&mut node, Event::Wanted(change("c", 30_000))).unwrap();
     assert_eq!(node.loaded, BTreeSet::from([1, 3]));
-    assert!(node.drive(Event::Wanted(change("d", 30_000)), Refusals { load: true, ..Default::default() }, &mut Fuse(None)).unwrap().is_ok());
+    assert!(
+        node.drive(Event::Wanted(change("d", 30_000)), Refusals { load: true, ..Default::default() }, &mut Fuse(None))
+            .unwrap()
+            .is_ok()
+    );
     node.check();
     assert_eq!(node.disk.wanted().all, Some(3), "a change that came to nothing does not end the trial of another");
     run(&mut node, Event::RollBack { why: "an operator".into() }).unwrap();
