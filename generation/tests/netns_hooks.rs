@@ -191,7 +191,7 @@ fn hooks_outlive_their_process_are_adopted_swapped_and_leave_nothing() {
 
     bench.node.run(|| {
         let (mut node, adopted) = Node::open(&bench.root(), &Sizes::default(), Programs::parse().unwrap()).unwrap();
-        assert_eq!((adopted.generation, adopted.attachments.len()), (Some(1), 1));
+        assert_eq!((adopted.running, adopted.attachments.len()), (Some(1), 1));
         assert_eq!(adopted.attachments[0].xdp, Some(XdpWay::Native));
         let clsact = adopted.attachments[0].egress == Some(EgressHook::Clsact);
         assert_eq!(bench.qdiscs().contains(&"clsact".to_owned()), clsact);
