@@ -116,6 +116,9 @@ pub struct Condemned {
 /// Condemned changes that are remembered.
 pub const CONDEMNED: usize = 64;
 
+/// Committed generations that are remembered when others took their place.
+pub const HISTORY: usize = 4;
+
 /// All that a node must remember of its generations.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -130,6 +133,8 @@ pub struct Life {
     pub live: Option<Trial>,
     /// What is prepared.
     pub making: Option<Trial>,
+    /// What was committed everywhere, the latest last: what a node that lost its kernel begins with again.
+    pub history: Vec<Number>,
     /// Why nothing may change, when somebody said so.
     pub pinned: Option<String>,
     /// What was given up, the latest last.
@@ -281,6 +286,12 @@ impl Life {
     pub fn kept(&self) -> BTreeSet<Number> {
         let trials = self.live.iter().chain(&self.making).map(|trial| trial.number);
         self.committed.numbers().chain(trials).collect()
+    }
+
+    /// The generations of which text and names are to be remembered.
+    #[must_use]
+    pub fn remembered(&self) -> BTreeSet<Number> {
+        self.kept().into_iter().chain(self.history.iter().copied()).collect()
     }
 
     /// Why a change with this digest is not taken.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    Arrow, CONDEMNED, Change, Condemned, Decision, Effect, Event, Life, Number, OnDeath, Pointers, Refusal, Step, Trial,
+    Arrow, CONDEMNED, Change, Condemned, Decision, Effect, Event, HISTORY, Life, Number, OnDeath, Pointers, Refusal, Step, Trial,
 };
 
 impl Life {
@@ -117,6 +117,11 @@ impl Next {
         self.life.committed = self.life.committed.with(&trial);
         self.life.digests.insert(trial.number, trial.change.digest.clone());
         self.life.condemned.retain(|it| it.digest != trial.change.digest);
+        if trial.change.only.is_empty() {
+            self.life.history.push(trial.number);
+            let superfluous = self.life.history.len().saturating_sub(HISTORY);
+            self.life.history.drain(..superfluous);
+        }
         self.forget();
         self.effects.push(Effect::Prune);
         Ok(())
