@@ -9,14 +9,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use gabion_abi::event::{FAILSAFE_LIMIT, Settings};
-use gabion_life::{Arrow, Life, Number};
+use gabion_life::{Arrow, Event, Life, Number};
 use gabion_store::{Batch, Store, StoreError};
 use serde::{Deserialize, Serialize};
 
 use crate::api::wire::Amount;
 use crate::counters::{BaseEntry, RuleName};
+use crate::events::timestamp;
 use crate::policy::SourceFile;
 
 /// An operator's choice of mode.
@@ -193,6 +195,20 @@ impl Records for Batch {
     fn forget(&mut self, number: Number) -> &mut Self {
         self.remove(&record(number)).remove(&policy(number))
     }
+}
+
+/// Remembers that all was taken out of the kernel while no agent ran.
+pub fn detached(store: &mut Store) -> Result<(), StoreError> {
+    let life: Life = store.read("life")?.unwrap_or_default();
+    // It always follows.
+    let Ok(decision) = life.take(Event::Detached) else { return Ok(()) };
+    let time = timestamp(SystemTime::now());
+    let mut batch = Batch::default();
+    batch.life(&decision.life);
+    for arrow in &decision.arrows {
+        batch.note(&Line::of(arrow, &time));
+    }
+    store.write(&batch)
 }
 
 /// The text of a generation.

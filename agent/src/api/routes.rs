@@ -22,7 +22,7 @@ use super::metrics;
 use super::wire::{self, Apply, Event, Failure, Line, ModeRequest, Problem};
 use crate::explain;
 use crate::interfaces::name_matches;
-use crate::life::{Agent, Trigger, problem};
+use crate::life::{Agent, How, Trigger, problem};
 
 /// Bytes of a request's body; the largest that makes sense is a mode.
 const BODY_LIMIT: usize = 4 << 10;
@@ -45,6 +45,8 @@ const ANSWER_GRACE: Duration = Duration::from_millis(50);
 pub struct ApplyRequest {
     /// Who wishes.
     pub trigger: Trigger,
+    /// How it is wanted.
+    pub how: How,
     /// Where the outcome goes.
     pub reply: Option<oneshot::Sender<Apply>>,
 }
@@ -177,7 +179,7 @@ async fn route(
             let text = metrics::render(&agent.status(), &agent.rules());
             Ok(whole(StatusCode::OK, metrics::CONTENT_TYPE, text.into_bytes()))
         }
-        (&Method::POST, "/v1/apply") => apply(shared).await,
+        (&Method::POST, "/v1/apply") => apply(shared, &query).await,
         (&Method::POST, "/v1/mode") => mode(shared, request).await,
         (&Method::POST, "/v1/detach") => detach(shared),
         (_, "/v1/apply" | "/v1/mode" | "/v1/detach") => {
@@ -192,13 +194,35 @@ async fn route(
     }
 }
 
-async fn apply(shared: &Shared) -> Result<Answer, Refusal> {
+/// How a change is wanted, from a query.
+fn how(query: &str) -> Result<How, Refusal> {
+    let mut how = How::default();
+    for (name, value) in parameters(query) {
+        match name.as_str() {
+            "again" => how.insisted = is_true(&value),
+            "only" => drop(how.only.insert(value)),
+            "window" => {
+                let wrong = || refuse(StatusCode::BAD_REQUEST, "query", "window is a number of seconds, up to 86400");
+                let seconds = value.parse::<u64>().ok().filter(|seconds| *seconds <= 86_400).ok_or_else(wrong)?;
+                how.window = Some(Duration::from_secs(seconds));
+            }
+            other => {
+                let message = format!("{other:?} is none of again, only, window");
+                return Err(refuse(StatusCode::BAD_REQUEST, "query", message));
+            }
+        }
+    }
+    Ok(how)
+}
+
+async fn apply(shared: &Shared, query: &str) -> Result<Answer, Refusal> {
+    let how = how(query)?;
     let (reply, outcome) = oneshot::channel();
     let stopping = || {
         let problem = problem("stopping", "system", String::from("the agent is stopping"));
         (StatusCode::SERVICE_UNAVAILABLE, problem)
     };
-    let request = ApplyRequest { trigger: Trigger::Api, reply: Some(reply) };
+    let request = ApplyRequest { trigger: Trigger::Api, how, reply: Some(reply) };
     shared.apply.send(request).await.map_err(|_| stopping())?;
     let apply = outcome.await.map_err(|_| stopping())?;
     let status = match apply.error.as_ref().map(|error| error.blame.as_str()) {
@@ -243,7 +267,7 @@ async fn mode(shared: &Shared, request: Request<Incoming>) -> Result<Answer, Ref
 }
 
 fn explained(shared: &Shared, query: &str) -> Result<Answer, Refusal> {
-    let set = shared.agent.borrow().set.clone();
+    let set = shared.agent.borrow().current().and_then(|current| current.set.clone());
     let Some(set) = set else {
         let message = "the generation in force was adopted from an earlier agent, and its policy text is not known \
                        here; `gabion explain --policy PATH` answers from files";

@@ -2,6 +2,8 @@
 //!
 //! Fields are only ever added. A reader ignores fields that it does not know.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// Version of the API: raised when a field changes its meaning or goes. Agent and client say it in
@@ -88,6 +90,28 @@ pub struct Generation {
     pub digest: String,
     /// It was put into force by an earlier agent, and adopted.
     pub adopted: bool,
+    /// What is on trial; the node goes back when it gets worse.
+    pub trial: Option<Trial>,
+    /// Generations of interfaces that run ahead.
+    pub ahead: BTreeMap<String, u32>,
+    /// Why nothing may change, when somebody said so.
+    pub pinned: Option<String>,
+}
+
+/// A generation on trial.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Trial {
+    /// Its number.
+    pub number: u32,
+    /// The generation that comes back when the node gets worse; 0 is none.
+    pub back_to: u32,
+    /// How long it is watched.
+    pub window_s: u64,
+    /// How long it still is.
+    pub left_s: u64,
+    /// Interfaces that run it; all when there are none.
+    pub only: Vec<String>,
 }
 
 /// Whether verdicts are carried out.
@@ -204,6 +228,8 @@ pub struct Apply {
     pub unchanged: bool,
     /// Only who carries which subjects changed: the tables of the generation in force were changed in place.
     pub in_place: bool,
+    /// How long it is on trial before the node relies on it, milliseconds; 0 is not.
+    pub trial_ms: u64,
     /// From reading the files to the swap, microseconds.
     pub took_us: u64,
     /// Why not.

@@ -169,6 +169,8 @@ pub enum Event {
         /// Why.
         why: String,
     },
+    /// The agent stops, and nobody watches from now on.
+    Stopping,
     /// An operator commits it before the window is over.
     Commit,
     /// Nothing may change from now on, or again.

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    Arrow, CONDEMNED, Change, Condemned, Decision, Effect, Event, HISTORY, Life, Number, OnDeath, Pointers, Refusal, Step, Trial,
+    Arrow, CONDEMNED, Change, Condemned, Decision, Effect, Event, HISTORY, Life, Number, OnDeath, Pointers, Refusal,
+    Step, Trial,
 };
 
 impl Life {
@@ -29,6 +30,7 @@ impl Life {
                 next.give_up(trial, why);
                 next.effects.extend([Effect::Point, Effect::Prune]);
             }
+            Event::Stopping => next.stopping(),
             Event::Pin(why) => next.life.pinned = why,
             Event::ChangedInPlace { digest } => {
                 let at = next.life.committed.all.filter(|_| next.life.live.is_none());
@@ -154,6 +156,14 @@ impl Next {
         let superfluous = self.life.condemned.len().saturating_sub(CONDEMNED);
         self.life.condemned.drain(..superfluous);
         self.arrow(number, Some(step), Step::RolledBack, why);
+    }
+
+    /// What nobody watches is what was committed. Nobody found the change bad: it may be tried again.
+    fn stopping(&mut self) {
+        let Some(trial) = self.life.live.take() else { return };
+        let why = "the agent stops before the window is over";
+        self.arrow(trial.number, Some(Step::Live), Step::RolledBack, why);
+        self.effects.extend([Effect::Point, Effect::Prune]);
     }
 
     fn detached(&mut self) {

@@ -263,6 +263,7 @@ fn an_event() -> impl Strategy<Value = Event> {
         2 => Just(Event::Worse { why: "drops".into() }),
         1 => Just(Event::RollBack { why: "an operator".into() }),
         1 => Just(Event::Commit),
+        1 => Just(Event::Stopping),
         1 => Just(Event::Pin(Some("p".into()))),
         2 => Just(Event::Pin(None)),
     ]
