@@ -97,6 +97,16 @@ pub(crate) struct Kept {
     unsaved: Option<Vec<SourceFile>>,
 }
 
+/// Which policy is meant.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum What {
+    /// The files on disk.
+    #[default]
+    Files,
+    /// What was committed before, by number; the one before the one in force when there is none.
+    Committed(Option<Number>),
+}
+
 /// What the text of a policy came to.
 #[derive(Debug)]
 pub enum Read {
@@ -119,7 +129,8 @@ impl Source {
         self.build_from(files, digest, since).map(Box::new).map(Read::Built)
     }
 
-    fn build_from(&self, files: Vec<SourceFile>, digest: String, since: Instant) -> Result<Built, Problem> {
+    /// Compiles a text.
+    pub(crate) fn build_from(&self, files: Vec<SourceFile>, digest: String, since: Instant) -> Result<Built, Problem> {
         // Whatever a panic left there, it is what was parsed.
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let loaded = (self.load)(&files, self.table_bytes, &mut known)?;
@@ -292,6 +303,30 @@ impl Agent {
             }
         }
         self.take(read, Trigger::Start, How::default())
+    }
+
+    /// The text of a generation that was committed before, and its number.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn committed_text(&mut self, number: Option<Number>) -> Result<(Number, Vec<SourceFile>), Problem> {
+        let in_force = self.life.committed.all;
+        let history = &self.life.history;
+        let before = history.iter().rev().copied().find(|number| Some(*number) != in_force);
+        let known = history.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let wanted = match number {
+            Some(number) => history.contains(&number).then_some(number),
+            None => before,
+        };
+        let unknown = || {
+            let message = match number {
+                Some(number) => format!("generation {number} is not remembered; these are: {known}"),
+                None => String::from("no generation was committed before the one in force"),
+            };
+            problem("no-such-generation", "input", message)
+        };
+        let number = wanted.ok_or_else(unknown)?;
+        Ok((number, self.read_text(number).ok_or_else(unknown)?))
     }
 
     /// The text of a generation, if the disk still has it.

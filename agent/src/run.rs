@@ -18,7 +18,7 @@ use crate::api::routes::{ApplyRequest, Shared};
 use crate::api::serve;
 use crate::api::wire::Problem;
 use crate::kernel::Kernel;
-use crate::life::{Agent, How, Source, Trigger, kernel_problem, problem, store_problem};
+use crate::life::{Agent, How, Read, Source, Trigger, What, kernel_problem, problem, store_problem};
 use crate::netlink::{Change, Monitor};
 use crate::processes::Attached;
 use crate::readiness::readable;
@@ -151,15 +151,30 @@ fn notify(state: &[sd_notify::NotifyState<'_>]) {
 
 async fn wish(apply: &mpsc::Sender<ApplyRequest>, trigger: Trigger) {
     // The receiver lives as long as the agent does.
-    let _ = apply.send(ApplyRequest { trigger, how: How::default(), reply: None }).await;
+    let _ = apply.send(ApplyRequest { trigger, what: What::Files, how: How::default(), reply: None }).await;
 }
 
 /// One wish after the other; those that come in together get one answer.
 pub(crate) async fn follow_policy(shared: &Shared, mut wishes: mpsc::Receiver<ApplyRequest>) {
-    while let Some(first) = wishes.recv().await {
-        let ApplyRequest { mut trigger, mut how, reply } = first;
+    let mut waiting = None;
+    loop {
+        let first = match waiting.take() {
+            Some(first) => first,
+            None => match wishes.recv().await {
+                Some(first) => first,
+                None => return,
+            },
+        };
+        let ApplyRequest { mut trigger, what, mut how, reply } = first;
         let mut replies: Vec<_> = reply.into_iter().collect();
-        while let Ok(more) = wishes.try_recv() {
+        // What is not about the files is done by itself.
+        while what == What::Files
+            && let Ok(more) = wishes.try_recv()
+        {
+            if more.what != What::Files {
+                waiting = Some(more);
+                break;
+            }
             replies.extend(more.reply);
             // What somebody asked for in so many words is what is done.
             if how == How::default() {
@@ -169,20 +184,35 @@ pub(crate) async fn follow_policy(shared: &Shared, mut wishes: mpsc::Receiver<Ap
                 trigger = Trigger::Room;
             }
         }
-        let (source, digest) = {
-            let agent = shared.agent.borrow();
-            (agent.source.clone(), agent.digest_in_force(trigger))
-        };
-        let read = tokio::task::spawn_blocking(move || source.build(digest.as_deref())).await.unwrap_or_else(|error| {
-            let message = format!("reading the policy ended in a panic (please report it): {error}");
-            Err(problem("defect", "ours", message))
-        });
+        let read = read(shared, &what, trigger, &mut how).await;
         let outcome = shared.agent.borrow_mut().apply(read, trigger, how);
         for reply in replies {
             // Whoever asked may be gone.
             let _ = reply.send(outcome.clone());
         }
     }
+}
+
+/// Reads and compiles what is meant, on another thread.
+async fn read(shared: &Shared, what: &What, trigger: Trigger, how: &mut How) -> Result<Read, Problem> {
+    let source = shared.agent.borrow().source.clone();
+    let work: Box<dyn FnOnce() -> Result<Read, Problem> + Send> = match what {
+        What::Files => {
+            let digest = shared.agent.borrow().digest_in_force(trigger);
+            Box::new(move || source.build(digest.as_deref()))
+        }
+        What::Committed(number) => {
+            let (number, files) = shared.agent.borrow_mut().committed_text(*number)?;
+            how.insisted = true;
+            how.origin = Some(format!("a roll-back to generation {number}"));
+            let digest = crate::policy::digest(&files);
+            Box::new(move || source.build_from(files, digest, Instant::now()).map(Box::new).map(Read::Built))
+        }
+    };
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        let message = format!("reading the policy ended in a panic (please report it): {error}");
+        Err(problem("defect", "ours", message))
+    })
 }
 
 async fn follow_files(mut watch: Watch, apply: &mpsc::Sender<ApplyRequest>) -> Result<(), Problem> {

@@ -20,6 +20,8 @@ pub enum Exit {
     Defect = 4,
     /// The answer is yes, once something was carried over.
     Migration = 5,
+    /// It is held back: somebody pinned what is, or it failed before.
+    Held = 6,
 }
 
 impl From<Exit> for ExitCode {

@@ -7,13 +7,14 @@ use gabion_abi::event::suppressed;
 use gabion_abi::verdict::reason;
 
 use super::wire::{
-    Amount, EventCounts, Generation, Interface, Interfaces, Mode, Processes, ReasonTotal, Rule, Rules, Status,
-    Suppressed, Totals, Trial,
+    Amount, EventCounts, FailedGeneration, Generation, Generations, Interface, Interfaces, JournalLine,
+    KnownGeneration, Mode, Problem, Processes, ReasonTotal, Rule, Rules, Status, Suppressed, Totals, Trial,
 };
 use crate::counters::{RuleKey, amount};
 use crate::events::{protocol_name, timestamp};
 use crate::interfaces::{is_l3, name_matches};
-use crate::life::{Agent, Kept};
+use crate::life::{Agent, Kept, store_problem};
+use crate::record::{Line, Remembered};
 
 impl Agent {
     /// `GET /v1/status`.
@@ -224,6 +225,70 @@ impl Agent {
             window_s: watching.window.as_secs(),
             left_s: watching.left(Instant::now()).as_secs(),
             only: trial.change.only.iter().cloned().collect(),
+        })
+    }
+
+    /// `GET /v1/generations`, with so many lines of the journal.
+    ///
+    /// # Errors
+    /// The disk does not answer.
+    pub fn generations(&mut self, lines: usize) -> Result<Generations, Problem> {
+        let journal = self.store.journal::<Line>(lines).map_err(store_problem)?;
+        let mut records = Remembered::read(&mut self.store).map_err(store_problem)?.records;
+        // What is loaded may not be remembered yet.
+        records.extend(self.kept.iter().map(|(number, kept)| (*number, kept.record.clone())));
+        let wanted = self.life.wanted();
+        let state = |number: u32| {
+            if self.life.live.as_ref().is_some_and(|trial| trial.number == number) {
+                "live"
+            } else if self.life.committed.all == Some(number) {
+                "committed"
+            } else if self.life.committed.numbers().any(|it| it == number) {
+                "ahead"
+            } else {
+                "replaced"
+            }
+        };
+        let guarded: Vec<&str> = self
+            .guards
+            .iter()
+            .filter(|(_, guard)| guard.problem.is_none())
+            .filter_map(|(index, _)| Some(self.links.get(index)?.name.as_str()))
+            .collect();
+        let generations = records.into_iter().rev().map(|(number, record)| KnownGeneration {
+            number,
+            state: state(number).to_owned(),
+            loaded: self.kept.contains_key(&number),
+            since: record.since,
+            digest: record.digest,
+            origin: record.origin,
+            site: record.site,
+            rules: record.rules.len(),
+            interfaces: guarded
+                .iter()
+                .filter(|name| wanted.of(name) == Some(number))
+                .map(|name| (*name).to_owned())
+                .collect(),
+        });
+        let failed = self.life.condemned.iter().map(|it| FailedGeneration {
+            number: it.number,
+            digest: it.digest.clone(),
+            why: it.why.clone(),
+        });
+        let journal = journal.into_iter().map(|(line, it)| JournalLine {
+            line,
+            time: it.time,
+            generation: it.generation,
+            step: it.step,
+            from: it.from,
+            detail: it.detail,
+        });
+        Ok(Generations {
+            generations: generations.collect(),
+            trial: self.trial(),
+            pinned: self.life.pinned.clone(),
+            failed: failed.collect(),
+            journal: journal.collect(),
         })
     }
 

@@ -238,6 +238,76 @@ pub struct Apply {
     pub warnings: Vec<String>,
 }
 
+/// `GET /v1/generations`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Generations {
+    /// Those that are loaded, and those that were committed before and are remembered, the newest first.
+    pub generations: Vec<KnownGeneration>,
+    /// What is on trial.
+    pub trial: Option<Trial>,
+    /// Why nothing may change, when somebody said so.
+    pub pinned: Option<String>,
+    /// Changes that failed, and are not taken again unless somebody insists; the latest last.
+    pub failed: Vec<FailedGeneration>,
+    /// The journal, the latest last.
+    pub journal: Vec<JournalLine>,
+}
+
+/// A generation that is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct KnownGeneration {
+    /// Its number.
+    pub number: u32,
+    /// `live` (on trial), `committed`, `ahead` (committed, on some interfaces) or `replaced`.
+    pub state: String,
+    /// It is in the kernel.
+    pub loaded: bool,
+    /// Since when it is, or was, RFC 3339.
+    pub since: String,
+    /// Digest of the policy text.
+    pub digest: String,
+    /// Where it came from.
+    pub origin: String,
+    /// Name of its site.
+    pub site: String,
+    /// Number of its rules and defaults.
+    pub rules: usize,
+    /// Interfaces that run it.
+    pub interfaces: Vec<String>,
+}
+
+/// A change that failed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FailedGeneration {
+    /// Its number.
+    pub number: u32,
+    /// Digest of what it was made of.
+    pub digest: String,
+    /// Why it failed: which signal, its value and its bound.
+    pub why: String,
+}
+
+/// A line of the journal: what was about to happen.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct JournalLine {
+    /// Its number; numbers have no gaps.
+    pub line: u64,
+    /// When, RFC 3339.
+    pub time: String,
+    /// Which generation; 0 is none.
+    pub generation: u32,
+    /// A step of a generation's life, or something else that an operator wants to know.
+    pub step: String,
+    /// The step before, of a generation's life.
+    pub from: Option<String>,
+    /// Why, or what.
+    pub detail: String,
+}
+
 /// Why something did not work.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -87,6 +87,14 @@ impl Agent {
         self.drive(Event::RollBack { why })
     }
 
+    /// An operator wants something else than what is committed: it stays out, whatever the files say.
+    ///
+    /// # Errors
+    /// Nothing is committed, or it is pinned.
+    pub fn condemn(&mut self, why: String) -> Result<(), Problem> {
+        self.drive(Event::Condemned { why })
+    }
+
     /// Nothing changes from now on, or again.
     ///
     /// # Errors

@@ -36,7 +36,8 @@ Exit codes:
   2  what was given is wrong (arguments, policy, question)
   3  the system refused (permissions, disk, kernel)
   4  a defect of gabion
-  5  the answer is yes, with a migration (abi check)";
+  5  the answer is yes, with a migration (abi check)
+  6  held back: generations are pinned, or it failed before (apply, generation)";
 
 /// Typed network policy for the nodes that run power, water and transport.
 #[derive(Debug, Parser)]

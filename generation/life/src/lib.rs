@@ -173,6 +173,11 @@ pub enum Event {
     Stopping,
     /// An operator commits it before the window is over.
     Commit,
+    /// An operator does not want what is in force any more, and says so before something else takes its place.
+    Condemned {
+        /// Why.
+        why: String,
+    },
     /// Nothing may change from now on, or again.
     Pin(Option<String>),
     /// What is committed was changed in place: it is this now.

@@ -31,6 +31,7 @@ impl Life {
                 next.effects.extend([Effect::Point, Effect::Prune]);
             }
             Event::Stopping => next.stopping(),
+            Event::Condemned { why } => next.condemn_committed(why)?,
             Event::Pin(why) => next.life.pinned = why,
             Event::ChangedInPlace { digest } => {
                 let at = next.life.committed.all.filter(|_| next.life.live.is_none());
@@ -151,11 +152,26 @@ impl Next {
     /// The node found out that this one is bad.
     fn give_up(&mut self, trial: Trial, why: String) {
         let Trial { number, step, change } = trial;
-        self.life.condemned.retain(|it| it.digest != change.digest);
-        self.life.condemned.push(Condemned { digest: change.digest, number, why: why.clone() });
-        let superfluous = self.life.condemned.len().saturating_sub(CONDEMNED);
-        self.life.condemned.drain(..superfluous);
-        self.arrow(number, Some(step), Step::RolledBack, why);
+        self.arrow(number, Some(step), Step::RolledBack, why.clone());
+        self.condemn(Condemned { digest: change.digest, number, why });
+    }
+
+    fn condemn(&mut self, condemned: Condemned) {
+        let list = &mut self.life.condemned;
+        list.retain(|it| it.digest != condemned.digest);
+        list.push(condemned);
+        list.drain(..list.len().saturating_sub(CONDEMNED));
+    }
+
+    fn condemn_committed(&mut self, why: String) -> Result<(), Refusal> {
+        if let Some(why) = &self.life.pinned {
+            return Err(Refusal::Pinned { why: why.clone() });
+        }
+        let number = self.life.committed.all.ok_or(Refusal::NothingCommitted)?;
+        if let Some(digest) = self.life.digests.get(&number).cloned() {
+            self.condemn(Condemned { digest, number, why });
+        }
+        Ok(())
     }
 
     /// What nobody watches is what was committed. Nobody found the change bad: it may be tried again.
