@@ -4,12 +4,10 @@
 
 mod bpffs;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::Command;
 use std::time::Instant;
 
-use aya::programs::links::{FdLink, PinnedLink};
 use bpffs::Bpffs;
 use gabion_abi::event::Settings;
 use gabion_abi::facts::{Address, FAMILY_V4};
@@ -262,57 +260,4 @@ fn state_of_another_contract_is_refused_and_left_alone() {
     map.pin(&pin).unwrap();
     assert!(matches!(refusal(), gabion_generation::Error::Contract(_)), "{:?}", refusal());
     assert!(bpffs.root().join("state/ESTABLISHED").exists());
-}
-
-/// A generation for each interface, and all of them or none.
-#[test]
-fn one_interface_runs_ahead_and_a_swap_is_undone_as_a_whole() {
-    let Some(bpffs) = Bpffs::new("ahead") else { return };
-    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
-    for (name, peer) in [("a0", "a1"), ("b0", "b1")] {
-        let ip = Command::new("ip").args(["link", "add", name, "type", "veth", "peer", "name", peer]).status().unwrap();
-        assert!(ip.success());
-    }
-    let entry = |name: &str| InterfaceEntry {
-        ifindex: nix::net::if_::if_nametoindex(name).unwrap(),
-        interface: Interface::default(),
-    };
-    let entries = [entry("a0"), entry("b0")];
-    let mut node = open(&bpffs.root());
-    let staged = node.stage(&policy(entry::ALLOW, entry::DENY), &entries).unwrap();
-    node.commit(staged).unwrap();
-    node.attach("a0", entries[0]).unwrap();
-    node.attach("b0", entries[1]).unwrap();
-    let staged = node.stage(&policy(entry::DENY, entry::DENY), &entries).unwrap();
-    node.keep(staged);
-    let ahead = Pointers { all: Some(1), ahead: BTreeMap::from([("b0".to_owned(), 2)]) };
-    node.point(&ahead).unwrap();
-    assert_eq!(running(&node, &bpffs), [("a0", 1), ("b0", 1 + 1)]);
-    node.prune(&ahead.numbers().collect()).unwrap();
-
-    // The second of two interfaces refuses: what is pinned there is no link.
-    let pin = bpffs.root().join("links/b0-xdp");
-    let aside = bpffs.root().join("aside");
-    std::fs::rename(&pin, &aside).unwrap();
-    std::fs::create_dir(&pin).unwrap();
-    let staged = node.stage(&policy(entry::ALLOW, entry::ALLOW), &entries).unwrap();
-    node.keep(staged);
-    node.point(&Pointers::all(3)).unwrap_err();
-    std::fs::remove_dir(&pin).unwrap();
-    std::fs::rename(&aside, &pin).unwrap();
-    assert_eq!(running(&node, &bpffs), [("a0", 1), ("b0", 2)], "undone as a whole");
-    node.point(&Pointers::all(3)).unwrap();
-    node.prune(&BTreeSet::from([3])).unwrap();
-    assert_eq!(running(&node, &bpffs), [("a0", 3), ("b0", 3)]);
-    node.detach_all().unwrap();
-}
-
-/// Which generation each of the two interfaces runs, by the ids of programs and links.
-fn running(node: &Node, bpffs: &Bpffs) -> [(&'static str, u32); 2] {
-    ["a0", "b0"].map(|name| {
-        let link = PinnedLink::from_pin(bpffs.root().join(format!("links/{name}-xdp"))).unwrap();
-        let id = FdLink::from(link).info().unwrap().program_id();
-        let of = |number: u32| node.generation(number).is_some_and(|it| it.programs().unwrap()[0].id() == id);
-        (name, (1..=3).find(|number| of(*number)).unwrap())
-    })
 }

@@ -5,6 +5,7 @@
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -342,4 +343,68 @@ fn five_hundred_crashes_under_traffic_let_nothing_through() {
     assert!(agent.ask(&["detach"]).unwrap().status.success());
     assert_eq!(pinned(&bench), Vec::<String>::new());
     bench.baseline(&[&good, &bad]);
+}
+
+/// An agent that dies at each of the system calls by which it changes the kernel or the disk, one after the other, from
+/// its start to the commit of another policy; each of its successors also has to mend what the one before left.
+#[test]
+fn a_crash_at_any_step_leaves_the_old_generation_or_the_new_one() {
+    /// What changes something: programs, maps, links, pins; the store.
+    const STEPS: &str = "bpf,fdatasync,fsync,rename,renameat,renameat2,unlink,unlinkat,rmdir";
+    let Some(bench) = Bench::new() else { return };
+    if !Command::new("strace").arg("-V").output().is_ok_and(|it| it.status.success()) {
+        println!("skipped: there is no strace (apt-get install strace)");
+        return;
+    }
+    let [good, bad] = pair();
+    bench.baseline(&[&good, &bad]);
+    let Some(agent) = bench.guard(&allow(ALLOWED, 0)) else { return };
+    agent.crash().unwrap();
+    let binary = gabion_testing_netns::agent_binary().unwrap();
+    let site = |window: u32| -> Site {
+        let more = if window == 0 { "  health: {windowSeconds: 0}\n" } else { "  health: {windowSeconds: 1}\n" };
+        Site { more, ..Site::default() }
+    };
+    let mut deaths = 0;
+    let (sent, allowed, forbidden) = under_traffic(&bench, || {
+        let mut survived = 0;
+        for step in 1.. {
+            bench.write(&site(step % 4), &allow(ALLOWED, (step % 50) as usize));
+            let inject = format!("inject={STEPS}:signal=KILL:when={step}");
+            let trace = format!("trace={STEPS}");
+            let under = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject];
+            let policy = [bench.place.policy()];
+            let mut agent =
+                gabion_testing_site::agent::Agent::start_under(&bench.node, &bench.place, &binary, &policy, &under)
+                    .unwrap();
+            // Until nothing is on trial any more: the commit, or the way back, is among the steps.
+            let settled = |status: &serde_json::Value| {
+                status["generation"]["number"].as_u64() > Some(0)
+                    && status["generation"]["trial"].is_null()
+                    && !status["last_apply"].is_null()
+            };
+            let died = agent.dies_before(settled).unwrap();
+            if died {
+                (deaths, survived) = (deaths + 1, 0);
+            } else {
+                survived += 1;
+            }
+            if step % 10 == 0 && !died {
+                explained(&agent);
+            }
+            agent.crash().unwrap();
+            if survived == 3 {
+                break;
+            }
+        }
+    });
+    println!("{deaths} deaths, {sent} packets of each kind");
+    assert!(deaths > 30, "{deaths}");
+    assert_eq!(forbidden, 0, "of {sent} forbidden packets some passed");
+    assert_eq!(allowed, sent, "allowed packets were lost");
+    let agent = bench.start(2).unwrap();
+    explained(&agent);
+    bench.verify(&[(&good, true), (&bad, false)]);
+    assert!(agent.ask(&["detach"]).unwrap().status.success());
+    assert_eq!(pinned(&bench), Vec::<String>::new());
 }
