@@ -86,11 +86,13 @@ impl Agent {
     /// gives the built policy back when that cannot be.
     pub(super) fn change_in_place(&mut self, built: Box<Built>, trigger: Trigger) -> Result<Apply, Box<Built>> {
         let alone = self.life.live.is_none() && self.life.committed.ahead.is_empty() && self.life.pinned.is_none();
+        let site = built.loaded.set.site.as_ref();
+        let in_place = site.is_some_and(|site| site.health.inventory_in_place || site.health.window.is_zero());
         let inventory_only = self.current().is_some_and(|current| {
             let set = current.set.as_ref();
             !current.adopted && set.is_some_and(|set| set.differs_in_inventory_only(&built.loaded.set))
         });
-        if !alone || !inventory_only || trigger == Trigger::Room {
+        if !alone || !in_place || !inventory_only || trigger == Trigger::Room {
             return Err(built);
         }
         match self.kernel.patch(&built.loaded.compiled) {

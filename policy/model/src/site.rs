@@ -114,6 +114,8 @@ pub struct Health {
     pub window: Duration,
     /// A change stays on trial when the agent that watches it dies, instead of being undone.
     pub keep_on_death: bool,
+    /// Another inventory alone goes into the tables in force, at once; else it is on trial as any other change.
+    pub inventory_in_place: bool,
     /// How far drops may rise.
     pub drops: DropBound,
     /// What must go on.
@@ -122,7 +124,13 @@ pub struct Health {
 
 impl Default for Health {
     fn default() -> Self {
-        Self { window: Duration::from_secs(30), keep_on_death: false, drops: DropBound::default(), probes: Vec::new() }
+        Self {
+            window: Duration::from_secs(30),
+            keep_on_death: false,
+            inventory_in_place: false,
+            drops: DropBound::default(),
+            probes: Vec::new(),
+        }
     }
 }
 

@@ -497,6 +497,12 @@ static HEALTH: Record = Record {
             "what an agent's death means for a change on trial: rollBack, unless stated, or keep, which begins the \
              window anew",
         ),
+        optional(
+            "inventory",
+            Word(&["onTrial", "inPlace"]),
+            "another inventory alone is a change as any other: onTrial, unless stated; or inPlace, in the tables in force \
+             at once, for inventories that follow what comes and goes by itself",
+        ),
         optional("drops", Map(&DROPS), "how far drops may rise"),
         optional("probes", List { of: &Map(&HEALTH_PROBE), empty: None }, "what must go on"),
     ],

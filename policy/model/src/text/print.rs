@@ -356,12 +356,13 @@ fn site(site: &Site) -> String {
         "  connections: {{established: {}, datagrams: {}, opening: {}, fragments: {}}}",
         connections.established, connections.datagrams, connections.opening, connections.fragments
     );
-    let Health { window, keep_on_death, drops, probes } = &site.health;
+    let Health { window, keep_on_death, inventory_in_place, drops, probes } = &site.health;
     let _ = writeln!(
         lines,
-        "  health:\n    windowSeconds: {}\n    onAgentDeath: {}\n    drops: {{times: {}, above: {}}}",
+        "  health:\n    windowSeconds: {}\n    onAgentDeath: {}\n    inventory: {}\n    drops: {{times: {}, above: {}}}",
         window.as_secs(),
         if *keep_on_death { "keep" } else { "rollBack" },
+        if *inventory_in_place { "inPlace" } else { "onTrial" },
         drops.times,
         drops.above
     );

@@ -324,8 +324,15 @@ fn health() -> impl Strategy<Value = Health> {
     let probe = ("[a-z][a-z0-9]{0,8}", look, seconds(1..3_600));
     let probe = probe.prop_map(|(name, look, within)| HealthProbe { name, look, within });
     let drops = (1..1_000_000_u32, any::<u32>()).prop_map(|(times, above)| DropBound { times, above });
-    (seconds(0..86_400), any::<bool>(), drops, prop::collection::vec(probe, 0..3))
-        .prop_map(|(window, keep_on_death, drops, probes)| Health { window, keep_on_death, drops, probes })
+    (seconds(0..86_400), any::<bool>(), any::<bool>(), drops, prop::collection::vec(probe, 0..3)).prop_map(
+        |(window, keep_on_death, inventory_in_place, drops, probes)| Health {
+            window,
+            keep_on_death,
+            inventory_in_place,
+            drops,
+            probes,
+        },
+    )
 }
 
 /// A set that text can say, in the order in which it is read.
