@@ -3,8 +3,8 @@
 //! | record | what |
 //! | --- | --- |
 //! | `life` | [`Life`]: which generation is in force where, on trial, given up |
-//! | `generation/N`, `policy/N` | [`Record`] and text of a generation, for the agent that adopts it and for a node that boots |
-//! | `base`, `counted` | what rules of earlier generations counted, and what those in force had when the agent stopped |
+//! | `generation/N`, `policy/N` | [`Record`] and text of a generation, for who adopts it, or a node that boots |
+//! | `base`, `counted` | what rules of earlier generations counted, and of those in force when the agent stopped |
 //! | `mode` | an operator's choice of mode |
 
 use std::collections::BTreeMap;

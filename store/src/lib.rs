@@ -1,9 +1,9 @@
 //! What the control plane keeps: records by name, and a journal of what was about to happen.
 //!
 //! A [`Batch`] changes any number of records and adds lines to the journal; it is on disk as a whole when
-//! [`Store::write`] comes back, and as a whole or not at all when it does not, whatever happens to the machine. The disk
-//! below it is a [`redb`] file, which writes copies and one checksummed root; nothing here relies on a file system that
-//! orders writes.
+//! [`Store::write`] comes back, and as a whole or not at all when it does not, whatever happens to the machine. The
+//! disk below it is a [`redb`] file, which writes copies and one checksummed root; nothing here relies on a file
+//! system that orders writes.
 //!
 //! Nothing in it is needed to keep enforcing. So a store that cannot be read never keeps an agent from its work: it is
 //! moved aside, a new one begins, and [`Opened::warning`] says so.

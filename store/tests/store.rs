@@ -148,13 +148,17 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
     #[test]
     fn a_batch_is_there_as_a_whole_or_not_at_all(
-        steps in proptest::collection::vec((proptest::option::of(0u32..40), any::<bool>(), any::<u32>(), 0usize..30_000), 1..12),
+        steps in proptest::collection::vec(
+            (proptest::option::of(0u32..40), any::<bool>(), any::<u32>(), 0usize..30_000),
+            1..12,
+        ),
     ) {
         let folder = tempfile::tempdir().unwrap();
         let disk = Shared::default();
         let open = || {
             let disk = disk.clone();
-            Store::open_on(folder.path(), Arc::new(move |builder, _| builder.create_with_backend(disk.clone()))).unwrap()
+            let below = move |builder: &redb::Builder, _| builder.create_with_backend(disk.clone());
+            Store::open_on(folder.path(), Arc::new(below)).unwrap()
         };
         let mut store = open().store;
         let mut known = 0u64;

@@ -18,9 +18,9 @@ const WAIT_STEP: Duration = Duration::from_millis(250);
 /// Flags of `gabion apply`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "A change is on trial before the node relies on it (site.health): when drops rise beyond their bound,\n\
-    an interface loses its guard, or a probe of the site fails, the generation before comes back by\n\
-    itself. What failed stays out until you insist (--again).\n\n\
+    after_help = "A change is on trial before the node relies on it (site.health): when drops rise beyond their\n\
+    bound, an interface loses its guard, or a probe of the site fails, the generation before comes back\n\
+    by itself. What failed stays out until you insist (--again).\n\n\
     Exit codes: 0 in force (with --wait: committed), 1 rolled back while --wait waited, 2 the policy is\n\
     wrong, 3 the system refused, 6 held back (pinned, or it failed before)"
 )]

@@ -1,9 +1,10 @@
 //! The life of a generation, as a function: what is, and what happens, to what is then and what is to be done.
 //!
-//! `built → verified → staged → probed → live → committed`, or `rolled back` from anywhere. [`Life`] is what a node must
-//! remember, [`Life::take`] is the only way it changes, and [`Decision`] says three things in the order in which they
-//! count: what to remember, why (for the journal), and what to do. Whoever runs it puts the first two on disk before
-//! it does the third, so that each arrow is on disk before it is taken; nothing here reads a clock, a disk or a kernel.
+//! `built → verified → staged → probed → live → committed`, or `rolled back` from anywhere. [`Life`] is what a node
+//! must remember, [`Life::take`] is the only way it changes, and [`Decision`] says three things in the order in which
+//! they count: what to remember, why (for the journal), and what to do. Whoever runs it puts the first two on disk
+//! before it does the third, so that each arrow is on disk before it is taken; nothing here reads a clock, a disk or
+//! a kernel.
 //!
 //! A crash between any two steps is answered by one event, [`Event::Started`]: it says what the kernel shows, and
 //! comes to what was in force before or to what was decided after, never to a mixture.

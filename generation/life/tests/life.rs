@@ -290,9 +290,10 @@ proptest! {
                     node.reboot();
                 }
                 node.start();
-                let after = node.disk.wanted();
+                let (after, disk) = (node.disk.wanted(), &node.disk);
+                let decided = after == disk.committed || disk.live.is_some();
                 prop_assert!(
-                    rebooted || after == before.0 || after == before.1 || after == node.disk.committed || node.disk.live.is_some(),
+                    rebooted || after == before.0 || after == before.1 || decided,
                     "neither the old nor the new"
                 );
                 if !rebooted && before.1.all.is_some() {
