@@ -83,8 +83,8 @@ pub trait Kernel {
     /// Loads a generation beside those that are there; nothing runs it.
     fn stage(&mut self, plan: &Plan<'_>) -> Result<(), KernelError>;
 
-    /// Brings every hook to the generation that is wanted there, with the settings that go with it: all of them or, when
-    /// one refuses, none.
+    /// Brings every hook to the generation that is wanted there, with the settings that go with it: all of them or,
+    /// when one refuses, none.
     fn point(&mut self, wanted: &Pointers, settings: &Settings) -> Result<(), KernelError>;
 
     /// Removes all generations but these. Gives back what the others had counted, by their rule numbers.

@@ -82,8 +82,8 @@ impl Agent {
         }
     }
 
-    /// Changes the tables of the generation in force, when nothing but the inventory is another, the site wants that, and
-    /// nothing is on trial; gives the built policy back when that cannot be.
+    /// Changes the tables of the generation in force, when nothing but the inventory is another, the site wants that,
+    /// and nothing is on trial; gives the built policy back when that cannot be.
     pub(super) fn change_in_place(&mut self, built: Box<Built>, trigger: Trigger) -> Result<Apply, Box<Built>> {
         let alone = self.life.live.is_none() && self.life.committed.ahead.is_empty() && self.life.pinned.is_none();
         let site = built.loaded.set.site.as_ref();
