@@ -2,9 +2,12 @@
 
 mod abi;
 mod btf;
+mod bundle;
 mod contract;
 mod explain;
+mod key;
 mod policy;
+mod trust;
 
 use std::path::PathBuf;
 
@@ -17,11 +20,15 @@ pub use crate::online::OnlineCommand;
 pub use crate::output::Format;
 pub use abi::{AbiCheckArgs, AbiCommand, LockArgs};
 pub use btf::{BindArgs, BtfCommand, ExtractArgs, ShowArgs, TypesArgs};
+pub use bundle::{BuildArgs, BundleCommand, InspectArgs, PublishArgs, SignBundleArgs, VerifyArgs};
 pub use contract::{ContractCommand, ContractSet, DiffArgs, ExportArgs, ExportFormat, ListArgs, OfArgs};
 pub use explain::ExplainArgs;
+pub use key::{KeyAlgorithm, KeyCommand, NewKeyArgs, PassphraseArgs, ShowKeyArgs, SigningKeyArgs};
 pub use policy::{
     CheckArgs, ClassbenchActions, CompileArgs, ImportArgs, ImportLanguage, Kind, PolicyCommand, SchemaArgs, TestArgs,
 };
+
+pub use trust::{InitArgs, RotateArgs, ShowTrustArgs, SignTrustArgs, TrustCommand};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -67,6 +74,15 @@ pub enum Command {
     /// Show kernel types, and where on a kernel the fields are that kernel programs read
     #[command(subcommand)]
     Btf(BtfCommand),
+    /// Make keys that sign
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Say who may sign what runs on the nodes of a site
+    #[command(subcommand)]
+    Trust(TrustCommand),
+    /// Make, sign, publish and check what nodes are given to run
+    #[command(subcommand)]
+    Bundle(BundleCommand),
     /// Commands that start an agent or talk to one
     #[command(flatten)]
     Online(OnlineCommand),

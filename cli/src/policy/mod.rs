@@ -5,7 +5,7 @@ mod compile;
 mod import;
 mod schema;
 mod stats;
-mod test;
+pub mod test;
 
 use crate::command::PolicyCommand;
 use crate::exit::{Exit, Failure};
