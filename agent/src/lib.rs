@@ -24,6 +24,7 @@ pub mod processes;
 mod readiness;
 pub mod record;
 pub mod run;
+pub mod sealed;
 pub mod watch;
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
@@ -20,6 +20,7 @@ use gabion_abi::verdict::{Count, Interface as KernelInterface};
 use gabion_life::{Event, Life, Number};
 use gabion_policy_model::PolicySet;
 use gabion_store::{Batch, Opened, Store, StoreError};
+use gabion_trust::Trust;
 
 use crate::api::wire::{Amount, Apply, Problem};
 use crate::counters::{Base, RuleName};
@@ -29,9 +30,11 @@ use crate::interfaces::Links;
 use crate::kernel::{Attachment, Kernel, KernelError};
 use crate::policy::{self, Known, LoadPolicy, Loaded, SourceFile};
 use crate::processes::Processes;
-use crate::record::{Line, ModeOverride, Record, Remembered, text_of};
+use crate::record::{Line, MadeOf, ModeOverride, Record, Remembered, made_of};
+use crate::sealed::{Judged, Seal};
 
 pub use change::How;
+pub(crate) use change::digest_of;
 
 /// What made the agent look at its policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,10 +80,12 @@ pub struct Source {
 /// A policy that is ready to go into force.
 #[derive(Debug)]
 pub struct Built {
-    files: Vec<SourceFile>,
+    made_of: MadeOf,
     digest: String,
     loaded: Loaded,
     since: Instant,
+    /// The bundle that it came in.
+    bundle: Option<Box<Judged>>,
 }
 
 /// A generation that is in the kernel.
@@ -93,8 +98,8 @@ pub(crate) struct Kept {
     pub(crate) adopted: bool,
     /// What it was told of interfaces.
     view: BTreeMap<u32, KernelInterface>,
-    /// Its text, while it is not remembered yet.
-    unsaved: Option<Vec<SourceFile>>,
+    /// What it is made of, while that is not remembered yet.
+    unsaved: Option<MadeOf>,
 }
 
 /// Which policy is meant.
@@ -105,6 +110,8 @@ pub enum What {
     Files,
     /// What was committed before, by number; the one before the one in force when there is none.
     Committed(Option<Number>),
+    /// A bundle.
+    Bundle(PathBuf),
 }
 
 /// What the text of a policy came to.
@@ -126,15 +133,29 @@ impl Source {
         if in_force == Some(digest.as_str()) {
             return Ok(Read::InForce(since));
         }
-        self.build_from(files, digest, since).map(Box::new).map(Read::Built)
+        let made_of = MadeOf { files, object: None };
+        self.build_from(made_of, digest, since).map(Box::new).map(Read::Built)
+    }
+
+    /// Opens a bundle, has it judged by what is trusted, and compiles what is in it.
+    ///
+    /// # Errors
+    /// It may not be taken, or is not what it says.
+    pub fn build_bundle(&self, path: &Path, seal: &Seal, trust: &Trust) -> Result<Read, Problem> {
+        let since = Instant::now();
+        let judged = seal.judge(path, trust)?;
+        let made_of = MadeOf { files: judged.files.clone(), object: judged.object.clone() };
+        let built = self.build_from(made_of, judged.id.clone(), since)?;
+        judged.hold(&built.loaded.compiled)?;
+        Ok(Read::Built(Box::new(Built { bundle: Some(Box::new(judged)), ..built })))
     }
 
     /// Compiles a text.
-    pub(crate) fn build_from(&self, files: Vec<SourceFile>, digest: String, since: Instant) -> Result<Built, Problem> {
+    pub(crate) fn build_from(&self, made_of: MadeOf, digest: String, since: Instant) -> Result<Built, Problem> {
         // Whatever a panic left there, it is what was parsed.
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let loaded = (self.load)(&files, self.table_bytes, &mut known)?;
-        Ok(Built { files, digest, loaded, since })
+        let loaded = (self.load)(&made_of.files, self.table_bytes, &mut known)?;
+        Ok(Built { made_of, digest, loaded, since, bundle: None })
     }
 }
 
@@ -167,6 +188,10 @@ pub struct Agent {
     pub(crate) standing_warnings: Vec<String>,
     /// Connections that the API turned away.
     pub(crate) connections_refused: u64,
+    /// How bundles are judged, on a node that takes nothing else.
+    pub(crate) seal: Option<Seal>,
+    /// What is trusted, and the digest of the root by which that began.
+    trust: (Option<Trust>, String),
     /// What was dropped before.
     before: Before,
     /// What is on trial, and since when.
@@ -180,6 +205,8 @@ pub struct Agent {
     counted: BTreeMap<Number, Vec<Amount>>,
     /// What is to be loaded next.
     preparing: Option<change::Prepared>,
+    /// What is trusted once that is live.
+    trusting: Option<Trust>,
     /// Why the last step of a change came to nothing.
     trouble: Option<Problem>,
     addresses: BTreeSet<(u32, IpAddr)>,
@@ -207,7 +234,7 @@ impl Agent {
         api_port: Option<u16>,
     ) -> Result<Self, StoreError> {
         let Opened { mut store, warning } = opened;
-        let Remembered { life, mut records, base, counted, mode } = Remembered::read(&mut store)?;
+        let Remembered { life, mut records, base, counted, mode, trust } = Remembered::read(&mut store)?;
         let mut base = Base::from_entries(base);
         let found = kernel.found();
         // The maps of some generations are gone, and with them what they counted after the agent stopped.
@@ -247,6 +274,8 @@ impl Agent {
             mode_override: mode,
             standing_warnings: warning.into_iter().collect(),
             connections_refused: 0,
+            seal: None,
+            trust: trust.map(|(trust, root)| (Some(trust), root)).unwrap_or_default(),
             before: Before::default(),
             watching: None,
             astray: None,
@@ -254,12 +283,39 @@ impl Agent {
             store,
             counted,
             preparing: None,
+            trusting: None,
             trouble: None,
             addresses: BTreeSet::new(),
             api_port,
             wants_room: false,
             local_problem: None,
         })
+    }
+
+    /// From now on policy comes in bundles, judged by what is trusted. Another root than before begins trust anew.
+    ///
+    /// # Errors
+    /// The root is none.
+    pub fn seal(&mut self, seal: Seal) -> Result<(), Problem> {
+        let root = seal.root();
+        if self.trust.0.is_none() || self.trust.1 != root {
+            if !self.trust.1.is_empty() {
+                tracing::warn!("trust begins anew, by another root than before");
+            }
+            self.trust = (Some(seal.begin()?), root);
+        }
+        self.seal = Some(seal);
+        Ok(())
+    }
+
+    /// What bundles are judged by.
+    ///
+    /// # Errors
+    /// This node takes files.
+    pub fn judgement(&self) -> Result<(Seal, Trust), Problem> {
+        let message = "this agent takes its policy from files (--policy); with --trust-root it takes bundles";
+        let unsealed = || problem("not-sealed", "input", String::from(message));
+        self.seal.clone().zip(self.trust.0.clone()).ok_or_else(unsealed)
     }
 
     /// Undoes or completes what an earlier agent left half done, then puts the policy into force. When that is bad,
@@ -273,6 +329,9 @@ impl Agent {
         let found = self.kernel.found();
         let last_number = found.last_number.max(self.life.last_number);
         self.drive(Event::Started { there: found.generations, running: found.running, last_number })?;
+        if self.seal.is_some() {
+            return self.start_sealed();
+        }
         let outcome = self.source.build(None).and_then(|read| self.begin(read));
         let problem = match outcome {
             Ok(apply) => {
@@ -291,13 +350,28 @@ impl Agent {
         Ok(())
     }
 
+    /// A sealed node goes on with what was committed; without that it waits for a bundle.
+    fn start_sealed(&mut self) -> Result<(), Problem> {
+        if self.current().is_none()
+            && !self.life.history.is_empty()
+            && let Err(problem) = self.restore()
+        {
+            self.last_apply = Some(self.refused(Trigger::Start, problem));
+        }
+        self.remember_policy();
+        if self.current().is_none() {
+            tracing::error!("nothing is in force: `gabion generation apply BUNDLE` puts the first bundle into force");
+        }
+        Ok(())
+    }
+
     /// Puts the policy into force at the start. A node that lost its kernel, and whose policy was changed since it was
     /// committed, first enforces what was committed: the change has something to go back to, as at any other time.
     fn begin(&mut self, read: Read) -> Result<Apply, Problem> {
         if let (None, Read::Built(built)) = (self.current(), &read) {
             let last = self.life.history.last().copied();
-            let known = last.and_then(|number| self.read_text(number));
-            let other = known.is_some_and(|text| policy::digest(&text) != built.digest);
+            let known = last.and_then(|number| self.made_of(number));
+            let other = known.is_some_and(|known| policy::digest(&known.files) != built.digest);
             if other && let Err(error) = self.restore() {
                 tracing::warn!("what was committed last cannot be put into force again: {}", error.message);
             }
@@ -309,7 +383,7 @@ impl Agent {
     ///
     /// # Errors
     /// There is none.
-    pub fn committed_text(&mut self, number: Option<Number>) -> Result<(Number, Vec<SourceFile>), Problem> {
+    pub fn committed_before(&mut self, number: Option<Number>) -> Result<(Number, MadeOf), Problem> {
         let in_force = self.life.committed.all;
         let history = &self.life.history;
         let before = history.iter().rev().copied().find(|number| Some(*number) != in_force);
@@ -326,24 +400,31 @@ impl Agent {
             problem("no-such-generation", "input", message)
         };
         let number = wanted.ok_or_else(unknown)?;
-        Ok((number, self.read_text(number).ok_or_else(unknown)?))
+        Ok((number, self.made_of(number).ok_or_else(unknown)?))
     }
 
-    /// The text of a generation, if the disk still has it.
-    fn read_text(&mut self, number: Number) -> Option<Vec<SourceFile>> {
-        text_of(&mut self.store, number).unwrap_or_else(|error| {
+    /// What a generation is made of, if the disk still has it.
+    fn made_of(&mut self, number: Number) -> Option<MadeOf> {
+        made_of(&mut self.store, number).unwrap_or_else(|error| {
             tracing::warn!("{error}");
             None
         })
+    }
+
+    /// What a committed generation is known by: the digest of its text, or of its bundle.
+    fn digest_of(&mut self, number: Number, files: &[SourceFile]) -> String {
+        let remembered = Remembered::read(&mut self.store).ok();
+        let record = remembered.and_then(|mut remembered| remembered.records.remove(&number));
+        record.map_or_else(|| policy::digest(files), |record| record.digest)
     }
 
     /// Puts into force what was committed last.
     fn restore(&mut self) -> Result<Apply, Problem> {
         let missing = || problem("nothing-committed", "system", String::from("no policy was ever committed here"));
         let number = *self.life.history.last().ok_or_else(missing)?;
-        let files = self.read_text(number).ok_or_else(missing)?;
-        let digest = policy::digest(&files);
-        let built = self.source.build_from(files, digest, Instant::now())?;
+        let made_of = self.made_of(number).ok_or_else(missing)?;
+        let digest = self.digest_of(number, &made_of.files);
+        let built = self.source.build_from(made_of, digest, Instant::now())?;
         let how =
             How { insisted: true, origin: Some(format!("generation {number}, committed before")), ..How::default() };
         self.change(built, Trigger::Start, how)
@@ -355,10 +436,9 @@ impl Agent {
         if self.kept.get(&number).is_none_or(|kept| kept.set.is_some()) {
             return;
         }
-        let Some(files) = self.read_text(number) else { return };
-        let digest = policy::digest(&files);
-        if let Some(kept) = self.kept.get_mut(&number).filter(|kept| kept.record.digest == digest)
-            && let Ok(built) = self.source.build_from(files, digest, Instant::now())
+        let Some(made_of) = self.made_of(number) else { return };
+        if let Ok(built) = self.source.build_from(made_of, String::new(), Instant::now())
+            && let Some(kept) = self.kept.get_mut(&number)
         {
             kept.set = Some(built.loaded.set);
         }

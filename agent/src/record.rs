@@ -3,9 +3,10 @@
 //! | record | what |
 //! | --- | --- |
 //! | `life` | [`Life`]: which generation is in force where, on trial, given up |
-//! | `generation/N`, `policy/N` | [`Record`] and text of a generation, for who adopts it, or a node that boots |
+//! | `generation/N`, `policy/N`, `object/N` | [`Record`] of a generation and what it is made of, for who adopts it, or a node that boots |
 //! | `base`, `counted` | what rules of earlier generations counted, and of those in force when the agent stopped |
 //! | `mode` | an operator's choice of mode |
+//! | `trust`, `trust-root` | what a sealed node trusts, with the versions below which it does not go; how that began |
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use std::time::SystemTime;
 use gabion_abi::event::{FAILSAFE_LIMIT, Settings};
 use gabion_life::{Arrow, Event, Life, Number};
 use gabion_store::{Batch, Store, StoreError};
+use gabion_trust::Trust;
 use serde::{Deserialize, Serialize};
 
 use crate::api::wire::Amount;
@@ -137,6 +139,8 @@ pub struct Remembered {
     pub counted: BTreeMap<Number, Vec<Amount>>,
     /// An operator's choice of mode.
     pub mode: Option<ModeOverride>,
+    /// What the node trusts, and the digest of the root by which that began.
+    pub trust: Option<(Trust, String)>,
 }
 
 fn record(number: Number) -> String {
@@ -146,6 +150,19 @@ fn record(number: Number) -> String {
 
 fn policy(number: Number) -> String {
     format!("policy/{number:010}")
+}
+
+fn object_of(number: Number) -> String {
+    format!("object/{number:010}")
+}
+
+/// What a generation is made of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MadeOf {
+    /// Its policy.
+    pub files: Vec<SourceFile>,
+    /// Its kernel programs, when they are not the agent's own.
+    pub object: Option<Vec<u8>>,
 }
 
 impl Remembered {
@@ -163,18 +180,28 @@ impl Remembered {
             base: store.read("base")?.unwrap_or_default(),
             counted: store.read("counted")?.unwrap_or_default(),
             mode: store.read("mode")?,
+            trust: trust(store)?,
         })
     }
+}
+
+/// What is stored that makes no sense is not trusted: the root that the operator names is.
+fn trust(store: &mut Store) -> Result<Option<(Trust, String)>, StoreError> {
+    let stored = store.bytes("trust")?;
+    let trust = stored.and_then(|stored| Trust::open(&stored).ok());
+    Ok(trust.zip(store.read("trust-root")?))
 }
 
 /// Records of ours in a [`Batch`].
 pub trait Records {
     /// Remembers the lives of generations.
     fn life(&mut self, life: &Life) -> &mut Self;
-    /// Remembers a generation and its text.
-    fn generation(&mut self, record: &Record, files: &[SourceFile]) -> &mut Self;
+    /// Remembers a generation and what it was made of.
+    fn generation(&mut self, record: &Record, made_of: &MadeOf) -> &mut Self;
     /// Remembers a generation, of which the text is there already.
     fn record(&mut self, record: &Record) -> &mut Self;
+    /// Remembers what is trusted, and by which root that began.
+    fn trust(&mut self, trust: &Trust, root: &str) -> &mut Self;
     /// Forgets a generation.
     fn forget(&mut self, number: Number) -> &mut Self;
 }
@@ -184,16 +211,24 @@ impl Records for Batch {
         self.put("life", life)
     }
 
-    fn generation(&mut self, it: &Record, files: &[SourceFile]) -> &mut Self {
-        self.put(&record(it.number), it).put(&policy(it.number), &files)
+    fn generation(&mut self, it: &Record, made_of: &MadeOf) -> &mut Self {
+        self.put(&record(it.number), it).put(&policy(it.number), &made_of.files);
+        match &made_of.object {
+            Some(object) => self.put_bytes(&object_of(it.number), object),
+            None => self,
+        }
     }
 
     fn record(&mut self, it: &Record) -> &mut Self {
         self.put(&record(it.number), it)
     }
 
+    fn trust(&mut self, trust: &Trust, root: &str) -> &mut Self {
+        self.put_bytes("trust", &trust.text()).put("trust-root", &root)
+    }
+
     fn forget(&mut self, number: Number) -> &mut Self {
-        self.remove(&record(number)).remove(&policy(number))
+        self.remove(&record(number)).remove(&policy(number)).remove(&object_of(number))
     }
 }
 
@@ -211,7 +246,8 @@ pub fn detached(store: &mut Store) -> Result<(), StoreError> {
     store.write(&batch)
 }
 
-/// The text of a generation.
-pub fn text_of(store: &mut Store, number: Number) -> Result<Option<Vec<SourceFile>>, StoreError> {
-    store.read(&policy(number))
+/// What a generation was made of.
+pub fn made_of(store: &mut Store, number: Number) -> Result<Option<MadeOf>, StoreError> {
+    let object = store.bytes(&object_of(number))?;
+    Ok(store.read(&policy(number))?.map(|files| MadeOf { files, object }))
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gabion_store::Store;
+use gabion_trust::ClockPolicy;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
@@ -22,6 +23,7 @@ use crate::life::{Agent, How, Read, Source, Trigger, What, kernel_problem, probl
 use crate::netlink::{Change, Monitor};
 use crate::processes::Attached;
 use crate::readiness::readable;
+use crate::sealed::Seal;
 use crate::watch::Watch;
 
 /// Where an agent works.
@@ -29,6 +31,8 @@ use crate::watch::Watch;
 pub struct RunOptions {
     /// Policy files and folders.
     pub policy: Vec<PathBuf>,
+    /// For a node that takes bundles instead: whom it trusts in the beginning, and what to do about its clock.
+    pub trust: Option<(PathBuf, ClockPolicy)>,
     /// Folder of the bpffs that the agent owns.
     pub bpffs: PathBuf,
     /// Folder for what is remembered.
@@ -102,6 +106,9 @@ async fn work(options: &RunOptions, open_kernel: OpenKernel, begun: Instant) -> 
     let kernel = open_kernel(&options.bpffs)?;
     let mut agent =
         Agent::new(kernel, opened, source, options.listen.map(|address| address.port())).map_err(store_problem)?;
+    if let Some((root, clock)) = &options.trust {
+        agent.seal(Seal::new(root, *clock)?)?;
+    }
     agent.relist(links, addresses);
     agent.start()?;
     let ready_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -197,16 +204,25 @@ pub(crate) async fn follow_policy(shared: &Shared, mut wishes: mpsc::Receiver<Ap
 async fn read(shared: &Shared, what: &What, trigger: Trigger, how: &mut How) -> Result<Read, Problem> {
     let source = shared.agent.borrow().source.clone();
     let work: Box<dyn FnOnce() -> Result<Read, Problem> + Send> = match what {
+        What::Files if shared.agent.borrow().seal.is_some() => {
+            let message = "this node takes its policy from signed bundles: `gabion generation apply BUNDLE`";
+            return Err(problem("sealed", "input", String::from(message)));
+        }
         What::Files => {
             let digest = shared.agent.borrow().digest_in_force(trigger);
             Box::new(move || source.build(digest.as_deref()))
         }
         What::Committed(number) => {
-            let (number, files) = shared.agent.borrow_mut().committed_text(*number)?;
+            let (number, made_of) = shared.agent.borrow_mut().committed_before(*number)?;
             how.insisted = true;
             how.origin = Some(format!("a roll-back to generation {number}"));
-            let digest = crate::policy::digest(&files);
-            Box::new(move || source.build_from(files, digest, Instant::now()).map(Box::new).map(Read::Built))
+            let digest = crate::policy::digest(&made_of.files);
+            Box::new(move || source.build_from(made_of, digest, Instant::now()).map(Box::new).map(Read::Built))
+        }
+        What::Bundle(path) => {
+            let (seal, trust) = shared.agent.borrow().judgement()?;
+            let path = path.clone();
+            Box::new(move || source.build_bundle(&path, &seal, &trust))
         }
     };
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {

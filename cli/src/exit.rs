@@ -22,6 +22,8 @@ pub enum Exit {
     Migration = 5,
     /// It is held back: somebody pinned what is, or it failed before.
     Held = 6,
+    /// It may not be taken: who signed it, when, for what, or what is in it.
+    Refused = 7,
 }
 
 impl From<Exit> for ExitCode {

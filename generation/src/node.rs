@@ -106,8 +106,19 @@ impl Node {
     /// Loads and verifies `compiled` as the next generation. Nothing that is in force changes; what does not fit is
     /// refused with need and limit. It goes away when it is dropped before it was [kept](Self::keep).
     pub fn stage(&mut self, compiled: &Compiled, interfaces: &[InterfaceEntry]) -> Result<Staged, Error> {
+        self.stage_with(None, compiled, interfaces)
+    }
+
+    /// The same, with other programs than the node's own.
+    pub fn stage_with(
+        &mut self,
+        programs: Option<&Programs>,
+        compiled: &Compiled,
+        interfaces: &[InterfaceEntry],
+    ) -> Result<Staged, Error> {
         let number = self.last_number.wrapping_add(1).max(1);
-        let staged = Staged::load(&self.folder, &self.programs, number, compiled, interfaces)?;
+        let programs = programs.unwrap_or(&self.programs);
+        let staged = Staged::load(&self.folder, programs, number, compiled, interfaces)?;
         self.last_number = number;
         Ok(staged)
     }

@@ -80,6 +80,12 @@ impl Batch {
         self
     }
 
+    /// Replaces a record of bytes; [`Store::bytes`] reads it.
+    pub fn put_bytes(&mut self, name: &str, bytes: &[u8]) -> &mut Self {
+        self.puts.push((name.to_owned(), Some(bytes.to_vec())));
+        self
+    }
+
     /// Removes a record, if it is there.
     pub fn remove(&mut self, name: &str) -> &mut Self {
         self.puts.push((name.to_owned(), None));
@@ -156,11 +162,19 @@ impl Store {
     /// # Errors
     /// [`StoreError`], when the disk does not answer.
     pub fn read<T: DeserializeOwned>(&mut self, name: &str) -> Result<Option<T>, StoreError> {
-        let text = self.with("read", |database| {
+        let text = self.bytes(name)?;
+        Ok(text.and_then(|text| serde_json::from_slice(&text).ok()))
+    }
+
+    /// A record of bytes.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub fn bytes(&mut self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.with("read", |database| {
             let table = database.begin_read()?.open_table(RECORDS)?;
             Ok(table.get(name)?.map(|text| text.value().to_vec()))
-        })?;
-        Ok(text.and_then(|text| serde_json::from_slice(&text).ok()))
+        })
     }
 
     /// Names of the records that begin so, in order.

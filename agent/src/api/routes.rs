@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -183,6 +184,10 @@ async fn route(
         }
         (&Method::GET, "/v1/generations") => generations(shared),
         (&Method::POST, "/v1/apply") => apply(shared, What::Files, how(&query)?).await,
+        (&Method::POST, "/v1/generations/apply") => {
+            let (bundle, rest) = bundle_of(&query)?;
+            apply(shared, What::Bundle(bundle), how(&rest)?).await
+        }
         (&Method::POST, "/v1/generations/rollback") => roll_back(shared, &query).await,
         (&Method::POST, "/v1/generations/commit") => change_life(shared, Agent::commit_now),
         (&Method::POST, "/v1/generations/unpin") => change_life(shared, |agent| agent.pin(None)),
@@ -200,7 +205,8 @@ async fn route(
             | "/v1/generations/rollback"
             | "/v1/generations/commit"
             | "/v1/generations/pin"
-            | "/v1/generations/unpin",
+            | "/v1/generations/unpin"
+            | "/v1/generations/apply",
         ) => Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "method", format!("{path} wants POST"))),
         (
             _,
@@ -208,6 +214,15 @@ async fn route(
             | "/v1/generations" | "/v1/explain" | "/v1/events" | "/metrics",
         ) => Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "method", format!("{path} wants GET"))),
         _ => Err(refuse(StatusCode::NOT_FOUND, "no-such-path", "nothing is here; see docs/api.md for what is")),
+    }
+}
+
+/// Which bundle is meant, and the rest of the query.
+fn bundle_of(query: &str) -> Result<(PathBuf, String), Refusal> {
+    let (ours, rest): (Vec<&str>, Vec<&str>) = query.split('&').partition(|part| part.starts_with("bundle="));
+    match parameters(&ours.join("&")).as_slice() {
+        [(_, path)] if path.starts_with('/') => Ok((PathBuf::from(path), rest.join("&"))),
+        _ => Err(refuse(StatusCode::BAD_REQUEST, "query", "bundle is one absolute path on the node")),
     }
 }
 
@@ -244,6 +259,7 @@ async fn apply(shared: &Shared, what: What, how: How) -> Result<Answer, Refusal>
     let status = match apply.error.as_ref().map(|error| error.blame.as_str()) {
         None => StatusCode::OK,
         Some("input") => StatusCode::UNPROCESSABLE_ENTITY,
+        Some("refused") => StatusCode::FORBIDDEN,
         Some(_) => StatusCode::INTERNAL_SERVER_ERROR,
     };
     Ok(json(status, &apply))
@@ -302,7 +318,7 @@ async fn roll_back(shared: &Shared, query: &str) -> Result<Answer, Refusal> {
         return Ok(json(StatusCode::OK, &apply));
     }
     // It must be there before what is in force is given up.
-    let known = shared.agent.borrow_mut().committed_text(to);
+    let known = shared.agent.borrow_mut().committed_before(to);
     known.map_err(refused)?;
     let outcome = shared.agent.borrow_mut().condemn(why);
     outcome.map_err(refused)?;

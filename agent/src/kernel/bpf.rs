@@ -18,11 +18,10 @@ use gabion_life::{Number, Pointers};
 use gabion_policy_compile::Compiled;
 use gabion_store::Store;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
-use sha2::{Digest as _, Sha256};
 
 use super::{Attachment, Found, Kernel, KernelError, Plan, ReasonCounts};
 use crate::api::wire::Problem;
-use crate::life::{kernel_problem, store_problem};
+use crate::life::{digest_of, kernel_problem, store_problem};
 use crate::record;
 
 /// The kernel side of one node.
@@ -85,7 +84,7 @@ pub fn detach(root: &Path, state: &Path) -> Result<bool, Problem> {
 /// Empty for a binary without programs, which cannot load any.
 fn digest_of_programs() -> String {
     let object = gabion_kernel_object::object().unwrap_or_default();
-    if object.is_empty() { String::new() } else { crate::policy::hex(Sha256::digest(object).as_slice()) }
+    if object.is_empty() { String::new() } else { digest_of(object) }
 }
 
 fn failed(error: Error) -> KernelError {
@@ -231,7 +230,8 @@ impl Kernel for Bpf {
         node.resume_numbers(plan.number.saturating_sub(1));
         let entries: Vec<InterfaceEntry> =
             plan.interfaces.iter().map(|(&ifindex, &interface)| InterfaceEntry { ifindex, interface }).collect();
-        let staged = node.stage(plan.compiled, &entries).map_err(failed)?;
+        let programs = plan.object.map(Programs::of).transpose().map_err(failed)?;
+        let staged = node.stage_with(programs.as_ref(), plan.compiled, &entries).map_err(failed)?;
         node.keep(staged);
         self.interfaces.insert(plan.number, plan.interfaces.clone());
         Ok(())

@@ -51,6 +51,8 @@ pub struct Plan<'p> {
     pub compiled: &'p Compiled,
     /// Connections that are tracked, for state that does not exist yet.
     pub connections: ConnectionLimits,
+    /// Its kernel programs, when they are not the agent's own.
+    pub object: Option<&'p [u8]>,
     /// Interfaces by index.
     pub interfaces: &'p BTreeMap<u32, Interface>,
 }

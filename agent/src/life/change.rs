@@ -9,13 +9,14 @@ use gabion_life::{Change, Event, OnDeath, Refusal};
 use gabion_policy_compile::Compiled;
 use gabion_policy_model::site::{FailsafePort, Mode, Site};
 use gabion_store::Batch;
+use sha2::{Digest as _, Sha256};
 
 use super::{Agent, Built, Trigger, kernel_problem, problem, store_problem};
 use crate::api::wire::{Apply, Problem};
 use crate::counters::{RuleName, key_of};
 use crate::events::timestamp;
-use crate::policy::{Loaded, SourceFile};
-use crate::record::{Limits, Line, ModeOverride, Record};
+use crate::policy::{Loaded, hex};
+use crate::record::{Limits, Line, MadeOf, ModeOverride, Record};
 
 /// How somebody wants a change to be made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,7 +34,7 @@ pub struct How {
 /// What is to be loaded.
 #[derive(Debug)]
 pub(super) struct Prepared {
-    pub files: Vec<SourceFile>,
+    pub made_of: MadeOf,
     pub loaded: Loaded,
     pub site: Site,
     pub record: Record,
@@ -103,14 +104,14 @@ impl Agent {
                 return Err(built);
             }
         }
-        let Built { files, digest, loaded, since } = *built;
+        let Built { made_of, digest, loaded, since, .. } = *built;
         let took_us = micros(since);
         let time = timestamp(SystemTime::now());
         let number = self.number();
         if let Some(kept) = self.kept.get_mut(&number) {
             kept.record.digest.clone_from(&digest);
             kept.set = Some(loaded.set);
-            kept.unsaved = Some(files);
+            kept.unsaved = Some(made_of);
         }
         if let Err(error) = self.note("changed in place", &digest) {
             tracing::warn!("generation {number} has another inventory, which is not recorded: {error}");
@@ -124,11 +125,12 @@ impl Agent {
 
     /// Has it decided what becomes of a policy, and says what did.
     pub(super) fn change(&mut self, built: Built, trigger: Trigger, how: How) -> Result<Apply, Problem> {
-        let Built { files, digest, loaded, since } = built;
+        let Built { made_of, digest, loaded, since, bundle } = built;
         let site = loaded.set.site.clone().unwrap_or_default();
         let limits = self.limits_of(&site)?;
         let time = timestamp(SystemTime::now());
-        let programs = self.kernel.programs();
+        let own = || self.kernel.programs();
+        let programs = made_of.object.as_ref().map_or_else(own, |object| digest_of(object));
         let unchanged = self
             .current()
             .is_some_and(|current| current.record.digest == digest && current.record.programs == programs);
@@ -148,8 +150,11 @@ impl Agent {
         }
         let change = Change {
             digest: digest.clone(),
-            origin: how.origin.unwrap_or_else(|| format!("files, by {}", trigger.name())),
-            vouched: String::from("the owner of this node's policy files"),
+            origin: how.origin.unwrap_or_else(|| match &bundle {
+                Some(bundle) => format!("bundle {}", bundle.what),
+                None => format!("files, by {}", trigger.name()),
+            }),
+            vouched: bundle.as_ref().map_or_else(|| String::from("the owner of this node"), |it| it.vouched.clone()),
             window_ms: window,
             only: again.map_or(how.only, |again| again.only),
             on_death: if site.health.keep_on_death { OnDeath::Keep } else { OnDeath::RollBack },
@@ -171,12 +176,18 @@ impl Agent {
         };
         let rules = record.rules.len();
         let before = self.life.last_number;
-        self.preparing = Some(Prepared { files, loaded, site, record });
+        for alarm in bundle.iter().flat_map(|bundle| &bundle.alarms) {
+            tracing::error!("ALARM: {alarm}");
+            self.note("alarm", alarm).map_err(store_problem)?;
+        }
+        self.preparing = Some(Prepared { made_of, loaded, site, record });
+        self.trusting = bundle.map(|bundle| bundle.next);
         self.trouble = None;
         let expedited = self.kernel.expedite();
         let outcome = self.drive(Event::Wanted(change));
         drop(expedited);
         self.preparing = None;
+        self.trusting = None;
         outcome?;
         let number = self.life.last_number;
         let in_force = number != before && self.life.wanted().numbers().any(|it| it == number);
@@ -244,6 +255,11 @@ impl Agent {
         };
         self.store.write(batch.note(&Line::note(&since, name, number, ""))).map_err(store_problem)
     }
+}
+
+/// As [`crate::kernel::Kernel::programs`] says it of the agent's own.
+pub(crate) fn digest_of(object: &[u8]) -> String {
+    hex(Sha256::digest(object).as_slice())
 }
 
 fn milliseconds(time: Duration) -> u64 {

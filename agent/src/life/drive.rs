@@ -67,14 +67,19 @@ impl Agent {
         let mut saved = Vec::new();
         if !urgent {
             for (number, kept) in &self.kept {
-                if let Some(files) = &kept.unsaved {
-                    batch.generation(&kept.record, files);
+                if let Some(made_of) = &kept.unsaved {
+                    batch.generation(&kept.record, made_of);
                     saved.push(*number);
                 }
             }
             for number in self.life.remembered().difference(&decision.life.remembered()) {
                 batch.forget(*number);
             }
+        }
+        // Everything spoke for it: what came with it is trusted as soon as it may go live.
+        let trusting = self.trusting.as_ref().filter(|_| matches!(event, Event::Probed));
+        if let Some(trust) = trusting {
+            batch.trust(trust, &self.trust.1);
         }
         for arrow in &decision.arrows {
             match arrow.to {
@@ -90,6 +95,11 @@ impl Agent {
         }
         self.store.write(batch.life(&decision.life))?;
         self.unrecorded = None;
+        if matches!(event, Event::Probed)
+            && let Some(trust) = self.trusting.take()
+        {
+            self.trust.0 = Some(trust);
+        }
         for number in saved {
             if let Some(kept) = self.kept.get_mut(&number) {
                 kept.unsaved = None;
@@ -122,7 +132,7 @@ impl Agent {
 
     fn load(&mut self) -> Event {
         let number = self.life.last_number;
-        let Some(Prepared { files, loaded, site, mut record }) = self.preparing.take() else {
+        let Some(Prepared { made_of, loaded, site, mut record }) = self.preparing.take() else {
             return self.failed(problem("change", "ours", String::from("nothing was prepared")));
         };
         record.number = number;
@@ -132,7 +142,8 @@ impl Agent {
             self.guarded_by(&record.interfaces).filter(|index| self.is_attached(*index)).collect();
         let view = kernel_view(&self.links, &|index| staying.contains(&index), &record.classes);
         let connections = site.connections;
-        let plan = Plan { number, compiled: &loaded.compiled, connections, interfaces: &view };
+        let object = made_of.object.as_deref();
+        let plan = Plan { number, compiled: &loaded.compiled, connections, object, interfaces: &view };
         if let Err(error) = self.kernel.stage(&plan) {
             return self.failed(kernel_problem(error));
         }
@@ -141,7 +152,7 @@ impl Agent {
             self.write_local();
         }
         self.hub.name_generation(number, Arc::clone(&record.rules));
-        let kept = Kept { record, set: Some(loaded.set), adopted: false, view, unsaved: Some(files) };
+        let kept = Kept { record, set: Some(loaded.set), adopted: false, view, unsaved: Some(made_of) };
         self.kept.insert(number, kept);
         Event::Loaded
     }

@@ -44,7 +44,8 @@ Exit codes:
   3  the system refused (permissions, disk, kernel)
   4  a defect of gabion
   5  the answer is yes, with a migration (abi check)
-  6  held back: generations are pinned, or it failed before (apply, generation)";
+  6  held back: generations are pinned, or it failed before (apply, generation)
+  7  refused: signatures, versions, time or contents of a bundle (generation apply)";
 
 /// Typed network policy for the nodes that run power, water and transport.
 #[derive(Debug, Parser)]

@@ -51,6 +51,11 @@ pub struct ChangeArgs {
 }
 
 impl ChangeArgs {
+    /// Whether the end of the trial is waited for.
+    pub fn waits(&self) -> bool {
+        self.wait
+    }
+
     /// As a query of the API.
     pub fn query(&self) -> Vec<String> {
         let mut query: Vec<String> = self.only.iter().map(|name| format!("only={}", encode(name))).collect();

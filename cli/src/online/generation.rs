@@ -1,11 +1,12 @@
 //! `gabion generation`: what is in force, on trial, committed before, and how that changes.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use gabion_agent::api::wire::{Generations, JournalLine, KnownGeneration};
 
-use super::apply::{encode, make};
+use super::apply::{ChangeArgs, encode, make};
 use super::{Connection, failed};
 use crate::command::OutputArgs;
 use crate::exit::{Exit, Failure};
@@ -18,6 +19,17 @@ pub enum GenerationCommand {
     List(ListArgs),
     /// Show one generation and its journal; without a number the whole journal
     Show(ShowArgs),
+    /// Put a signed bundle into force: verified, loaded beside what is in force, probed, swapped, watched
+    #[command(after_help = "\
+Examples:
+  gabion generation apply /var/lib/gabion-inbox/substation-7.tar --wait
+  gabion generation apply substation-7.tar --only eth3 --window 300
+
+For an agent that runs with --trust-root. Nothing changes before everything speaks for the bundle.
+
+Exit codes: 0 in force (with --wait: committed), 1 rolled back while --wait waited, 2 what was given is wrong,
+3 the system refused, 6 held back (pinned, or it failed before), 7 refused (signatures, versions, time, contents)")]
+    Apply(ApplyBundleArgs),
     /// Go back: undo what is on trial, else put into force what was committed before
     #[command(
         after_help = "What was in force stays out, whatever the files say, until you insist (`gabion apply --again`)."
@@ -45,6 +57,17 @@ pub struct ListArgs {
 pub struct ShowArgs {
     /// Its number
     number: Option<u32>,
+    #[command(flatten)]
+    common: ListArgs,
+}
+
+/// Flags of `gabion generation apply`.
+#[derive(Debug, Args)]
+pub struct ApplyBundleArgs {
+    /// The bundle: an archive or a folder
+    bundle: PathBuf,
+    #[command(flatten)]
+    change: ChangeArgs,
     #[command(flatten)]
     common: ListArgs,
 }
@@ -78,6 +101,16 @@ pub(super) fn run(command: GenerationCommand) -> Result<Exit, Failure> {
         GenerationCommand::List(arguments) => {
             let known = get(&arguments.connection)?;
             output::show(arguments.output.output, &known, list)?;
+        }
+        GenerationCommand::Apply(arguments) => {
+            // The agent may have another working folder.
+            let path = std::path::absolute(&arguments.bundle);
+            let path = path.map_err(|error| Failure::file(&arguments.bundle.display().to_string(), "find", &error))?;
+            let mut query = vec![format!("bundle={}", encode(&path.display().to_string()))];
+            query.extend(arguments.change.query());
+            let path = format!("/v1/generations/apply?{}", query.join("&"));
+            let ListArgs { connection, output } = &arguments.common;
+            return make(connection, output.output, &path, arguments.change.waits());
         }
         GenerationCommand::Show(arguments) => return show(&arguments),
         GenerationCommand::Rollback(arguments) => {

@@ -102,6 +102,7 @@ fn exit_of(problem: &Problem) -> Exit {
     }
     match problem.blame.as_str() {
         "input" => Exit::Input,
+        "refused" => Exit::Refused,
         "ours" => Exit::Defect,
         _ => Exit::System,
     }
