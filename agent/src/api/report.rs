@@ -24,10 +24,15 @@ impl Agent {
         let current = kept.record.clone();
         let interfaces = self.interfaces();
         let warnings = self.warnings(&interfaces);
-        let trouble = kept.adopted
+        // A sealed node goes on with what was committed; there are no files that should be in force instead.
+        let waiting = match &self.last_apply {
+            Some(apply) => !apply.ok,
+            None => self.seal.is_none() || self.current().is_none(),
+        };
+        let trouble = self.left_over()
             || self.astray.is_some()
             || self.unrecorded.is_some()
-            || self.last_apply.as_ref().is_none_or(|apply| !apply.ok)
+            || waiting
             || interfaces.interfaces.iter().any(|interface| interface.problem.is_some());
         let audit = self.settings.audit_mode != 0;
         let state = match (trouble, audit) {
@@ -67,6 +72,11 @@ impl Agent {
         }
     }
 
+    /// What is in force is an earlier agent's, and should not be.
+    fn left_over(&self) -> bool {
+        self.seal.is_none() && self.current().is_some_and(|current| current.adopted)
+    }
+
     fn failsafe(&self) -> Vec<String> {
         let count = (self.settings.failsafe_count as usize).min(self.settings.failsafe.len());
         let ports = self.settings.failsafe[..count].iter();
@@ -76,7 +86,10 @@ impl Agent {
 
     fn warnings(&self, interfaces: &Interfaces) -> Vec<String> {
         let mut warnings = self.standing_warnings.clone();
-        if self.current().is_some_and(|current| current.adopted) {
+        if self.seal.is_some() && self.current().is_none() {
+            warnings.push(String::from("nothing is in force: `gabion generation apply BUNDLE` begins"));
+        }
+        if self.left_over() {
             warnings.push(format!(
                 "generation {} of an earlier agent is still in force: the policy on disk could not replace it",
                 self.number()
@@ -84,7 +97,8 @@ impl Agent {
         }
         if let Some(problem) = self.last_apply.as_ref().filter(|apply| !apply.ok).and_then(|apply| apply.error.as_ref())
         {
-            warnings.push(format!("the policy on disk is not in force: {}", problem.message));
+            let what = if self.seal.is_some() { "the last bundle" } else { "the policy on disk" };
+            warnings.push(format!("{what} is not in force: {}", problem.message));
         }
         if let Some(problem) = &self.astray {
             warnings

@@ -155,6 +155,23 @@ impl<'h> Agent<'h> {
         policy: &[PathBuf],
         under: &[&str],
     ) -> Result<Self> {
+        let mut arguments = vec![PathBuf::from("--policy")];
+        arguments.extend_from_slice(policy);
+        Self::start_with(host, place, binary, &arguments, under)
+    }
+
+    /// Starts `gabion run` on signed bundles: the arguments say whose.
+    pub fn start_sealed(host: &'h Host, place: &'h Workplace, binary: &Path, arguments: &[PathBuf]) -> Result<Self> {
+        Self::start_with(host, place, binary, arguments, &[])
+    }
+
+    fn start_with(
+        host: &'h Host,
+        place: &'h Workplace,
+        binary: &Path,
+        arguments: &[PathBuf],
+        under: &[&str],
+    ) -> Result<Self> {
         let path = place.log_path();
         let log =
             File::options().create(true).append(true).open(&path).map_err(|source| SiteError::File { path, source })?;
@@ -166,7 +183,7 @@ impl<'h> Agent<'h> {
                 command
             }
         };
-        command.arg("run").arg("--policy").args(policy);
+        command.arg("run").args(arguments);
         command.arg("--bpffs").arg(place.bpffs());
         command.arg("--state").arg(place.state());
         command.arg("--socket").arg(place.socket());
