@@ -20,6 +20,7 @@ mod object;
 mod pod;
 mod staged;
 mod state;
+mod twin;
 
 pub use contracts::{ContractMismatch, ObjectContract};
 pub use error::{Blame, Error};
@@ -31,3 +32,4 @@ pub use node::{Adopted, Node};
 pub use object::Programs;
 pub use staged::{InterfaceEntry, Staged};
 pub use state::event;
+pub use twin::{Made, ProbeError, Surroundings, Twin};

@@ -153,6 +153,22 @@ impl Loading {
         self.maps.get(name).ok_or(Error::Object { what: name })
     }
 
+    /// All of its maps, for those who keep them and drop the object.
+    pub fn into_maps(self) -> HashMap<String, MapData> {
+        self.maps
+    }
+
+    /// Loads both programs at once, ingress first; they are gone with their descriptors.
+    pub fn load_both(&self) -> Result<[OwnedFd; 2], Error> {
+        std::thread::scope(|scope| {
+            let egress = scope.spawn(|| self.load_one(EGRESS));
+            let ingress = self.load_one(INGRESS)?;
+            // A panic there is a defect here.
+            let egress = egress.join().unwrap_or(Err(Error::Object { what: EGRESS }))?;
+            Ok([ingress, egress])
+        })
+    }
+
     /// Loads both programs at once and pins them into `folder` under their names.
     pub fn load(&self, folder: &Path) -> Result<(), Error> {
         let load = |name: &'static str| -> Result<(), Error> {
@@ -310,8 +326,8 @@ fn load_types(types: &[u8]) -> io::Result<OwnedFd> {
     unsafe { descriptor(bpf_cmd::BPF_BTF_LOAD, &mut attr) }
 }
 
-/// Writes the one element of a map of globals.
-fn fill(map: BorrowedFd<'_>, value: &[u8]) -> io::Result<()> {
+/// Writes the one element of a map of globals, or of memory.
+pub(crate) fn fill(map: BorrowedFd<'_>, value: &[u8]) -> io::Result<()> {
     let key = 0u32;
     let mut attr = zeroed();
     // SAFETY: zero so far, see `zeroed`.
@@ -334,6 +350,53 @@ pub(crate) fn read(map: BorrowedFd<'_>, bytes: usize) -> io::Result<Vec<u8>> {
     lookup.__bindgen_anon_1.value = value.as_mut_ptr() as u64;
     // SAFETY: the key is a u32, and the value is as long as the map says.
     unsafe { bpf(bpf_cmd::BPF_MAP_LOOKUP_ELEM, &mut attr) }.map(|_| value)
+}
+
+/// Forgets all that a map holds.
+pub(crate) fn clear(map: BorrowedFd<'_>, key_bytes: usize) -> io::Result<bool> {
+    let mut key = vec![0_u8; key_bytes];
+    let mut found = false;
+    loop {
+        let mut attr = zeroed();
+        // SAFETY: zero so far, see `zeroed`.
+        let next = unsafe { &mut attr.__bindgen_anon_2 };
+        next.map_fd = map.as_raw_fd().cast_unsigned();
+        // Without a key to go on from: the first there is.
+        next.__bindgen_anon_1.next_key = key.as_mut_ptr() as u64;
+        // SAFETY: the key is as long as the map's are.
+        match unsafe { bpf(bpf_cmd::BPF_MAP_GET_NEXT_KEY, &mut attr) } {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
+            answer => answer?,
+        };
+        found = true;
+        let mut attr = zeroed();
+        // SAFETY: zero so far, see `zeroed`.
+        let delete = unsafe { &mut attr.__bindgen_anon_2 };
+        delete.map_fd = map.as_raw_fd().cast_unsigned();
+        delete.key = key.as_ptr() as u64;
+        // SAFETY: as above.
+        match unsafe { bpf(bpf_cmd::BPF_MAP_DELETE_ELEM, &mut attr) } {
+            // An LRU map may have forgotten it meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            answer => drop(answer?),
+        }
+    }
+}
+
+/// Runs a program over one packet; gives back what it returned.
+pub(crate) fn run(program: BorrowedFd<'_>, packet: &[u8], context: &[u8]) -> io::Result<u32> {
+    let mut attr = zeroed();
+    // SAFETY: all bytes of the union are zero, which every one of its members may be.
+    let test = unsafe { &mut attr.test };
+    test.prog_fd = program.as_raw_fd().cast_unsigned();
+    test.data_in = packet.as_ptr() as u64;
+    test.data_size_in = packet.len() as u32;
+    test.ctx_in = context.as_ptr() as u64;
+    test.ctx_size_in = context.len() as u32;
+    // SAFETY: both are alive and of these sizes; nothing is written back but to the attribute.
+    unsafe { bpf(bpf_cmd::BPF_PROG_TEST_RUN, &mut attr) }?;
+    // SAFETY: the command filled in this member.
+    Ok(unsafe { attr.test }.retval)
 }
 
 fn freeze(map: BorrowedFd<'_>) -> io::Result<()> {
