@@ -15,7 +15,7 @@ use gabion_abi::local::{LocalFilter, LocalKey};
 use gabion_abi::verdict::{DROP, Interface, interface};
 use gabion_kernel_object::map;
 use gabion_policy_compile::Compiled;
-use gabion_policy_probes::{Place, Probe, Program, Seen, Sender};
+use gabion_policy_probes::{Place, Probe, Program, Seen, Sender, interface_class};
 use gabion_shared::{Shared, Writer};
 
 use crate::error::{Doing, Error};
@@ -211,9 +211,7 @@ impl Twin {
     }
 
     fn class(&self, name: Option<&str>) -> u16 {
-        let position = name.and_then(|name| self.classes.iter().position(|class| class == name));
-        // More classes than 16 bits hold cannot come from the compiler.
-        position.and_then(|at| u16::try_from(at + 1).ok()).unwrap_or(0)
+        interface_class(&self.classes, name)
     }
 
     /// Puts the interfaces and the node's address where the probe has them.
@@ -313,6 +311,10 @@ impl Twin {
 
 impl Program for Twin {
     type Error = ProbeError;
+
+    fn is_defect(error: &ProbeError) -> bool {
+        matches!(error, ProbeError::Contradiction { .. })
+    }
 
     fn judge(&mut self, probe: &Probe) -> Result<Seen, ProbeError> {
         let name = || probe.name.clone();

@@ -20,7 +20,8 @@ pub use btf::{BindArgs, BtfCommand, ExtractArgs, ShowArgs, TypesArgs};
 pub use contract::{ContractCommand, ContractSet, DiffArgs, ExportArgs, ExportFormat, ListArgs, OfArgs};
 pub use explain::ExplainArgs;
 pub use policy::{
-    CheckArgs, ClassbenchActions, CompileArgs, ImportArgs, ImportLanguage, Kind, PolicyCommand, SchemaArgs, TestArgs,
+    CheckArgs, ClassbenchActions, CompileArgs, ImportArgs, ImportLanguage, Kind, PolicyCommand, PolicyDiffArgs,
+    SchemaArgs, TestArgs,
 };
 
 const STYLES: Styles = Styles::styled()

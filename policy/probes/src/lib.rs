@@ -8,12 +8,17 @@
 
 #![forbid(unsafe_code)]
 
+pub mod compare;
 pub mod document;
 pub mod frame;
 pub mod golden;
+pub mod host;
+pub mod live;
 pub mod probe;
 
+pub use compare::{Comparison, Side, compare};
 pub use document::{Document, Expected, Malformed};
 pub use frame::{NotFramed, assemble, frame};
 pub use golden::{Golden, Missed, NotProbed, golden};
+pub use host::interface_class;
 pub use probe::{Place, Probe, Program, Seen, Sender};

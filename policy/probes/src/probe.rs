@@ -90,7 +90,10 @@ impl Seen {
 /// Something that judges probes.
 pub trait Program {
     /// Why it may not answer.
-    type Error;
+    type Error: std::error::Error;
+
+    /// Whether an error is the program's: it contradicts itself.
+    fn is_defect(error: &Self::Error) -> bool;
 
     /// Judges one.
     ///
