@@ -1,8 +1,8 @@
 //! A generation's programs, to be tried on packets that nobody sent.
 //!
 //! A run of the staged programs themselves would leave connections, counts and events in what the generation in force
-//! uses. A twin is the same object with the same constants and tables, so that the verifier makes the same program of it, and
-//! with maps of its own: nothing of it is pinned or attached, and all of it goes with the last descriptor.
+//! uses. A twin is the same object with the same constants and tables, so that the verifier makes the same program of
+//! it, and with maps of its own: nothing of it is pinned or attached, and all of it goes with the last descriptor.
 
 use std::os::fd::{AsFd as _, OwnedFd};
 
@@ -48,8 +48,8 @@ const TC_ACT_UNSPEC: u32 = u32::MAX;
 pub struct Surroundings<'a> {
     /// Interfaces of the node, of which only the largest index counts: the programs know how many there can be.
     pub interfaces: &'a [InterfaceEntry],
-    /// Fail-safe ports. Everything is reported and nothing is audited, whatever else they say: the mode is the agent's and
-    /// not the policy's.
+    /// Fail-safe ports. Everything is reported and nothing is audited, whatever else they say: the mode is the
+    /// agent's and not the policy's.
     pub settings: &'a Settings,
 }
 

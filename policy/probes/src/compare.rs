@@ -129,9 +129,9 @@ impl Comparison {
     }
 }
 
-/// Puts two programs side by side. The new one is held to the core on every probe; where a verdict changes, both are held
-/// to the oracle, which takes a while on large policies: at most `questions` changes are asked about. Probes that follow on
-/// others are not taken: a program that is older knows other connections.
+/// Puts two programs side by side. The new one is held to the core on every probe; where a verdict changes, both are
+/// held to the oracle, which takes a while on large policies: at most `questions` changes are asked about. Probes that
+/// follow on others are not taken: what they meet is what their program let pass before.
 #[must_use]
 pub fn compare<O: Program, N: Program>(
     old: &mut Side<'_, O>,

@@ -47,6 +47,9 @@ pub fn frame(facts: &Facts, layer3: bool) -> Result<Vec<u8>, NotFramed> {
     holds(facts, &found).map(|()| bytes)
 }
 
+/// A field of a question, and its value.
+type Field = (&'static str, fn(&Facts) -> u64);
+
 /// Holds what a parser finds to what was asked for. Of what cannot be parsed policy sees link and addresses only.
 fn holds(wanted: &Facts, found: &Facts) -> Result<(), NotFramed> {
     let broken = wanted.unparsed != unparsed::NONE;
@@ -56,7 +59,7 @@ fn holds(wanted: &Facts, found: &Facts) -> Result<(), NotFramed> {
         "leave it out, or name a packet that can be sent"
     };
     let number = |of: fn(&Facts) -> u64| (of(wanted), of(found));
-    let link: [(&'static str, fn(&Facts) -> u64); 6] = [
+    let link: [Field; 6] = [
         ("unparsed", |f| f.unparsed.into()),
         ("sourceMac", |f| f.source_mac),
         ("destinationMac", |f| f.destination_mac),
@@ -64,7 +67,7 @@ fn holds(wanted: &Facts, found: &Facts) -> Result<(), NotFramed> {
         ("vlan", |f| f.vlan_outer.into()),
         ("innerVlan", |f| f.vlan_inner.into()),
     ];
-    let beyond: [(&'static str, fn(&Facts) -> u64); 11] = [
+    let beyond: [Field; 11] = [
         ("llc", |f| f.llc.into()),
         ("protocol", |f| f.protocol.into()),
         ("sourcePort", |f| f.source_port.into()),
@@ -239,14 +242,16 @@ fn ipv6(facts: &Facts, frame: &mut Vec<u8>) {
     frame.extend_from_slice(&payload);
 }
 
-/// The protocol that the network header names: TCP where the fault is one that only a header of its kind can have, and
-/// the packet has another.
+/// The protocol that the network header names. Of what breaks behind it policy sees no protocol, and TCP has a header
+/// that each of these faults can be one of.
 fn carried(facts: &Facts) -> u8 {
-    let of_header = matches!(
-        facts.unparsed,
-        unparsed::TRANSPORT_TRUNCATED | unparsed::TRANSPORT_MALFORMED | unparsed::FRAGMENT_OVERLAP
-    );
-    if of_header { protocol::TCP } else { facts.protocol }
+    match facts.unparsed {
+        unparsed::TRANSPORT_TRUNCATED
+        | unparsed::TRANSPORT_MALFORMED
+        | unparsed::FRAGMENT_OVERLAP
+        | unparsed::FRAGMENT_MALFORMED => protocol::TCP,
+        _ => facts.protocol,
+    }
 }
 
 fn payload(facts: &Facts) -> Vec<u8> {

@@ -219,7 +219,8 @@ fn moved(old: &HashMap<Key, Item<'_>>, new: &HashMap<Key, Item<'_>>) -> BTreeSet
 
 /// Positions of a longest ascending subsequence of numbers that are all different.
 fn longest_ascent(numbers: &[usize]) -> BTreeSet<usize> {
-    // Of each length the position of the ascent that ends lowest, and before each position the one that it goes on from.
+    // Of each length the position of the ascent that ends lowest; and before each position the one that it goes on
+    // from.
     let mut ends: Vec<usize> = Vec::new();
     let mut from: Vec<Option<usize>> = Vec::with_capacity(numbers.len());
     for (at, number) in numbers.iter().enumerate() {
