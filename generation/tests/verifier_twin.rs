@@ -21,22 +21,19 @@ use gabion_policy_probes::{Document, Place, Probe, Program as _, Sender, frame, 
 
 const AROUND: Surroundings<'_> = Surroundings { interfaces: &[], settings: &Settings::ZERO };
 
-/// The policy of the plant, and the text of its probes.
-fn substation() -> (PolicySet, String) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/substation");
-    let mut sources = Vec::new();
-    let mut probes = String::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let text = std::fs::read_to_string(&path).unwrap();
-        if path.ends_with("probes.yaml") {
-            probes = text;
-        } else {
-            sources.push(Source::new(path.to_str().unwrap(), text));
-        }
-    }
-    sources.sort_by(|a, b| a.name.cmp(&b.name));
-    (parse(&sources).unwrap(), probes)
+macro_rules! plant {
+    ($($name:literal),*) => {
+        [$(Source::new($name, include_str!(concat!("../../examples/substation/", $name)))),*]
+    };
+}
+
+/// The text of the probes of the plant.
+const PROBES: &str = include_str!("../../examples/substation/probes.yaml");
+
+/// The policy of the plant.
+fn substation() -> PolicySet {
+    parse(&plant!["access.yaml", "cables.yaml", "inventory.yaml", "protection.yaml", "site.yaml", "telecontrol.yaml"])
+        .unwrap()
 }
 
 fn policy(text: &str) -> (PolicySet, Compiled) {
@@ -81,7 +78,7 @@ fn arrival(on: Option<&str>) -> Place {
 #[test]
 fn golden_probes_of_the_plant_pass_and_leave_nothing_behind() {
     let Some(bpffs) = Bpffs::new("twin-plant") else { return };
-    let (set, text) = substation();
+    let set = substation();
     let compiled = compile(&set, &Options::default()).unwrap();
     let mut node = Node::open(&bpffs.root(), &Sizes::default(), Programs::parse().unwrap()).unwrap().0;
     let staged = node.stage(&compiled, &[]).unwrap();
@@ -99,7 +96,7 @@ fn golden_probes_of_the_plant_pass_and_leave_nothing_behind() {
     }
 
     let directory = Directory::new(&set);
-    let documents = Document::read(&text).unwrap();
+    let documents = Document::read(PROBES).unwrap();
     let cases = golden(&directory, &documents[0]).unwrap();
     assert!(cases.len() > 20, "{}", cases.len());
     for case in &cases {
@@ -150,7 +147,7 @@ fn walk(folder: &Path) -> Vec<std::path::PathBuf> {
 #[test]
 fn a_policy_that_its_owner_does_not_want_misses_a_golden_probe() {
     let Some(_bpffs) = Bpffs::new("twin-missed") else { return };
-    let (mut set, text) = substation();
+    let mut set = substation();
     // The maintenance rule is lost.
     set.policies.iter_mut().chain(&mut Vec::new()).for_each(|policy| {
         policy.ingress.iter_mut().chain(&mut policy.egress).for_each(Vec::clear);
@@ -159,7 +156,7 @@ fn a_policy_that_its_owner_does_not_want_misses_a_golden_probe() {
     let compiled = compile(&set, &Options::default()).unwrap();
     let mut twin = Twin::load(&Programs::parse().unwrap(), &compiled, &AROUND).unwrap();
     let directory = Directory::new(&set);
-    let documents = Document::read(&text).unwrap();
+    let documents = Document::read(PROBES).unwrap();
     let cases = golden(&directory, &documents[0]).unwrap();
     let missed: Vec<String> = cases
         .iter()
