@@ -2,7 +2,8 @@
 //!
 //! It parses arguments, reads files, prints answers and sets the exit code; what policies mean is decided in
 //! `policy/*`, and it never loads a kernel program itself. Start with [`command`](mod@command) (the one
-//! table of flags), then the folder of the command: `policy`, `explain`, `contract`, `abi` or `btf`.
+//! table of flags), then the folder of the command: `policy`, `explain`, `contract`, `abi`,
+//! `btf` or `doctor`.
 
 #![forbid(unsafe_code)]
 
@@ -10,6 +11,7 @@ mod abi;
 mod btf;
 pub mod command;
 mod contract;
+mod doctor;
 mod exit;
 mod explain;
 mod file;
@@ -70,6 +72,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Some(Command::Contract(command)) => contract::run(command),
         Some(Command::Abi(command)) => abi::run(command),
         Some(Command::Btf(command)) => btf::run(command),
+        Some(Command::Doctor(arguments)) => doctor::run(&arguments),
         Some(Command::Online(command)) => online::run(command),
         Some(Command::Explain(arguments)) => explain::run(&arguments),
         Some(Command::Completions { shell }) => {

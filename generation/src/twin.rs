@@ -18,6 +18,7 @@ use gabion_policy_compile::Compiled;
 use gabion_policy_probes::{Place, Probe, Program, Seen, Sender, interface_class};
 use gabion_shared::{Shared, Writer};
 
+use crate::calls;
 use crate::error::{Doing, Error};
 use crate::limits::{self, Sizes};
 use crate::measure::ask;
@@ -195,7 +196,7 @@ impl Twin {
         let step = "forget what a probe left behind";
         let mut found = false;
         for (map, key_bytes) in &self.state {
-            found |= object::clear(map.fd().as_fd(), *key_bytes).doing(step)?;
+            found |= calls::clear(map.fd().as_fd(), *key_bytes).doing(step)?;
         }
         if found {
             object::fill(self.marks.fd().as_fd(), &[0; MARK_SLOTS as usize * 2]).doing(step)?;
@@ -276,7 +277,7 @@ impl Twin {
                 (egress, TC_ACT_UNSPEC, words(&[0, 0, 0, 0, 0, 0, 0, 0, 0, behind, 0]))
             }
         };
-        let answer = object::run(program.as_fd(), &probe.frame, &context).doing("run a program on it")?;
+        let answer = calls::run(program.as_fd(), &probe.frame, &context).doing("run a program on it")?;
         Ok(answer == passed)
     }
 

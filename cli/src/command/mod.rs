@@ -67,6 +67,8 @@ pub enum Command {
     /// Show kernel types, and where on a kernel the fields are that kernel programs read
     #[command(subcommand)]
     Btf(BtfCommand),
+    /// Say what this node lacks, and what of gabion was left behind in its kernel
+    Doctor(DoctorArgs),
     /// Commands that start an agent or talk to one
     #[command(flatten)]
     Online(OnlineCommand),
@@ -76,6 +78,25 @@ pub enum Command {
         /// The shell.
         shell: Shell,
     },
+}
+
+/// `gabion doctor`.
+#[derive(Clone, Copy, Debug, Args)]
+#[command(after_help = "\
+Looked at: types of the kernel, a bpffs, tcx, the JIT, who may load programs, membarrier, security modules, the clock, \
+signatures of programs. Then every program, map and link that is named as gabion's, every bpffs that a process sees, \
+and who holds descriptors: whose folder each belongs to, and which belong to none.
+
+Examples:
+  gabion doctor
+  gabion doctor --output json
+
+Exit codes: 0 all is well, 1 something was left behind, or nothing works without what is needed, 3 the kernel shows \
+nothing (not root)")]
+pub struct DoctorArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub output: OutputArgs,
 }
 
 /// How facts are printed.
