@@ -285,3 +285,28 @@ fn runs(node: &Node, bench: &Bench, interface: &str) -> u32 {
     let of = |number: &u32| node.generation(*number).is_some_and(|it| it.programs().unwrap()[0].id() == id);
     (1..=3).find(of).unwrap()
 }
+
+#[test]
+fn links_whose_interface_is_gone_are_orphans_and_those_of_others_are_not() {
+    let Some(bench) = Bench::new("orphan") else { return };
+    let found = || {
+        let found = bench.node.run(|| gabion_generation::survey().unwrap());
+        let below = |orphan: &&gabion_generation::Orphan| orphan.pins.iter().any(|pin| pin.starts_with(&bench.mount));
+        found.orphans.iter().filter(below).cloned().collect::<Vec<_>>()
+    };
+    bench.node.run(|| {
+        let mut node = open(&bench.root());
+        let staged = node.stage(&only(5000), &[bench.entry()]).unwrap();
+        node.commit(staged).unwrap();
+        node.attach(GUARDED, bench.entry()).unwrap();
+    });
+    assert_eq!(found(), [], "a hook runs it, whether its agent lives or not");
+    bench.node.unplug(GUARDED).unwrap();
+    let left = found();
+    let link = left.iter().find(|orphan| orphan.kind == gabion_generation::Kind::Link).unwrap();
+    assert!(link.name.starts_with("n0%2E1-"), "{link:?}");
+    assert_eq!(link.why, "its interface is gone");
+    assert!(left.iter().any(|orphan| orphan.kind == gabion_generation::Kind::Folder), "{left:?}");
+    bench.node.run(|| open(&bench.root()).detach_all().unwrap());
+    assert_eq!(found(), []);
+}
