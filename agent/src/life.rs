@@ -7,6 +7,7 @@
 mod change;
 mod drive;
 mod hooks;
+mod tried;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +19,9 @@ use std::time::{Instant, SystemTime};
 use gabion_abi::event::Settings;
 use gabion_abi::verdict::{Count, Interface as KernelInterface};
 use gabion_life::{Event, Life, Number};
+use gabion_policy_compile::Compiled;
 use gabion_policy_model::PolicySet;
+use gabion_policy_probes::Comparison;
 use gabion_store::{Batch, Opened, Store, StoreError};
 use gabion_trust::Trust;
 
@@ -94,6 +97,10 @@ pub(crate) struct Kept {
     pub(crate) record: Record,
     /// Its policy, when this agent knows it.
     pub(crate) set: Option<Arc<PolicySet>>,
+    /// Its tables, likewise.
+    compiled: Option<Arc<Compiled>>,
+    /// Its kernel programs, when they are not the agent's own.
+    object: Option<Arc<[u8]>>,
     /// An earlier agent made it.
     pub(crate) adopted: bool,
     /// What it was told of interfaces.
@@ -205,6 +212,10 @@ pub struct Agent {
     counted: BTreeMap<Number, Vec<Amount>>,
     /// What is to be loaded next.
     preparing: Option<change::Prepared>,
+    /// Packets with the verdicts that it must give.
+    golden: Vec<SourceFile>,
+    /// How the last change differed from what was before, by the packets on which both were tried.
+    pub(crate) comparison: Option<Comparison>,
     /// What is trusted once that is live.
     trusting: Option<Trust>,
     /// Why the last step of a change came to nothing.
@@ -283,6 +294,8 @@ impl Agent {
             store,
             counted,
             preparing: None,
+            golden: Vec::new(),
+            comparison: None,
             trusting: None,
             trouble: None,
             addresses: BTreeSet::new(),

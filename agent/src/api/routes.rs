@@ -183,6 +183,10 @@ async fn route(
             Ok(whole(StatusCode::OK, metrics::CONTENT_TYPE, text.into_bytes()))
         }
         (&Method::GET, "/v1/generations") => generations(shared),
+        (&Method::GET, "/v1/generations/diff") => {
+            let compared = shared.agent.borrow().comparison.clone().unwrap_or_default();
+            Ok(json(StatusCode::OK, &compared))
+        }
         (&Method::POST, "/v1/apply") => apply(shared, What::Files, how(&query)?).await,
         (&Method::POST, "/v1/generations/apply") => {
             let (bundle, rest) = bundle_of(&query)?;
@@ -210,8 +214,17 @@ async fn route(
         ) => Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "method", format!("{path} wants POST"))),
         (
             _,
-            "/v1/status" | "/v1/rules" | "/v1/totals" | "/v1/interfaces" | "/v1/processes" | "/v1/contracts"
-            | "/v1/generations" | "/v1/explain" | "/v1/events" | "/metrics",
+            "/v1/status"
+            | "/v1/rules"
+            | "/v1/totals"
+            | "/v1/interfaces"
+            | "/v1/processes"
+            | "/v1/contracts"
+            | "/v1/generations"
+            | "/v1/generations/diff"
+            | "/v1/explain"
+            | "/v1/events"
+            | "/metrics",
         ) => Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "method", format!("{path} wants GET"))),
         _ => Err(refuse(StatusCode::NOT_FOUND, "no-such-path", "nothing is here; see docs/api.md for what is")),
     }

@@ -12,14 +12,16 @@ use gabion_abi::event::{Event, Settings, suppressed};
 use gabion_abi::facts::{self, Address};
 use gabion_abi::verdict::{Count, Interface, reason};
 use gabion_generation::{
-    Attachment as Attached, Blame, EgressHook, Error, Expedited, InterfaceEntry, Node, Programs, Sizes, Staged, XdpWay,
+    Attachment as Attached, Blame, EgressHook, Error, Expedited, InterfaceEntry, Node, Programs, Sizes, Staged,
+    Surroundings, Twin, XdpWay,
 };
 use gabion_life::{Number, Pointers};
 use gabion_policy_compile::Compiled;
+use gabion_policy_probes::{Program as _, Side, compare};
 use gabion_store::Store;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 
-use super::{Attachment, Found, Kernel, KernelError, Plan, ReasonCounts};
+use super::{Attachment, Found, Kernel, KernelError, Meant, Plan, ReasonCounts, Tried, Trying};
 use crate::api::wire::Problem;
 use crate::life::{digest_of, kernel_problem, store_problem};
 use crate::record;
@@ -178,6 +180,31 @@ impl Bpf {
     }
 }
 
+fn tried_by(trying: &Trying<'_>, tried: &mut Tried) -> Result<(), Error> {
+    if trying.golden.is_empty() && trying.live.is_empty() {
+        return Ok(());
+    }
+    let twin = |meant: &Meant<'_>| {
+        let programs = meant.object.map_or_else(Programs::parse, Programs::of)?;
+        Twin::load(&programs, meant.compiled, &Surroundings { interfaces: &[], settings: meant.settings })
+    };
+    let mut new = twin(&trying.new)?;
+    for golden in trying.golden {
+        match new.judge(&golden.probe) {
+            Ok(seen) => tried.missed.extend(golden.check(&seen, trying.new.compiled).err().map(|it| it.to_string())),
+            Err(error) => tried.missed.push(error.to_string()),
+        }
+    }
+    let Some(before) = trying.old.filter(|_| !trying.live.is_empty()) else { return Ok(()) };
+    let mut old = twin(&before)?;
+    let Meant { set, compiled, settings, .. } = before;
+    let mut old = Side { set, compiled, program: &mut old, settings };
+    let Meant { set, compiled, settings, .. } = trying.new;
+    let mut new = Side { set, compiled, program: &mut new, settings };
+    tried.comparison = compare(&mut old, &mut new, trying.live, trying.questions);
+    Ok(())
+}
+
 fn address(address: &IpAddr) -> (u8, Address) {
     match address {
         IpAddr::V4(v4) => (facts::FAMILY_V4, Address::v4((*v4).into())),
@@ -235,6 +262,14 @@ impl Kernel for Bpf {
         node.keep(staged);
         self.interfaces.insert(plan.number, plan.interfaces.clone());
         Ok(())
+    }
+
+    fn try_out(&mut self, trying: &Trying<'_>) -> Tried {
+        let mut tried = Tried::default();
+        if let Err(error) = tried_by(trying, &mut tried) {
+            tried.untried = Some(error.to_string());
+        }
+        tried
     }
 
     fn point(&mut self, wanted: &Pointers, settings: &Settings) -> Result<(), KernelError> {

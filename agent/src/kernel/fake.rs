@@ -14,7 +14,7 @@ use gabion_generation::Expedited;
 use gabion_life::Pointers;
 use gabion_policy_compile::Compiled;
 
-use super::{Attachment, Found, Kernel, KernelError, Plan, ReasonCounts};
+use super::{Attachment, Found, Kernel, KernelError, Plan, ReasonCounts, Tried, Trying};
 
 /// What outlives an agent, and what a test can look at and break.
 #[derive(Debug, Default)]
@@ -35,6 +35,9 @@ pub struct World {
     pub calls: Vec<String>,
     pub refuse_stage: bool,
     pub refuse_point: bool,
+    /// Names of packets that the last generation was tried on, and what came of them.
+    pub tried: Vec<String>,
+    pub missed: Vec<String>,
     /// What programs of another version are called.
     pub programs: String,
     /// Tables can be changed in place.
@@ -81,6 +84,13 @@ impl Kernel for Fake {
         world.interfaces.clone_from(plan.interfaces);
         world.counts.insert(plan.number, vec![Count::default(); plan.compiled.rules.len()]);
         Ok(())
+    }
+
+    fn try_out(&mut self, trying: &Trying<'_>) -> Tried {
+        let mut world = self.0.borrow_mut();
+        world.tried = trying.golden.iter().map(|golden| golden.probe.name.clone()).collect();
+        world.tried.extend(trying.live.iter().map(|probe| probe.name.clone()));
+        Tried { missed: world.missed.clone(), ..Tried::default() }
     }
 
     fn point(&mut self, wanted: &Pointers, settings: &Settings) -> Result<(), KernelError> {

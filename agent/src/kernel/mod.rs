@@ -11,7 +11,9 @@ use gabion_abi::verdict::{Count, Interface, reason};
 use gabion_generation::Expedited;
 use gabion_life::{Number, Pointers};
 use gabion_policy_compile::Compiled;
+use gabion_policy_model::PolicySet;
 use gabion_policy_model::site::ConnectionLimits;
+use gabion_policy_probes::{Comparison, Golden, Probe};
 
 pub mod bpf;
 #[cfg(test)]
@@ -57,6 +59,45 @@ pub struct Plan<'p> {
     pub interfaces: &'p BTreeMap<u32, Interface>,
 }
 
+/// A policy and what it compiled to.
+#[derive(Clone, Copy, Debug)]
+pub struct Meant<'p> {
+    /// As it is written.
+    pub set: &'p PolicySet,
+    /// Its tables.
+    pub compiled: &'p Compiled,
+    /// Mode, limits and fail-safe ports that go with it.
+    pub settings: &'p Settings,
+    /// Its kernel programs, when they are not the agent's own.
+    pub object: Option<&'p [u8]>,
+}
+
+/// What a generation is tried on before it judges anybody.
+#[derive(Clone, Copy, Debug)]
+pub struct Trying<'p> {
+    /// The generation.
+    pub new: Meant<'p>,
+    /// The one in force, when it is known.
+    pub old: Option<Meant<'p>>,
+    /// Packets with the verdicts that they must get.
+    pub golden: &'p [Golden],
+    /// Packets of late.
+    pub live: &'p [Probe],
+    /// Changed verdicts that are held to the policies as they are written.
+    pub questions: usize,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Default)]
+pub struct Tried {
+    /// Golden packets that got another verdict.
+    pub missed: Vec<String>,
+    /// How old and new generation differ.
+    pub comparison: Comparison,
+    /// Why the programs could not be tried.
+    pub untried: Option<String>,
+}
+
 /// What an earlier agent left in the kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
@@ -84,6 +125,9 @@ pub trait Kernel {
 
     /// Loads a generation beside those that are there; nothing runs it.
     fn stage(&mut self, plan: &Plan<'_>) -> Result<(), KernelError>;
+
+    /// Tries the programs of a generation on packets that nobody sent. Nothing that is in force sees any of it.
+    fn try_out(&mut self, trying: &Trying<'_>) -> Tried;
 
     /// Brings every hook to the generation that is wanted there, with the settings that go with it: all of them or,
     /// when one refuses, none.

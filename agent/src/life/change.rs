@@ -1,6 +1,7 @@
 //! A built policy becomes a change that is decided about, or is refused and changes nothing.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use gabion_abi::event::{FAILSAFE_LIMIT, Settings};
@@ -111,6 +112,7 @@ impl Agent {
         if let Some(kept) = self.kept.get_mut(&number) {
             kept.record.digest.clone_from(&digest);
             kept.set = Some(loaded.set);
+            kept.compiled = Some(Arc::new(loaded.compiled));
             kept.unsaved = Some(made_of);
         }
         if let Err(error) = self.note("changed in place", &digest) {
@@ -181,7 +183,10 @@ impl Agent {
             self.note("alarm", alarm).map_err(store_problem)?;
         }
         self.preparing = Some(Prepared { made_of, loaded, site, record });
-        self.trusting = bundle.map(|bundle| bundle.next);
+        (self.golden, self.trusting) = match bundle {
+            Some(bundle) => (bundle.golden, Some(bundle.next)),
+            None => (Vec::new(), None),
+        };
         self.trouble = None;
         let expedited = self.kernel.expedite();
         let outcome = self.drive(Event::Wanted(change));

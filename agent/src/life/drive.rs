@@ -111,7 +111,7 @@ impl Agent {
     fn perform(&mut self, effect: Effect) -> Option<Event> {
         match effect {
             Effect::Load => Some(self.load()),
-            Effect::Probe => Some(Event::Probed),
+            Effect::Probe => Some(self.try_out()),
             Effect::Point => self.point(),
             Effect::Prune => {
                 self.prune();
@@ -124,7 +124,7 @@ impl Agent {
         }
     }
 
-    fn failed(&mut self, problem: Problem) -> Event {
+    pub(super) fn failed(&mut self, problem: Problem) -> Event {
         let why = problem.message.clone();
         self.trouble = Some(problem);
         Event::Failed { why }
@@ -152,7 +152,10 @@ impl Agent {
             self.write_local();
         }
         self.hub.name_generation(number, Arc::clone(&record.rules));
-        let kept = Kept { record, set: Some(loaded.set), adopted: false, view, unsaved: Some(made_of) };
+        let compiled = Some(Arc::new(loaded.compiled));
+        let object = made_of.object.as_deref().map(Arc::from);
+        let set = Some(loaded.set);
+        let kept = Kept { record, set, compiled, object, adopted: false, view, unsaved: Some(made_of) };
         self.kept.insert(number, kept);
         Event::Loaded
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use gabion_agent::api::wire::{Generations, JournalLine, KnownGeneration};
+use serde_json::Value;
 
 use super::apply::{ChangeArgs, encode, make};
 use super::{Connection, failed};
@@ -35,6 +36,12 @@ Exit codes: 0 in force (with --wait: committed), 1 rolled back while --wait wait
         after_help = "What was in force stays out, whatever the files say, until you insist (`gabion apply --again`)."
     )]
     Rollback(RollbackArgs),
+    /// How the last change differs from what was before: its rules, and verdicts on packets of late
+    #[command(
+        after_help = "A change is tried on packets of late before it judges any: by its programs and by those before it, in copies\n\
+        that nobody else uses. Verdicts that change as the policies say are listed; all else stops the change."
+    )]
+    Diff(ListArgs),
     /// Commit what is on trial, before its window is over
     Commit(ListArgs),
     /// Let nothing change until `unpin`
@@ -119,6 +126,12 @@ pub(super) fn run(command: GenerationCommand) -> Result<Exit, Failure> {
             let path = format!("/v1/generations/rollback?{}", query.join("&"));
             return make(&arguments.common.connection, arguments.common.output.output, &path, false);
         }
+        GenerationCommand::Diff(arguments) => {
+            let compared: Value = arguments
+                .connection
+                .ask(|client| async move { client.get("/v1/generations/diff").await.map_err(failed) })?;
+            output::show(arguments.output.output, &compared, difference)?;
+        }
         GenerationCommand::Commit(arguments) => tell(&arguments, "/v1/generations/commit")?,
         GenerationCommand::Pin(arguments) => {
             let query = arguments.reason.map(|reason| format!("?reason={}", encode(&reason))).unwrap_or_default();
@@ -160,6 +173,41 @@ fn list(known: &Generations) -> String {
     }
     for failed in known.failed.iter().rev().take(FAILED_SHOWN) {
         let _ = writeln!(text, "\ngeneration {} failed: {}", failed.number, failed.why);
+    }
+    text
+}
+
+/// What two generations say differently, as the agent compared them.
+fn difference(compared: &Value) -> String {
+    let all = |key: &str| compared[key].as_array().map(Vec::as_slice).unwrap_or_default();
+    let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut text = String::new();
+    let rules: Vec<Vec<String>> = all("policy")
+        .iter()
+        .map(|it| [&it["kind"], &it["what"], &it["name"], &it["direction"]].map(word).to_vec())
+        .collect();
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "policy: {} changes", rules.len());
+    text.push_str(&columns(&rules));
+    let count = |key: &str| compared[key].as_u64().unwrap_or(0);
+    let (probes, same) = (count("probes"), count("same"));
+    let _ = writeln!(text, "\npackets of late: {probes} tried, {same} judged as before by the same rule");
+    let said = |it: &Value| format!("{} by {}", word(&it["verdict"]), word(&it["rule"]));
+    let rows = ["changed", "byAnotherRule", "notAsked"].into_iter().flat_map(|kind| {
+        let name = match kind {
+            "changed" => "changed",
+            "byAnotherRule" => "another rule",
+            _ => "changed, not held to the policies",
+        };
+        all(kind).iter().map(move |it| {
+            let ends = format!("{} -> {}", word(&it["source"]), word(&it["destination"]));
+            let verdicts = format!("{} => {}", said(&it["old"]), said(&it["new"]));
+            vec![name.to_owned(), ends, word(&it["content"]), verdicts]
+        })
+    });
+    text.push_str(&columns(&rows.collect::<Vec<_>>()));
+    for defect in all("defects") {
+        let _ = writeln!(text, "DEFECT: {}: {}", word(&defect["probe"]), word(&defect["what"]));
     }
     text
 }

@@ -64,6 +64,12 @@ impl People {
 
     /// A bundle of this policy, signed by some, and published.
     fn bundle(&self, version: u32, policy: &str, signers: &[&str]) -> PathBuf {
+        let port = if policy.contains(&format!("ports: {ALLOWED}")) { ALLOWED } else { FORBIDDEN };
+        let golden = format!(
+            "apiVersion: gabion.dev/v1alpha1\nkind: PolicyTest\ntests:\n  - {{name: the port, expect: allow, in: c0, \
+             from: 10.1.0.2, to: 10.2.0.2, protocol: udp, port: {port}}}\n"
+        );
+        std::fs::write(self.path("golden.yaml"), golden).unwrap();
         std::fs::write(self.path("policy.yaml"), policy).unwrap();
         let (name, version) = (format!("bench-{version}.tar"), version.to_string());
         self.says(&[
@@ -75,6 +81,8 @@ impl People {
             &version,
             "--policy",
             "policy.yaml",
+            "--probes",
+            "golden.yaml",
             "--out",
             &name,
         ]);

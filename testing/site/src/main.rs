@@ -129,6 +129,8 @@ fn run(up: &Up) -> Result<bool> {
         println!("The plant\n{}", legend());
         let undone = update::bad_update(&plant, agent, &place.policy())?;
         let known = agent.ask(&["generation", "list"])?;
+        let differs = agent.ask(&["generation", "diff"])?;
+        println!("\n$ gabion generation diff\n{}", String::from_utf8_lossy(&differs.stdout));
         println!("\n$ gabion generation list\n{}", String::from_utf8_lossy(&known.stdout));
         println!(
             "{}",
