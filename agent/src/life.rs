@@ -416,6 +416,22 @@ impl Agent {
         Ok((number, self.made_of(number).ok_or_else(unknown)?))
     }
 
+    /// What is in force, to be made anew as it is.
+    ///
+    /// # Errors
+    /// Nothing is, or what it was made of is gone.
+    pub fn in_force_again(&mut self) -> Result<(MadeOf, String), Problem> {
+        let gone = || problem("nothing-in-force", "system", String::from("what is in force cannot be made anew"));
+        let number = self.life.wanted().all.ok_or_else(gone)?;
+        let kept = self.kept.get(&number).ok_or_else(gone)?;
+        let digest = kept.record.digest.clone();
+        let made_of = match &kept.unsaved {
+            Some(made_of) => made_of.clone(),
+            None => self.made_of(number).ok_or_else(gone)?,
+        };
+        Ok((made_of, digest))
+    }
+
     /// What a generation is made of, if the disk still has it.
     fn made_of(&mut self, number: Number) -> Option<MadeOf> {
         made_of(&mut self.store, number).unwrap_or_else(|error| {

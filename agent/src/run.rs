@@ -204,6 +204,11 @@ pub(crate) async fn follow_policy(shared: &Shared, mut wishes: mpsc::Receiver<Ap
 async fn read(shared: &Shared, what: &What, trigger: Trigger, how: &mut How) -> Result<Read, Problem> {
     let source = shared.agent.borrow().source.clone();
     let work: Box<dyn FnOnce() -> Result<Read, Problem> + Send> = match what {
+        What::Files if trigger == Trigger::Room && shared.agent.borrow().seal.is_some() => {
+            let (made_of, digest) = shared.agent.borrow_mut().in_force_again()?;
+            how.origin = Some(String::from("the same again, with room for another interface"));
+            Box::new(move || source.build_from(made_of, digest, Instant::now()).map(Box::new).map(Read::Built))
+        }
         What::Files if shared.agent.borrow().seal.is_some() => {
             let message = "this node takes its policy from signed bundles: `gabion generation apply BUNDLE`";
             return Err(problem("sealed", "input", String::from(message)));
