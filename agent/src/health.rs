@@ -1,8 +1,8 @@
 //! Whether a node is worse than it was before a change.
 //!
-//! Nothing here reads a clock or a kernel: [`Watching::judge`] is given what was seen, once a second. It looks at what is
-//! dropped for each reason, at events that make no sense, at interfaces that lost their guard, and at what the site says
-//! must go on. What the agent's own death means is decided where its successor starts ([`gabion_life`]).
+//! Nothing here reads a clock or a kernel: [`Watching::judge`] is given what was seen, once a second. It looks at what
+//! is dropped for each reason, at events that make no sense, at interfaces that lost their guard, and at what the site
+//! says must go on. What the agent's own death means is decided where its successor starts ([`gabion_life`]).
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -31,7 +31,8 @@ pub struct Sample {
     pub malformed: u64,
     /// Interfaces that should be guarded, and are not.
     pub unguarded: BTreeSet<String>,
-    /// Packets that passed by the rules that probes name, in the order of the probes; none for a rule that is not there.
+    /// Packets that passed by the rules that probes name, in the order of the probes; none for a rule that is not
+    /// there.
     pub passed: Vec<Option<u64>>,
 }
 

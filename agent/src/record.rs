@@ -3,7 +3,7 @@
 //! | record | what |
 //! | --- | --- |
 //! | `life` | [`Life`]: which generation is in force where, on trial, given up |
-//! | `generation/N`, `policy/N`, `object/N` | [`Record`] of a generation and what it is made of, for who adopts it, or a node that boots |
+//! | `generation/N`, `policy/N`, `object/N` | [`Record`] of a generation, and what it is made of |
 //! | `base`, `counted` | what rules of earlier generations counted, and of those in force when the agent stopped |
 //! | `mode` | an operator's choice of mode |
 //! | `trust`, `trust-root` | what a sealed node trusts, with the versions below which it does not go; how that began |

@@ -1,8 +1,8 @@
 //! Bundles: what a sealed node takes its policy from, and how it judges them.
 //!
-//! [`Seal::judge`] opens a bundle and has [`gabion_trust`] verify it. What the bundle lets the node trust from then on is
-//! in what comes back, and is put on disk when the generation made of it goes live, not before: a bundle that is refused
-//! later on has changed nothing.
+//! [`Seal::judge`] opens a bundle and has [`gabion_trust`] verify it. What the bundle lets the node trust from then on
+//! is in what comes back, and is put on disk when the generation made of it goes live, not before: a bundle that is
+//! refused later on has changed nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

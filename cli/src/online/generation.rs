@@ -37,10 +37,9 @@ Exit codes: 0 in force (with --wait: committed), 1 rolled back while --wait wait
     )]
     Rollback(RollbackArgs),
     /// How the last change differs from what was before: its rules, and verdicts on packets of late
-    #[command(
-        after_help = "A change is tried on packets of late before it judges any: by its programs and by those before it, in copies\n\
-        that nobody else uses. Verdicts that change as the policies say are listed; all else stops the change."
-    )]
+    #[command(after_help = "A change is tried on packets of late before it judges any: by its programs and by those\n\
+        before it, in copies that nobody else uses. Verdicts that change as the policies say\n\
+        are listed; all else stops the change.")]
     Diff(ListArgs),
     /// Commit what is on trial, before its window is over
     Commit(ListArgs),
