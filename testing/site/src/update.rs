@@ -64,6 +64,18 @@ impl Polls {
         Ok(())
     }
 
+    /// Polls of two seconds in which all were answered; of the last two when there are none.
+    fn all_answered(&self) -> (u64, u64) {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            thread::sleep(2 * LINE);
+            let (sent, answered) = self.take();
+            if (sent == answered && answered > 0) || Instant::now() > end {
+                return (sent, answered);
+            }
+        }
+    }
+
     fn take(&self) -> (u64, u64) {
         (self.sent.swap(0, Ordering::Relaxed), self.answered.swap(0, Ordering::Relaxed))
     }
@@ -87,8 +99,7 @@ fn story(agent: &mut Agent<'_>, policy: &Path, polls: &Polls) -> Result<bool> {
     let number = |status: &Value| status["generation"]["number"].as_u64().unwrap_or(0);
     let before = number(&agent.status()?);
     say(&format!("generation {before} is in force; the HMI polls the RTU"));
-    thread::sleep(2 * LINE);
-    let (sent, answered) = polls.take();
+    let (sent, answered) = polls.all_answered();
     say(&format!("{answered} of {sent} polls were answered"));
     let healthy = sent == answered && answered > 0;
 
@@ -132,10 +143,8 @@ fn story(agent: &mut Agent<'_>, policy: &Path, polls: &Polls) -> Result<bool> {
     };
     say(why);
     // Whoever polls finds out at the next attempt to connect.
-    thread::sleep(3 * LINE);
     polls.take();
-    thread::sleep(2 * LINE);
-    let (sent, answered) = polls.take();
+    let (sent, answered) = polls.all_answered();
     let after = number(&agent.status()?);
     say(&format!("generation {after} is in force again: {answered} of {sent} polls were answered"));
     Ok(healthy && after == before && answered > 0 && sent == answered)
