@@ -3,7 +3,7 @@
 //! It parses arguments, reads files, prints answers and sets the exit code; what policies mean is decided in
 //! `policy/*`, and it never loads a kernel program itself. Start with [`command`](mod@command) (the one
 //! table of flags), then the folder of the command: `policy`, `explain`, `contract`, `abi`,
-//! `btf`, `key`, `trust` or `bundle`.
+//! `btf`, `key`, `trust`, `bundle` or `doctor`.
 
 #![forbid(unsafe_code)]
 
@@ -12,6 +12,7 @@ mod btf;
 mod bundle;
 pub mod command;
 mod contract;
+mod doctor;
 mod exit;
 mod explain;
 mod file;
@@ -77,6 +78,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Some(Command::Key(command)) => key::run(command),
         Some(Command::Trust(command)) => trust::run(command),
         Some(Command::Bundle(command)) => bundle::run(command),
+        Some(Command::Doctor(arguments)) => doctor::run(&arguments),
         Some(Command::Online(command)) => online::run(command),
         Some(Command::Explain(arguments)) => explain::run(&arguments),
         Some(Command::Completions { shell }) => {

@@ -121,7 +121,9 @@ fn every_command_has_help() {
         &["policy", "schema"],
         &["policy", "compile"],
         &["policy", "import"],
+        &["policy", "diff"],
         &["policy", "test"],
+        &["doctor"],
         &["explain"],
         &["completions"],
     ] {

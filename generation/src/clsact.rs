@@ -152,6 +152,19 @@ fn ours(filter: &TcMessage) -> Option<u32> {
     if filter.header.info >> 16 != u32::from(PRIORITY) || u32::from(filter.header.handle) != u32::from(HANDLE) {
         return None;
     }
+    named_as_ours(filter)
+}
+
+/// The programs of all filters of an interface that have our name, wherever they stand.
+pub(crate) fn all_programs(index: i32) -> io::Result<Vec<u32>> {
+    let mut found = Vec::new();
+    for direction in [tc::TcHandle::MIN_INGRESS, tc::TcHandle::MIN_EGRESS] {
+        found.extend(filters(index, direction)?.iter().filter_map(named_as_ours));
+    }
+    Ok(found)
+}
+
+fn named_as_ours(filter: &TcMessage) -> Option<u32> {
     let options = filter.attributes.iter().find_map(|attribute| match attribute {
         TcAttribute::Options(options) => Some(options),
         _ => None,

@@ -7,6 +7,9 @@
 //! crash between any two system calls leaves a whole generation enforcing at each hook; [`Node::open`]
 //! adopts that, or says why it does not. This crate never reads policy text. Start with [`Node`].
 
+mod calls;
+mod census;
+mod checkup;
 mod clsact;
 mod contracts;
 mod error;
@@ -17,10 +20,13 @@ mod links;
 mod measure;
 mod node;
 mod object;
+mod orphans;
 mod pod;
 mod staged;
 mod state;
+mod twin;
 
+pub use checkup::{Check, State, checkup};
 pub use contracts::{ContractMismatch, ObjectContract};
 pub use error::{Blame, Error};
 pub use expedite::Expedited;
@@ -29,5 +35,7 @@ pub use links::{Attachment, EgressHook, XdpWay};
 pub use measure::{FunctionStats, ProgramStats};
 pub use node::{Adopted, Node};
 pub use object::Programs;
+pub use orphans::{AgentFolder, Kind, Orphan, Survey, survey};
 pub use staged::{InterfaceEntry, Staged};
 pub use state::event;
+pub use twin::{Made, ProbeError, Surroundings, Twin};

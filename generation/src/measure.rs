@@ -110,7 +110,7 @@ fn measure(loading: &Loading, name: &'static str, loads: usize) -> Result<Progra
 }
 
 /// What the kernel says of a program, and where its functions begin: offset and type of each.
-fn ask(program: BorrowedFd<'_>, functions: &mut [[u32; 2]]) -> std::io::Result<bpf_prog_info> {
+pub(crate) fn ask(program: BorrowedFd<'_>, functions: &mut [[u32; 2]]) -> std::io::Result<bpf_prog_info> {
     // SAFETY: a struct of integers: all zeroes is one of its values.
     let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
     info.func_info = functions.as_mut_ptr() as u64;

@@ -65,7 +65,7 @@ pub(crate) enum Wanted {
     Pinned(PathBuf),
 }
 
-/// The embedded object, parsed: the pattern of each generation's programs.
+/// An object, parsed: the pattern of each generation's programs.
 pub struct Programs {
     object: Object,
     said: Said<'static>,
@@ -81,9 +81,13 @@ impl Programs {
     /// Parses the object that this build embeds, if its programs share the records that we know with us. A few
     /// milliseconds, which a start can spend on another thread.
     pub fn parse() -> Result<Self, Error> {
-        let object = object()?;
-        let said = contracts::of_object(object)?;
-        Ok(Self { object: Object::parse(object).doing("parse the embedded object")?, said })
+        Self::of(object()?)
+    }
+
+    /// Parses an object that came by another way. Its records must be ours.
+    pub fn of(elf: &[u8]) -> Result<Self, Error> {
+        let said = contracts::of_object(elf)?;
+        Ok(Self { object: Object::parse(elf).doing("parse the object of kernel programs")?, said })
     }
 
     pub(crate) fn object(&self) -> &Object {
@@ -151,6 +155,22 @@ impl Loading {
     /// One of its maps.
     pub fn map(&self, name: &'static str) -> Result<&MapData, Error> {
         self.maps.get(name).ok_or(Error::Object { what: name })
+    }
+
+    /// All of its maps, for those who keep them and drop the object.
+    pub fn into_maps(self) -> HashMap<String, MapData> {
+        self.maps
+    }
+
+    /// Loads both programs at once, ingress first; they are gone with their descriptors.
+    pub fn load_both(&self) -> Result<[OwnedFd; 2], Error> {
+        std::thread::scope(|scope| {
+            let egress = scope.spawn(|| self.load_one(EGRESS));
+            let ingress = self.load_one(INGRESS)?;
+            // A panic there is a defect here.
+            let egress = egress.join().unwrap_or(Err(Error::Object { what: EGRESS }))?;
+            Ok([ingress, egress])
+        })
     }
 
     /// Loads both programs at once and pins them into `folder` under their names.
@@ -277,7 +297,7 @@ pub(crate) unsafe fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i6
 
 /// # Safety
 /// As [`bpf`], and the command must return a new descriptor.
-unsafe fn descriptor(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<OwnedFd> {
+pub(crate) unsafe fn descriptor(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<OwnedFd> {
     // SAFETY: the caller's promise.
     let fd = unsafe { bpf(command, attr) }?;
     let fd = i32::try_from(fd).map_err(io::Error::other)?;
@@ -310,8 +330,8 @@ fn load_types(types: &[u8]) -> io::Result<OwnedFd> {
     unsafe { descriptor(bpf_cmd::BPF_BTF_LOAD, &mut attr) }
 }
 
-/// Writes the one element of a map of globals.
-fn fill(map: BorrowedFd<'_>, value: &[u8]) -> io::Result<()> {
+/// Writes the one element of a map of globals, or of memory.
+pub(crate) fn fill(map: BorrowedFd<'_>, value: &[u8]) -> io::Result<()> {
     let key = 0u32;
     let mut attr = zeroed();
     // SAFETY: zero so far, see `zeroed`.

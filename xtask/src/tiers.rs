@@ -130,6 +130,12 @@ fn can_run(tier: &str, members: &[Member], missing_toolchain: Option<&String>) -
     if let Some(missing) = missing_toolchain {
         return Err(missing.clone());
     }
+    if tier == "netns"
+        && machine::program("strace").is_none()
+        && let Err(remedy) = machine::install(&["strace"])
+    {
+        println!("x: crashes at every step are not tried: {remedy}");
+    }
     if tier != "vm" {
         return if machine::is_root() { Ok(()) } else { Err("needs root: sudo ./x test".to_owned()) };
     }

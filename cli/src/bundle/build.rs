@@ -167,7 +167,7 @@ fn within(named: &[PathBuf], source: &Source) -> PathBuf {
 
 fn absent(out: &OsPath) -> Result<(), Failure> {
     let empty = std::fs::read_dir(out).is_ok_and(|mut it| it.next().is_none());
-    if out.symlink_metadata().is_ok() && !(empty && !is_archive(out)) {
+    if out.symlink_metadata().is_ok() && (!empty || is_archive(out)) {
         let message = format!("{} is there already", out.display());
         return Err(Failure::input(message).help("a bundle is never written over: remove it, or choose another name"));
     }

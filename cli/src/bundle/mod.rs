@@ -7,6 +7,8 @@ mod inspect;
 mod sign;
 mod verify;
 
+pub use verify::clock_policy;
+
 use std::fs;
 use std::io;
 use std::path::Path;

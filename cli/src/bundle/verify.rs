@@ -43,7 +43,7 @@ pub fn run(arguments: &VerifyArgs) -> Result<Exit, Failure> {
         Some(now) => Clock { now: now.moment(), trusted: true },
         None => Clock { now: SystemTime::now(), trusted: clock::synchronised().unwrap_or(false) },
     };
-    let policy = policy(&arguments.clock)?;
+    let policy = clock_policy(&arguments.clock)?;
     // An agent trusts the programs that came with it. So would this one.
     let programs: BTreeSet<Digest> = Input::programs().ok().map(|it| Digest::of(&it.bytes)).into_iter().collect();
     let judged = trust.verify(&bundle, &Circumstances { clock, policy, node: &node, programs: &programs });
@@ -70,7 +70,8 @@ fn trust(arguments: &VerifyArgs) -> Result<Trust, Failure> {
     Trust::begin(&root.bytes).map_err(|refused| wrong(&arguments.trust_root, &refused))
 }
 
-fn policy(text: &str) -> Result<ClockPolicy, Failure> {
+/// What to do when the clock is not to be trusted, by its flag.
+pub fn clock_policy(text: &str) -> Result<ClockPolicy, Failure> {
     match text {
         "refuse" => Ok(ClockPolicy::Refuse),
         "accept" => Ok(ClockPolicy::AcceptWithAlarm),

@@ -25,7 +25,8 @@ pub use contract::{ContractCommand, ContractSet, DiffArgs, ExportArgs, ExportFor
 pub use explain::ExplainArgs;
 pub use key::{KeyAlgorithm, KeyCommand, NewKeyArgs, PassphraseArgs, ShowKeyArgs, SigningKeyArgs};
 pub use policy::{
-    CheckArgs, ClassbenchActions, CompileArgs, ImportArgs, ImportLanguage, Kind, PolicyCommand, SchemaArgs, TestArgs,
+    CheckArgs, ClassbenchActions, CompileArgs, ImportArgs, ImportLanguage, Kind, PolicyCommand, PolicyDiffArgs,
+    SchemaArgs, TestArgs,
 };
 
 pub use trust::{InitArgs, RotateArgs, ShowTrustArgs, SignTrustArgs, TrustCommand};
@@ -43,7 +44,9 @@ Exit codes:
   2  what was given is wrong (arguments, policy, question)
   3  the system refused (permissions, disk, kernel)
   4  a defect of gabion
-  5  the answer is yes, with a migration (abi check)";
+  5  the answer is yes, with a migration (abi check)
+  6  held back: generations are pinned, or it failed before (apply, generation)
+  7  refused: signatures, versions, time or contents of a bundle (generation apply)";
 
 /// Typed network policy for the nodes that run power, water and transport.
 #[derive(Debug, Parser)]
@@ -82,6 +85,8 @@ pub enum Command {
     /// Make, sign, publish and check what nodes are given to run
     #[command(subcommand)]
     Bundle(BundleCommand),
+    /// Say what this node lacks, and what of gabion was left behind in its kernel
+    Doctor(DoctorArgs),
     /// Commands that start an agent or talk to one
     #[command(flatten)]
     Online(OnlineCommand),
@@ -91,6 +96,25 @@ pub enum Command {
         /// The shell.
         shell: Shell,
     },
+}
+
+/// `gabion doctor`.
+#[derive(Clone, Copy, Debug, Args)]
+#[command(after_help = "\
+Looked at: types of the kernel, a bpffs, tcx, the JIT, who may load programs, membarrier, security modules, the clock, \
+signatures of programs. Then every program, map and link that is named as gabion's, every bpffs that a process sees, \
+and who holds descriptors: whose folder each belongs to, and which belong to none.
+
+Examples:
+  gabion doctor
+  gabion doctor --output json
+
+Exit codes: 0 all is well, 1 something was left behind, or nothing works without what is needed, 3 the kernel shows \
+nothing (not root)")]
+pub struct DoctorArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub output: OutputArgs,
 }
 
 /// How facts are printed.

@@ -17,6 +17,8 @@ pub enum PolicyCommand {
     Compile(CompileArgs),
     /// Translate policy of other systems
     Import(ImportArgs),
+    /// Say what two policies say differently, rule by rule
+    Diff(PolicyDiffArgs),
     /// Hold a policy to the verdicts that its owner expects
     Test(TestArgs),
 }
@@ -170,6 +172,30 @@ pub enum ClassbenchActions {
     Deny,
     /// Rules 0, 2, 4, ... allow, the others deny
     Alternate,
+}
+
+/// `gabion policy diff`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  gabion policy diff /etc/gabion/policy policy/
+  git show HEAD:plant.yaml | gabion policy diff - plant.yaml --output json
+
+Rules are told apart by policy, name and direction, wherever they stand in files; beside them the site, the entries of \
+the inventory, and what each policy says before its rules. A rule moved when it says the same at another place of a \
+list in which the first match decides.
+
+Exit codes: 0 both say the same, 1 they do not, 2 errors in either")]
+pub struct PolicyDiffArgs {
+    /// The policy as it was: a file or a folder; - is stdin
+    #[arg(value_name = "OLD")]
+    pub old: PathBuf,
+    /// The policy as it is to be
+    #[arg(value_name = "NEW")]
+    pub new: PathBuf,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub output: OutputArgs,
 }
 
 /// `gabion policy test`.

@@ -2,6 +2,7 @@
 
 mod check;
 mod compile;
+mod diff;
 mod import;
 mod schema;
 mod stats;
@@ -16,6 +17,7 @@ pub fn run(command: PolicyCommand) -> Result<Exit, Failure> {
         PolicyCommand::Schema(arguments) => schema::run(&arguments),
         PolicyCommand::Compile(arguments) => compile::run(&arguments),
         PolicyCommand::Import(arguments) => import::run(&arguments),
+        PolicyCommand::Diff(arguments) => diff::run(&arguments),
         PolicyCommand::Test(arguments) => test::run(&arguments),
     }
 }

@@ -1,119 +1,24 @@
 //! `gabion policy test`: probes with the verdicts that a policy's owner expects.
 
-use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gabion_policy_explain::answer::verdict_name;
-use gabion_policy_explain::{Directory, Oracle, Query, Scalar, verdict};
+use gabion_policy_explain::{Directory, Oracle, verdict};
 use gabion_policy_model::PolicySet;
 use gabion_policy_model::finding::Severity;
 use gabion_policy_model::set::Location;
 use gabion_policy_model::text::{API_VERSION, Source};
-use serde::{Deserialize, Serialize};
+use gabion_policy_probes::document::{At, KIND};
+use gabion_policy_probes::{Document, Expected, Malformed};
+use serde::Serialize;
 use serde_json::json;
-use serde_saphyr::Spanned;
 
 use crate::command::TestArgs;
 use crate::exit::{Exit, Failure};
 use crate::output;
 use crate::report::{self, Problem};
 use crate::sources;
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Document<'a> {
-    api_version: Spanned<String>,
-    kind: Spanned<String>,
-    #[serde(default)]
-    #[allow(dead_code)]
-    metadata: Option<Metadata>,
-    #[serde(default)]
-    policies: Vec<PathBuf>,
-    #[serde(borrow)]
-    tests: Vec<Spanned<Probe<'a>>>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[allow(dead_code)]
-struct Metadata {
-    name: String,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Expected {
-    Allow,
-    Deny,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Probe<'a> {
-    name: String,
-    expect: Expected,
-    rule: Option<String>,
-    tier: Option<String>,
-    from: Option<String>,
-    to: Option<String>,
-    from_mac: Option<String>,
-    to_mac: Option<String>,
-    #[serde(borrow)]
-    protocol: Option<Scalar<'a>>,
-    #[serde(borrow)]
-    port: Option<Scalar<'a>>,
-    #[serde(borrow)]
-    source_port: Option<Scalar<'a>>,
-    r#in: Option<String>,
-    out: Option<String>,
-    #[serde(borrow)]
-    ether_type: Option<Scalar<'a>>,
-    #[serde(borrow)]
-    llc: Option<Scalar<'a>>,
-    #[serde(borrow)]
-    icmp: Option<Scalar<'a>>,
-    #[serde(borrow)]
-    hop_limit: Option<Scalar<'a>>,
-    #[serde(borrow)]
-    tcp_flags: Option<Scalar<'a>>,
-    #[serde(borrow)]
-    vlan: Option<Scalar<'a>>,
-    #[serde(borrow)]
-    inner_vlan: Option<Scalar<'a>>,
-    #[serde(borrow)]
-    fragment: Option<Scalar<'a>>,
-    #[serde(borrow)]
-    unparsed: Option<Scalar<'a>>,
-}
-
-impl Probe<'_> {
-    fn query(&self) -> Query<'_> {
-        fn text(value: &Option<String>) -> Option<Cow<'_, str>> {
-            value.as_deref().map(Cow::Borrowed)
-        }
-        Query {
-            src: text(&self.from),
-            dst: text(&self.to),
-            src_mac: text(&self.from_mac),
-            dst_mac: text(&self.to_mac),
-            proto: self.protocol.clone(),
-            sport: self.source_port.clone(),
-            dport: self.port.clone(),
-            arrives: text(&self.r#in),
-            leaves: text(&self.out),
-            ethertype: self.ether_type.clone(),
-            llc: self.llc.clone(),
-            icmp: self.icmp.clone(),
-            hop_limit: self.hop_limit.clone(),
-            flags: self.tcp_flags.clone(),
-            vlan: self.vlan.clone(),
-            inner_vlan: self.inner_vlan.clone(),
-            fragment: self.fragment.clone(),
-            unparsed: self.unparsed.clone(),
-        }
-    }
-}
 
 /// What came of probes.
 #[derive(Debug, Default, Serialize)]
@@ -164,7 +69,7 @@ pub fn run(arguments: &TestArgs) -> Result<Exit, Failure> {
     let mut problems = read.problems.clone();
     let mut documents = Vec::new();
     for source in &read.texts {
-        match parse(source) {
+        match self::read(source) {
             Ok(parsed) => documents.extend(parsed.into_iter().map(|document| (source, document))),
             Err(problem) => problems.push(*problem),
         }
@@ -189,15 +94,15 @@ pub fn run(arguments: &TestArgs) -> Result<Exit, Failure> {
 pub fn ask(probes: &[Source], set: &PolicySet) -> Result<Results, Box<Problem>> {
     let mut results = Results::default();
     for source in probes {
-        for document in parse(source)? {
+        for document in read(source)? {
             try_each(source, &document, set, &mut results);
         }
     }
     Ok(results)
 }
 
-fn parse(source: &Source) -> Result<Vec<Document<'_>>, Box<Problem>> {
-    let problem = |line: u64, column: u64, message: String| {
+fn read(source: &Source) -> Result<Vec<Document<'_>>, Box<Problem>> {
+    Document::read(&source.text).map_err(|Malformed { at: At { line, column }, message }| {
         let location = Location {
             source: Arc::clone(&source.name),
             offset: offset(&source.text, line, column),
@@ -206,31 +111,9 @@ fn parse(source: &Source) -> Result<Vec<Document<'_>>, Box<Problem>> {
             column: column as u32,
         };
         let problem = Problem::new(Severity::Error, "policy-test", location, message);
-        Box::new(
-            problem
-                .help("`gabion policy test --help` shows a file, `gabion policy schema --kind PolicyTest` all of it"),
-        )
-    };
-    let documents: Vec<Document<'_>> = serde_saphyr::from_multiple(&source.text).map_err(|error| {
-        let (line, column) = error.location().map_or((1, 1), |at| (at.line(), at.column()));
-        problem(line, column, error.without_snippet().to_string())
-    })?;
-    if documents.is_empty() {
-        return Err(problem(1, 1, "there is no document in this file".to_owned()));
-    }
-    for Document { api_version, kind, tests, .. } in &documents {
-        for (field, wanted) in [(api_version, API_VERSION), (kind, "PolicyTest")] {
-            if field.value != wanted {
-                let at = field.referenced;
-                return Err(problem(at.line(), at.column(), format!("this is {:?}, not {wanted}", field.value)));
-            }
-        }
-        if tests.is_empty() {
-            let at = kind.referenced;
-            return Err(problem(at.line(), at.column(), "there are no tests in this document".to_owned()));
-        }
-    }
-    Ok(documents)
+        let help = "`gabion policy test --help` shows a file, `gabion policy schema --kind PolicyTest` all of it";
+        Box::new(problem.help(help))
+    })
 }
 
 /// Byte offset of a line and column (from 1, in characters).
@@ -261,14 +144,12 @@ fn try_all(
 
 fn try_each(source: &Source, document: &Document<'_>, set: &PolicySet, results: &mut Results) {
     let directory = Directory::new(set);
-    for probe in &document.tests {
-        let at = probe.referenced;
-        let probe = &probe.value;
+    for (at, probe) in document.cases() {
         let mut outcome = Outcome {
             name: probe.name.clone(),
             file: source.name.to_string(),
-            line: at.line(),
-            column: at.column(),
+            line: at.line,
+            column: at.column,
             outcome: "passed",
             expected: Wanted { verdict: probe.expect, rule: probe.rule.clone(), tier: probe.tier.clone() },
             got: None,
@@ -316,16 +197,12 @@ pub fn table(results: &Results) -> String {
             (_, Some(error)) => text += &format!("{red}error{red:#} {file}:{line}:{column}: {name}\n      {error}\n"),
             (Some(got), _) if test.outcome == "failed" => {
                 text += &format!("{red}FAIL{red:#}  {file}:{line}:{column}: {name}\n");
-                let verdict = match test.expected.verdict {
-                    Expected::Allow => "allow",
-                    Expected::Deny => "deny",
-                };
                 let mut line = |what: &str, wanted: Option<&str>, got: &str| {
                     if let Some(wanted) = wanted.filter(|wanted| *wanted != got) {
                         text += &format!("      - {what}: {wanted}\n      + {what}: {got}\n");
                     }
                 };
-                line("verdict", Some(verdict), got.verdict);
+                line("verdict", Some(test.expected.verdict.name()), got.verdict);
                 line("rule", test.expected.rule.as_deref(), &got.rule);
                 line("tier", test.expected.tier.as_deref(), &got.tier);
                 text += &format!("      {}: {}\n", got.rule, got.reason);
@@ -371,14 +248,14 @@ pub fn schema() -> serde_json::Value {
     });
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "PolicyTest",
+        "title": KIND,
         "description": "Probes with the verdicts that a policy's owner expects",
         "type": "object",
         "required": ["apiVersion", "kind", "tests"],
         "additionalProperties": false,
         "properties": {
             "apiVersion": {"const": API_VERSION},
-            "kind": {"const": "PolicyTest"},
+            "kind": {"const": KIND},
             "metadata": {
                 "type": "object", "required": ["name"], "additionalProperties": false, "properties": {"name": word}
             },

@@ -466,7 +466,7 @@ fn write_the_fuzz_corpus() {
     write("bundle/archive", &archive(honest().layout().files()));
     let blob = b"kind: Site\n";
     let config =
-        format!(r#"{{"bundle":1,"kind":"generation","name":"x","version":1,"notBefore":"2027-01-01T00:00:00Z","#,)
+        String::from(r#"{"bundle":1,"kind":"generation","name":"x","version":1,"notBefore":"2027-01-01T00:00:00Z","#)
             + r#""expires":"2028-01-01T00:00:00Z","targets":[{"architecture":"x86_64","kernels":["6.12"]}],"tables":"#
             + r#""$BLOB","contracts":{"object":"$BLOB"},"files":{"policy/x.yaml":"#
             + r#"{"use":"policy","digest":"$BLOB","size":11}}}"#;

@@ -193,6 +193,8 @@ impl<'s> Directory<'s> {
         let asked = match (arrives, leaves) {
             (None, None) | (Some(_), Some(_)) => Asked::BOTH,
             (None, Some(_)) => Asked::EGRESS,
+            // As at the hook: only an address can be the node's.
+            (Some(_), None) if facts.family == facts::FAMILY_NONE => Asked::BOTH,
             (Some(_), None) if self.node_addresses.is_empty() => Asked::INGRESS,
             (Some(_), None) => {
                 let to = gabion_policy_model::oracle::address(facts.family, facts.destination);

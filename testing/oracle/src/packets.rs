@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use gabion_abi::facts::{self, Address, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_LLC, Facts, protocol};
+use gabion_policy_probes::assemble;
 
 use crate::choices::Choices;
 use crate::corners::Corners;
@@ -142,97 +143,7 @@ impl Discovery {
 /// The frame of a packet that can be parsed: what [`gabion_kernel_core`] must turn back into its facts.
 #[must_use]
 pub fn frame(facts: &Facts) -> Vec<u8> {
-    let mut frame = Vec::with_capacity(128);
-    frame.extend_from_slice(&facts.destination_mac.to_be_bytes()[2..]);
-    frame.extend_from_slice(&facts.source_mac.to_be_bytes()[2..]);
-    let tags = [facts.vlan_outer, facts.vlan_inner];
-    let tags: Vec<u16> = tags.into_iter().filter(|&vid| vid != facts::VLAN_NONE).collect();
-    for (at, vid) in tags.iter().enumerate() {
-        let tpid: u16 = if at + 1 < tags.len() { 0x88a8 } else { 0x8100 };
-        frame.extend_from_slice(&tpid.to_be_bytes());
-        frame.extend_from_slice(&vid.to_be_bytes());
-    }
-    match facts.ethertype {
-        ETHERTYPE_LLC => {
-            frame.extend_from_slice(&46u16.to_be_bytes());
-            frame.extend_from_slice(&facts.llc.to_be_bytes());
-            frame.extend_from_slice(&[0x03; 44]);
-        }
-        ETHERTYPE_IPV4 => {
-            frame.extend_from_slice(&ETHERTYPE_IPV4.to_be_bytes());
-            ipv4(facts, &mut frame);
-        }
-        ETHERTYPE_IPV6 => {
-            frame.extend_from_slice(&ETHERTYPE_IPV6.to_be_bytes());
-            ipv6(facts, &mut frame);
-        }
-        other => {
-            frame.extend_from_slice(&other.to_be_bytes());
-            frame.extend_from_slice(&[0; 46]);
-        }
-    }
-    frame.resize(frame.len().max(64), 0);
-    frame
-}
-
-fn ipv4(facts: &Facts, frame: &mut Vec<u8>) {
-    let payload = payload(facts);
-    let length = 20 + payload.len() as u16;
-    frame.extend_from_slice(&[0x45, 0]);
-    frame.extend_from_slice(&length.to_be_bytes());
-    frame.extend_from_slice(&(facts.fragment_id as u16).to_be_bytes());
-    let offset: u16 = match facts.fragment {
-        facts::FRAGMENT_FIRST => 0x2000,
-        facts::FRAGMENT_LATER => 185,
-        _ => 0x4000,
-    };
-    frame.extend_from_slice(&offset.to_be_bytes());
-    frame.extend_from_slice(&[64, facts.protocol, 0, 0]);
-    frame.extend_from_slice(&facts.source.words[0].to_be_bytes());
-    frame.extend_from_slice(&facts.destination.words[0].to_be_bytes());
-    frame.extend_from_slice(&payload);
-}
-
-fn ipv6(facts: &Facts, frame: &mut Vec<u8>) {
-    let mut payload = payload(facts);
-    let mut next = facts.protocol;
-    if facts.fragment != facts::FRAGMENT_NONE {
-        let offset: u16 = if facts.fragment == facts::FRAGMENT_FIRST { 1 } else { 185 << 3 };
-        let mut extension = vec![next, 0];
-        extension.extend_from_slice(&offset.to_be_bytes());
-        extension.extend_from_slice(&facts.fragment_id.to_be_bytes());
-        extension.append(&mut payload);
-        payload = extension;
-        next = protocol::FRAGMENT;
-    }
-    frame.extend_from_slice(&[0x60, 0, 0, 0]);
-    frame.extend_from_slice(&(payload.len() as u16).to_be_bytes());
-    frame.extend_from_slice(&[next, facts.hop_limit]);
-    for word in facts.source.words.into_iter().chain(facts.destination.words) {
-        frame.extend_from_slice(&word.to_be_bytes());
-    }
-    frame.extend_from_slice(&payload);
-}
-
-fn payload(facts: &Facts) -> Vec<u8> {
-    let mut payload = Vec::new();
-    match (facts.transport, facts.protocol) {
-        (facts::TRANSPORT_PORTS, protocol) => {
-            payload.extend_from_slice(&facts.source_port.to_be_bytes());
-            payload.extend_from_slice(&facts.destination_port.to_be_bytes());
-            match protocol {
-                protocol::TCP => {
-                    payload.extend_from_slice(&[0, 0, 0, 1, 0, 0, 0, 1, 0x50, facts.tcp_flags, 1, 0, 0, 0, 0, 0])
-                }
-                protocol::UDP | protocol::UDPLITE => payload.extend_from_slice(&[0, 16, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8]),
-                _ => payload.extend_from_slice(&[0x50, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0]),
-            }
-        }
-        (facts::TRANSPORT_ICMP, _) => payload.extend_from_slice(&[facts.icmp_type, facts.icmp_code, 0, 0, 0, 0, 0, 0]),
-        _ => {}
-    }
-    payload.resize(payload.len().next_multiple_of(8).max(24), 0);
-    payload
+    assemble(&Facts { unparsed: facts::unparsed::NONE, ..*facts })
 }
 
 /// A frame that follows on an earlier one: an answer, a later fragment, or an ICMP error about it.

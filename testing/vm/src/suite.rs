@@ -28,6 +28,13 @@ pub const PATCH: Suite = Suite {
     arguments: &["a_connection_that_the_new_tables_forbid", "what_has_another_form"],
 };
 
+/// Twins of generations: the same program, each probe at a node to which nothing happened.
+pub const TWIN: Suite = Suite { name: "verifier_twin", package: "gabion-generation", programs: &[], arguments: &[] };
+
+/// Twins of random policies: oracle = core = twin, and every change of verdict explained.
+pub const TWINS: Suite =
+    Suite { name: "verifier_twin", package: "gabion-testing-oracle", programs: &[], arguments: &[] };
+
 /// Random policies and packets: oracle = core = loaded programs.
 pub const AGREEMENT: Suite =
     Suite { name: "verifier_agreement", package: "gabion-testing-oracle", programs: &[], arguments: &[] };
@@ -77,8 +84,8 @@ pub const PROCESSES: Suite =
 pub const OWNERS: Suite = Suite { name: "verifier_owners", package: "gabion-owners", programs: &[], arguments: &[] };
 
 /// All of them.
-pub const SUITES: [Suite; 11] =
-    [NODE, PATCH, AGREEMENT, BLOCKS, SHARED, HOOKS, RULES, DEVICES, VIEWS, PROCESSES, OWNERS];
+pub const SUITES: [Suite; 13] =
+    [NODE, PATCH, TWIN, TWINS, AGREEMENT, BLOCKS, SHARED, HOOKS, RULES, DEVICES, VIEWS, PROCESSES, OWNERS];
 
 impl Suite {
     /// Builds the test.

@@ -126,6 +126,18 @@ fn views_and_owners_of_sockets_hold_on_6_12() {
 }
 
 #[test]
+fn twins_judge_probes_on_6_1() {
+    hold("6.1", &suite::TWIN);
+    hold("6.1", &suite::TWINS);
+}
+
+#[test]
+fn twins_judge_probes_on_6_12() {
+    hold("6.12", &suite::TWIN);
+    hold("6.12", &suite::TWINS);
+}
+
+#[test]
 fn tables_change_in_place_on_6_1() {
     hold("6.1", &suite::PATCH);
 }

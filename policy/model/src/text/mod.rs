@@ -4,6 +4,7 @@
 //! `kinds`, `decode` turns it into documents, and `gather` makes one set of them.
 
 mod decode;
+pub mod diff;
 mod form;
 mod gather;
 mod kinds;

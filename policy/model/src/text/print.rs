@@ -12,7 +12,7 @@ use super::tree::{Plain, resolve};
 use crate::inventory::{DEFAULT_NAMESPACE, Entry, Inventory};
 use crate::rule::{Action, ClusterPolicy, Policy, Rule, Stage};
 use crate::set::{PolicySet, Spanned};
-use crate::site::{DefaultAction, Mode, Site};
+use crate::site::{DefaultAction, Health, Look, Mode, Site};
 use crate::subject::{AnySubject, LabelSelector, LabelTest, Namespaces, SpiffePath};
 
 /// Writes a set as YAML documents: the site, the inventory, cluster policies, policies.
@@ -78,13 +78,18 @@ pub(super) fn scalar(text: &str) -> String {
     quoted
 }
 
+/// What a policy says before its rules.
+pub(super) fn policy_lines(policy: &Policy) -> String {
+    format!("  subject: {}\n", subject(&policy.subject, Scope::Namespace(&policy.namespace)))
+}
+
 fn policy(policy: &Policy) -> String {
     let mut metadata = vec![("name", policy.name.as_str())];
     if policy.namespace != DEFAULT_NAMESPACE {
         metadata.push(("namespace", &policy.namespace));
     }
     let scope = Scope::Namespace(&policy.namespace);
-    let mut lines = format!("  subject: {}\n", subject(&policy.subject, scope));
+    let mut lines = policy_lines(policy);
     for (key, rules) in [("ingress", &policy.ingress), ("egress", &policy.egress)] {
         if let Some(rules) = rules {
             lines.push_str(&self::rules(key, rules, scope));
@@ -93,7 +98,8 @@ fn policy(policy: &Policy) -> String {
     document(&head("Policy", &metadata), &lines)
 }
 
-fn cluster_policy(policy: &ClusterPolicy) -> String {
+/// What a cluster policy says before its rules.
+pub(super) fn cluster_policy_lines(policy: &ClusterPolicy) -> String {
     let mut tier = vec![format!("name: {}", scalar(&policy.tier.name)), format!("order: {}", policy.tier.order)];
     if policy.tier.stage == Stage::Baseline {
         tier.push("stage: baseline".to_owned());
@@ -103,6 +109,11 @@ fn cluster_policy(policy: &ClusterPolicy) -> String {
         let _ = writeln!(lines, "  order: {}", policy.order);
     }
     let _ = writeln!(lines, "  subject: {}", subject(&policy.subject, Scope::Cluster));
+    lines
+}
+
+fn cluster_policy(policy: &ClusterPolicy) -> String {
+    let mut lines = cluster_policy_lines(policy);
     for (key, rules) in [("ingress", &policy.ingress), ("egress", &policy.egress)] {
         if !rules.is_empty() {
             lines.push_str(&self::rules(key, rules, Scope::Cluster));
@@ -116,36 +127,41 @@ fn rules(key: &str, rules: &[Spanned<Rule>], scope: Scope<'_>) -> String {
         return format!("  {key}: []\n");
     }
     let mut lines = format!("  {key}:\n");
-    for (index, rule) in rules.iter().enumerate() {
-        let action = match rule.action {
-            Action::Allow => "allow",
-            Action::Deny => "deny",
-            Action::Pass => "pass",
-            Action::Audit => "audit",
-        };
-        if rule.name == format!("{key}-{index}") {
-            let _ = writeln!(lines, "    - action: {action}");
-        } else {
-            let _ = writeln!(lines, "    - name: {}\n      action: {action}", scalar(&rule.name));
-        }
-        let possible: Vec<_> = rule.services.iter().filter(|service| !service.matches_nothing()).collect();
-        let never = !rule.services.is_empty() && possible.is_empty();
-        let nobody = Some(Vec::new());
-        peers(&mut lines, "from", if never { &nobody } else { &rule.from }, scope);
-        peers(&mut lines, "to", &rule.to, scope);
-        if !possible.is_empty() {
-            lines.push_str("      services:\n");
-            for possible in possible {
-                let _ = writeln!(lines, "        - {}", service(possible));
-            }
-        }
-        for (key, set) in [("stateless", rule.stateless), ("log", rule.log)] {
-            if set {
-                let _ = writeln!(lines, "      {key}: true");
-            }
-        }
+    for (index, of) in rules.iter().enumerate() {
+        rule(&mut lines, key, index, of, scope);
     }
     lines
+}
+
+/// The lines of one rule: `key` is its direction, `index` its place there.
+pub(super) fn rule(lines: &mut String, key: &str, index: usize, rule: &Rule, scope: Scope<'_>) {
+    let action = match rule.action {
+        Action::Allow => "allow",
+        Action::Deny => "deny",
+        Action::Pass => "pass",
+        Action::Audit => "audit",
+    };
+    if rule.name == format!("{key}-{index}") {
+        let _ = writeln!(lines, "    - action: {action}");
+    } else {
+        let _ = writeln!(lines, "    - name: {}\n      action: {action}", scalar(&rule.name));
+    }
+    let possible: Vec<_> = rule.services.iter().filter(|service| !service.matches_nothing()).collect();
+    let never = !rule.services.is_empty() && possible.is_empty();
+    let nobody = Some(Vec::new());
+    peers(lines, "from", if never { &nobody } else { &rule.from }, scope);
+    peers(lines, "to", &rule.to, scope);
+    if !possible.is_empty() {
+        lines.push_str("      services:\n");
+        for possible in possible {
+            let _ = writeln!(lines, "        - {}", service(possible));
+        }
+    }
+    for (key, set) in [("stateless", rule.stateless), ("log", rule.log)] {
+        if set {
+            let _ = writeln!(lines, "      {key}: true");
+        }
+    }
 }
 
 fn peers(lines: &mut String, key: &str, peers: &Option<Vec<AnySubject>>, scope: Scope<'_>) {
@@ -248,7 +264,7 @@ fn inventory(inventory: &Inventory) -> String {
     if !inventory.namespaces.is_empty() {
         lines.push_str("  namespaces:\n");
         for (name, of) in &inventory.namespaces {
-            let _ = writeln!(lines, "    {}: {{labels: {}}}", scalar(name), labels(of));
+            namespace(&mut lines, name, of);
         }
     }
     if !inventory.entries.is_empty() {
@@ -258,7 +274,13 @@ fn inventory(inventory: &Inventory) -> String {
     document(&head("Inventory", &[("name", "inventory")]), &lines)
 }
 
-fn entry(lines: &mut String, entry: &Entry) {
+/// The line of one namespace.
+pub(super) fn namespace(lines: &mut String, name: &str, of: &BTreeMap<String, String>) {
+    let _ = writeln!(lines, "    {}: {{labels: {}}}", scalar(name), labels(of));
+}
+
+/// The lines of one entry.
+pub(super) fn entry(lines: &mut String, entry: &Entry) {
     let mut pair = |key: &str, value: String| {
         let _ = writeln!(lines, "{}{key}: {value}", if key == "name" { "    - " } else { "      " });
     };
@@ -310,7 +332,8 @@ fn action(action: DefaultAction) -> &'static str {
     }
 }
 
-fn site(site: &Site) -> String {
+/// The lines of a site.
+pub(super) fn site_lines(site: &Site) -> String {
     let mut lines = String::new();
     if !site.interfaces.is_empty() {
         lines.push_str("  interfaces:\n");
@@ -356,5 +379,28 @@ fn site(site: &Site) -> String {
         "  connections: {{established: {}, datagrams: {}, opening: {}, fragments: {}}}",
         connections.established, connections.datagrams, connections.opening, connections.fragments
     );
-    document(&head("Site", &[("name", &site.name)]), &lines)
+    let Health { window, keep_on_death, inventory_in_place, drops, probes } = &site.health;
+    let _ = writeln!(
+        lines,
+        "  health:\n    windowSeconds: {}\n    onAgentDeath: {}\n    inventory: {}\n    drops: {{times: {}, above: {}}}",
+        window.as_secs(),
+        if *keep_on_death { "keep" } else { "rollBack" },
+        if *inventory_in_place { "inPlace" } else { "onTrial" },
+        drops.times,
+        drops.above
+    );
+    let probes = probes.iter().map(|probe| {
+        let look = match &probe.look {
+            Look::Rule(rule) => format!("rule: {}", scalar(rule)),
+            Look::Tcp(end) => format!("tcp: \"{end}\""),
+        };
+        let within = format!("withinSeconds: {}", probe.within.as_secs());
+        map(vec![format!("name: {}", scalar(&probe.name)), look, within])
+    });
+    let _ = writeln!(lines, "    probes: {}", list(probes.collect()));
+    lines
+}
+
+fn site(site: &Site) -> String {
+    document(&head("Site", &[("name", &site.name)]), &site_lines(site))
 }
