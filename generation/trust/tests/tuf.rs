@@ -380,8 +380,8 @@ fn a_registry_that_keeps_what_was_attached_before_does_no_harm() {
     assert_eq!(code(&node, &bundle), "accepted");
 }
 
-/// What a verdict costs at a node that has accepted something before: hashes, a threshold of 3, TUF, what is trusted read
-/// and verified again. `cargo test --release -p gabion-trust --test tuf -- --ignored --nocapture cost`.
+/// What a verdict costs at a node that has accepted something before: hashes, a threshold of 3, TUF, what is trusted
+/// read and verified again. `cargo test --release -p gabion-trust --test tuf -- --ignored --nocapture cost`.
 #[test]
 #[ignore = "a measurement"]
 fn cost_of_a_verdict() {
