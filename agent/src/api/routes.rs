@@ -321,13 +321,16 @@ async fn roll_back(shared: &Shared, query: &str) -> Result<Answer, Refusal> {
     let refused = |problem: Problem| (StatusCode::CONFLICT, problem);
     let on_trial = shared.agent.borrow().life().live.is_some();
     let committed = shared.agent.borrow().life().committed.all;
+    let mut took = Duration::ZERO;
     if on_trial {
         let outcome = shared.agent.borrow_mut().roll_back(why.clone());
-        outcome.map_err(refused)?;
+        took = outcome.map_err(refused)?;
     }
     if (on_trial && to.is_none()) || (to.is_some() && to == committed) {
         let agent = shared.agent.borrow();
-        let apply = Apply { ok: true, generation: agent.number(), trigger: "api".to_owned(), ..Apply::default() };
+        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let (generation, trigger) = (agent.number(), "api".to_owned());
+        let apply = Apply { ok: true, generation, trigger, took_us, ..Apply::default() };
         return Ok(json(StatusCode::OK, &apply));
     }
     // It must be there before what is in force is given up.

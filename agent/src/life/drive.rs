@@ -143,7 +143,9 @@ impl Agent {
         let view = kernel_view(&self.links, &|index| staying.contains(&index), &record.classes);
         let connections = site.connections;
         let object = made_of.object.as_deref();
-        let plan = Plan { number, compiled: &loaded.compiled, connections, object, interfaces: &view };
+        let settings = record.limits.settings(false);
+        let trial = (!self.golden.is_empty() || self.hub.sample().next().is_some()).then_some(&settings);
+        let plan = Plan { number, compiled: &loaded.compiled, connections, object, interfaces: &view, trial };
         if let Err(error) = self.kernel.stage(&plan) {
             return self.failed(kernel_problem(error));
         }
