@@ -5,7 +5,6 @@ use std::convert::Infallible;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -21,9 +20,11 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::metrics;
 use super::wire::{self, Apply, Event, Failure, Line, ModeRequest, Problem};
+use crate::events::Told;
 use crate::explain;
 use crate::interfaces::name_matches;
 use crate::life::{Agent, How, Trigger, What, problem};
+use crate::record;
 
 /// Bytes of a request's body; the largest that makes sense is a mode.
 const BODY_LIMIT: usize = 4 << 10;
@@ -393,6 +394,11 @@ struct Filter {
 }
 
 impl Filter {
+    /// What is no verdict has no rule, and is no denial.
+    fn wants_all(&self) -> bool {
+        !self.denied && self.rule.is_none()
+    }
+
     fn wants(&self, event: &Event) -> bool {
         (!self.denied || event.is_denial()) && self.rule.as_ref().is_none_or(|rule| name_matches(rule, &event.rule))
     }
@@ -448,7 +454,7 @@ fn events(shared: &Rc<Shared>, access: Access, streaming: &Cell<bool>, query: &s
 /// Hands events to one follower until it goes away or takes nothing for too long.
 async fn feed(
     shared: Rc<Shared>,
-    mut source: tokio::sync::broadcast::Receiver<Arc<Event>>,
+    mut source: tokio::sync::broadcast::Receiver<Told>,
     sender: mpsc::Sender<Bytes>,
     filter: Filter,
     first: Bytes,
@@ -465,7 +471,12 @@ async fn feed(
             () = sender.closed() => return,
         };
         next = match received {
-            Ok(event) if filter.wants(&event) => Some(line(&Line::Event(Box::new(Event::clone(&event))))),
+            Ok(Told::Verdict(event)) if filter.wants(&event) => {
+                Some(line(&Line::Event(Box::new(Event::clone(&event)))))
+            }
+            Ok(Told::Journal(it)) if filter.wants_all() => {
+                Some(line(&Line::Journal(Box::new(record::Line::clone(&it)))))
+            }
             Ok(_) => None,
             Err(RecvError::Lagged(count)) => {
                 shared.agent.borrow_mut().hub.lost_to_followers += count;
