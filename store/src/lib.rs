@@ -28,6 +28,8 @@ pub use error::StoreError;
 
 const RECORDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("records");
 const JOURNAL: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("journal");
+/// How many batches were written: under the empty name.
+const WRITTEN: TableDefinition<'_, &str, u64> = TableDefinition::new("written");
 
 /// File of the store in its folder.
 const FILE: &str = "store.redb";
@@ -214,14 +216,37 @@ impl Store {
         Ok(lines.filter_map(|(number, text)| Some((number, serde_json::from_slice(&text).ok()?))).collect())
     }
 
-    /// Changes what a batch says, durably and as a whole.
+    /// Changes what a batch says, durably and as a whole. A disk that refuses once is asked again: it may have taken
+    /// the batch all the same, and only the last of it, the word that it is safe, was missing.
     ///
     /// # Errors
     /// [`StoreError`]; the batch is on disk as a whole then, or not at all.
     pub fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        let before = self.written()?;
+        let Err(error) = self.attempt(batch) else { return Ok(()) };
+        match self.written() {
+            Ok(written) if written == before => self.attempt(batch),
+            // Another root, with nothing new, is written and safe, and so is what it refers to.
+            Ok(_) => self.attempt(&Batch::default()),
+            Err(_) => Err(error),
+        }
+    }
+
+    /// Batches that were ever written.
+    fn written(&mut self) -> Result<u64, StoreError> {
+        self.with("read", |database| {
+            let table = database.begin_read()?.open_table(WRITTEN)?;
+            Ok(table.get("")?.map_or(0, |written| written.value()))
+        })
+    }
+
+    fn attempt(&mut self, batch: &Batch) -> Result<(), StoreError> {
         self.with("write", |database| {
             let transaction = database.begin_write()?;
             {
+                let mut written = transaction.open_table(WRITTEN)?;
+                let before = written.get("")?.map_or(0, |written| written.value());
+                written.insert("", before + 1)?;
                 let mut records = transaction.open_table(RECORDS)?;
                 for (name, record) in &batch.puts {
                     match record {
@@ -254,12 +279,14 @@ fn database(path: &Path, below: &Below) -> Result<Database, StoreError> {
         let transaction = database.begin_write()?;
         transaction.open_table(RECORDS)?;
         transaction.open_table(JOURNAL)?;
+        transaction.open_table(WRITTEN)?;
         transaction.commit()?;
         Ok(())
     };
     let known = database.begin_read().map_err(redb::Error::from).and_then(|it| {
         it.open_table(RECORDS)?;
         it.open_table(JOURNAL)?;
+        it.open_table(WRITTEN)?;
         Ok(())
     });
     let ready = match known {
