@@ -234,11 +234,12 @@ impl Agent {
     /// What goes with the generation in force.
     pub(super) fn settings_in_force(&self) -> Settings {
         let Some(current) = self.current() else { return self.settings };
-        let audit = self.mode_override.as_ref().map_or(current.record.audit, |chosen| chosen.audit);
-        if current.record.limits == Limits::default() {
-            // Of a generation of which nothing is known, nothing is changed.
-            return Settings { audit_mode: u32::from(audit), ..self.settings };
+        let chosen = self.mode_override.as_ref().map(|chosen| chosen.audit);
+        if !current.record.is_known() {
+            // Nothing of it is changed but what somebody wants.
+            return Settings { audit_mode: chosen.map_or(self.settings.audit_mode, u32::from), ..self.settings };
         }
+        let audit = chosen.unwrap_or(current.record.audit);
         current.record.limits.settings(audit)
     }
 
