@@ -18,7 +18,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use redb::backends::FileBackend;
+use redb::backends::{FileBackend, InMemoryBackend};
 use redb::{Builder, Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
@@ -44,8 +44,8 @@ pub struct Store {
     database: Option<Database>,
     folder: PathBuf,
     below: Below,
-    /// Holds the lock while the process lives.
-    _lock: File,
+    /// Holds the lock while the process lives; none of what is only in memory.
+    _lock: Option<File>,
 }
 
 impl std::fmt::Debug for Store {
@@ -134,8 +134,23 @@ impl Store {
         };
         // The file's name is durable, too.
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("write out"))?;
-        let store = Self { database: Some(database), folder: folder.to_owned(), below, _lock: lock };
+        let store = Self { database: Some(database), folder: folder.to_owned(), below, _lock: Some(lock) };
         Ok(Opened { store, warning })
+    }
+
+    /// A store that forgets everything when the process ends, for a node whose disk refuses.
+    ///
+    /// # Errors
+    /// There is no memory for it.
+    pub fn in_memory() -> Result<Self, StoreError> {
+        let folder = PathBuf::from("memory");
+        let backend = Builder::new().create_with_backend(InMemoryBackend::new());
+        let failed = |error: redb::Error| error::classified(&folder, "make a store in memory", error);
+        let database = backend.map_err(|error| failed(error.into()))?;
+        prepare(&database).map_err(failed)?;
+        // Memory that refused once is not asked again.
+        let below: Below = Arc::new(|_, _| Err(DatabaseError::Storage(redb::StorageError::PreviousIo)));
+        Ok(Self { database: Some(database), folder, below, _lock: None })
     }
 
     fn database(&mut self) -> Result<&Database, StoreError> {
@@ -275,26 +290,25 @@ fn database(path: &Path, below: &Below) -> Result<Database, StoreError> {
     let file = file.map_err(|source| StoreError::Io { path: path.to_owned(), action: "open", source })?;
     let opened = below(Builder::new().set_cache_size(CACHE), file);
     let database = opened.map_err(|error| error::classified(path, "open", error.into()))?;
-    let begin = || -> Result<(), redb::Error> {
-        let transaction = database.begin_write()?;
-        transaction.open_table(RECORDS)?;
-        transaction.open_table(JOURNAL)?;
-        transaction.open_table(WRITTEN)?;
-        transaction.commit()?;
-        Ok(())
-    };
+    prepare(&database).map_err(|error| error::classified(path, "open", error))?;
+    Ok(database)
+}
+
+/// Makes the tables that are not there yet.
+fn prepare(database: &Database) -> Result<(), redb::Error> {
     let known = database.begin_read().map_err(redb::Error::from).and_then(|it| {
         it.open_table(RECORDS)?;
         it.open_table(JOURNAL)?;
         it.open_table(WRITTEN)?;
         Ok(())
     });
-    let ready = match known {
-        Err(redb::Error::TableDoesNotExist(_)) => begin(),
-        other => other,
-    };
-    ready.map_err(|error| error::classified(path, "open", error))?;
-    Ok(database)
+    let Err(redb::Error::TableDoesNotExist(_)) = known else { return known };
+    let transaction = database.begin_write()?;
+    transaction.open_table(RECORDS)?;
+    transaction.open_table(JOURNAL)?;
+    transaction.open_table(WRITTEN)?;
+    transaction.commit()?;
+    Ok(())
 }
 
 fn lock(folder: &Path) -> Result<File, StoreError> {

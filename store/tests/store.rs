@@ -58,6 +58,14 @@ fn the_journal_does_not_grow_for_ever() {
     assert_eq!((kept.len() as u64, kept[0]), (JOURNAL_LINES, (10, 10)));
 }
 
+#[test]
+fn a_store_in_memory_forgets() {
+    let mut store = Store::in_memory().unwrap();
+    store.write(Batch::default().put("a", &1).note(&"first")).unwrap();
+    assert_eq!((store.read::<u32>("a").unwrap(), store.journal::<String>(9).unwrap().len()), (Some(1), 1));
+    assert_eq!(Store::in_memory().unwrap().read::<u32>("a").unwrap(), None);
+}
+
 /// A disk that loses, tears and reorders what was not synced, and refuses when told to.
 #[derive(Debug, Default)]
 struct Disk {

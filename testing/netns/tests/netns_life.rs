@@ -412,7 +412,6 @@ fn a_disk_that_fails_leaves_the_old_generation_or_the_new_one() {
                         .unwrap();
                 let settled = |status: &serde_json::Value| !status["last_apply"].is_null();
                 if agent.dies_before(settled).unwrap() {
-                    // It cannot go on without a store, and says so; what it left in force is.
                     given_up += 1;
                 } else {
                     let status = agent.status().unwrap();
@@ -436,6 +435,7 @@ fn a_disk_that_fails_leaves_the_old_generation_or_the_new_one() {
     });
     println!("faults by kind: {made:?}; {given_up} agents gave up; {sent} packets of each kind");
     assert!(made.iter().all(|made| *made >= 3), "{made:?}");
+    assert_eq!(given_up, 0, "no disk keeps an agent from its work");
     assert_eq!(forbidden, 0, "of {sent} forbidden packets some passed");
     assert_eq!(allowed, sent, "allowed packets were lost");
     let agent = bench.start(2).unwrap();

@@ -97,6 +97,8 @@ impl Tally {
             let to = match name.rsplit('/').next().and_then(|name| name.split('-').next()) {
                 Some("own") => &mut self.own,
                 Some("mixed") => &mut self.mixed,
+                // Whoever sends may do so by default: each packet is counted there as well.
+                Some("egress") => continue,
                 _ => &mut self.other,
             };
             *to += count.packets;
