@@ -76,8 +76,8 @@ fn system(code: &str, error: &dyn std::fmt::Display) -> Problem {
     problem(code, "system", error.to_string())
 }
 
-/// The store; on a node that takes its policy from files, one in memory when the disk refuses: such a node loses nothing
-/// that it needs to enforce. A sealed one would lose the versions below which it must not go.
+/// The store; on a node that takes its policy from files, one in memory when the disk refuses: such a node loses
+/// nothing that it needs to enforce. A sealed one would lose the versions below which it must not go.
 fn open_store(options: &RunOptions) -> Result<Opened, StoreError> {
     match Store::open(&options.state) {
         Err(refused @ StoreError::Io { .. }) if options.trust.is_none() => {

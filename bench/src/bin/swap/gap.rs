@@ -2,8 +2,8 @@
 //!
 //! Clients and servers are in zones, and a rule of its own lets each client of a zone into each server of the same one.
 //! From one generation to the next, everybody moves to the next zone, so that either lets every packet pass by a rule
-//! called `own`. Whoever met the client by one and the server by the other would find them in different zones, for which
-//! there are rules called `mixed`.
+//! called `own`. Whoever met the client by one and the server by the other would find them in different zones, for
+//! which there are rules called `mixed`.
 
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
