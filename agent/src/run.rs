@@ -97,6 +97,7 @@ async fn work(options: &RunOptions, open_kernel: OpenKernel, begun: Instant) -> 
         load: crate::load::load,
         table_bytes: options.table_bytes,
         known: Arc::default(),
+        lists: Arc::default(),
     };
     // Watched before it is read: what changes in between is announced.
     let watch = Watch::open(&options.policy).map_err(|error| system("inotify", &error))?;
@@ -268,6 +269,7 @@ async fn follow_health(shared: &Rc<Shared>) {
     loop {
         seconds.tick().await;
         shared.agent.borrow_mut().tick(Instant::now());
+        shared.agent.borrow_mut().end_emergencies(Instant::now());
         let tries = shared.agent.borrow().connections_to_try();
         for (number, name, end) in tries {
             let shared = Rc::clone(shared);

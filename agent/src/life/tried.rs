@@ -1,10 +1,13 @@
 //! A generation is tried before it judges anybody.
 
+use gabion_abi::event::Settings;
 use gabion_life::Event;
+use gabion_policy_compile::Compiled;
 use gabion_policy_explain::Directory;
 use gabion_policy_model::PolicySet;
+use gabion_policy_model::trace::EMERGENCY_TIER;
 use gabion_policy_probes::live::{self, Link};
-use gabion_policy_probes::{Document, Golden, Probe, golden};
+use gabion_policy_probes::{Document, Golden, Probe, golden, host};
 
 use super::{Agent, Kept, Problem, problem};
 use crate::interfaces::is_l3;
@@ -36,9 +39,14 @@ impl Agent {
 
     fn tried(&mut self, new: &Kept, documents: &[SourceFile]) -> Result<(), Problem> {
         let (Some(set), Some(compiled)) = (&new.set, &new.compiled) else { return Ok(()) };
-        let golden = golden_of(set, documents)?;
+        let mut golden = golden_of(set, documents)?;
         let live = self.live();
         let settings = new.record.limits.settings(false);
+        let all = golden.len();
+        golden.retain(|golden| !refused_for_now(compiled, &settings, &golden.probe));
+        if golden.len() < all {
+            tracing::warn!("{} golden packets are refused by emergencies, and not tried", all - golden.len());
+        }
         let new = Meant { set, compiled, settings: &settings, object: new.object.as_deref() };
         let before = self.current().and_then(|kept| {
             let (set, compiled) = (kept.set.clone()?, kept.compiled.clone()?);
@@ -86,6 +94,14 @@ impl Agent {
         };
         self.hub.sample().filter_map(probe).collect()
     }
+}
+
+/// Whether a deny list refuses a packet: then nobody can say what is expected of the policy beside it.
+fn refused_for_now(compiled: &Compiled, settings: &Settings, probe: &Probe) -> bool {
+    let seen = host::judged(compiled, settings, probe);
+    let rule = compiled.rules.get(seen.verdict.rule as usize);
+    // Documents may call a tier of theirs so, but none of their rules.
+    rule.is_some_and(|rule| &*rule.tier == EMERGENCY_TIER && rule.name.contains(':'))
 }
 
 fn golden_of(set: &PolicySet, documents: &[SourceFile]) -> Result<Vec<Golden>, Problem> {

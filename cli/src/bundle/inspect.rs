@@ -84,7 +84,9 @@ fn table(shown: &Inspected, bundle: &Bundle) -> String {
     let targets: Vec<String> = targets.collect();
     let kind = match manifest.kind {
         gabion_bundle::Kind::Generation => "a generation",
-        gabion_bundle::Kind::Emergency => "emergency: policy alone",
+        gabion_bundle::Kind::Emergency => {
+            "emergency: a deny list, in force at once and over when it is not good any more"
+        }
     };
     let mut text = columns(&[
         row("bundle", shown.bundle.clone()),

@@ -8,7 +8,7 @@ use gabion_agent::api::wire::{Generations, JournalLine, KnownGeneration};
 use serde_json::Value;
 
 use super::apply::{ChangeArgs, encode, make};
-use super::{Connection, failed};
+use super::{Connection, emergencies, failed};
 use crate::command::OutputArgs;
 use crate::exit::{Exit, Failure};
 use crate::output::{self, columns};
@@ -166,6 +166,7 @@ fn list(known: &Generations) -> String {
         ]
     }));
     let mut text = columns(&rows);
+    text.push_str(&emergencies::table(&known.emergencies));
     // Writing to a String cannot fail.
     if let Some(why) = &known.pinned {
         let _ = writeln!(text, "\npinned: {why} (`gabion generation unpin`)");
@@ -257,6 +258,7 @@ fn facts(it: &KnownGeneration, known: &Generations) -> Vec<Vec<String>> {
         row("policy", it.digest.clone()),
         row("loaded", if it.loaded { "yes" } else { "no" }.to_owned()),
         row("interfaces", interfaces),
+        row("emergencies", if it.emergencies.is_empty() { "none".to_owned() } else { it.emergencies.join(", ") }),
     ]
 }
 

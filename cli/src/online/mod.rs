@@ -6,6 +6,7 @@
 mod amounts;
 mod apply;
 mod detach;
+mod emergencies;
 mod events;
 mod generation;
 mod mode;
