@@ -33,3 +33,6 @@ mod life_tests;
 
 #[cfg(test)]
 mod emergency_tests;
+
+#[cfg(test)]
+mod dry_tests;

@@ -6,6 +6,7 @@
 
 mod change;
 mod drive;
+mod dry;
 mod emergency;
 mod hooks;
 mod tried;
@@ -494,10 +495,13 @@ impl Agent {
             return;
         }
         let Some(made_of) = self.made_of(number) else { return };
+        // Tables are known when the programs that read them are this agent's own.
+        let own = self.kept.get(&number).is_some_and(|kept| kept.record.programs == self.kernel.programs());
         if let Ok(built) = self.source.build_from(made_of, String::new(), Instant::now())
             && let Some(kept) = self.kept.get_mut(&number)
         {
             kept.set = Some(built.loaded.set);
+            kept.compiled = own.then(|| Arc::new(built.loaded.compiled));
         }
     }
 

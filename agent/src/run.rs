@@ -202,7 +202,7 @@ pub(crate) async fn follow_policy(shared: &Shared, mut wishes: mpsc::Receiver<Ap
 }
 
 /// Reads and compiles what is meant, on another thread.
-async fn read(shared: &Shared, what: &What, trigger: Trigger, how: &mut How) -> Result<Read, Problem> {
+pub(crate) async fn read(shared: &Shared, what: &What, trigger: Trigger, how: &mut How) -> Result<Read, Problem> {
     let source = shared.agent.borrow().source.clone();
     let work: Box<dyn FnOnce() -> Result<Read, Problem> + Send> = match what {
         What::Files if trigger == Trigger::Room && shared.agent.borrow().seal.is_some() => {

@@ -225,7 +225,7 @@ impl Agent {
     }
 
     /// What was built while a deny list came or ended is built again.
-    fn with_lists_of_now(&self, built: Built) -> Result<Built, Problem> {
+    pub(super) fn with_lists_of_now(&self, built: Built) -> Result<Built, Problem> {
         if built.lists == ids(&self.source.lists) {
             return Ok(built);
         }
@@ -233,7 +233,7 @@ impl Agent {
         Ok(Built { bundle, ..self.source.build_from(made_of, digest, since)? })
     }
 
-    fn limits_of(&self, site: &Site) -> Result<Limits, Problem> {
+    pub(super) fn limits_of(&self, site: &Site) -> Result<Limits, Problem> {
         let mut ports = site.failsafe.clone();
         ports.extend(self.api_port.map(|port| FailsafePort { protocol: gabion_abi::facts::protocol::TCP, port }));
         ports.sort_unstable();

@@ -37,8 +37,9 @@ impl Agent {
         }
     }
 
-    fn tried(&mut self, new: &Kept, documents: &[SourceFile]) -> Result<(), Problem> {
-        let (Some(set), Some(compiled)) = (&new.set, &new.compiled) else { return Ok(()) };
+    /// Holds a generation to what its owner expects of it, and to the one in force. None of what is not known.
+    pub(super) fn compared(&mut self, new: &Kept, documents: &[SourceFile]) -> Result<Option<Tried>, Problem> {
+        let (Some(set), Some(compiled)) = (&new.set, &new.compiled) else { return Ok(None) };
         let mut golden = golden_of(set, documents)?;
         let live = self.live();
         let settings = new.record.limits.settings(false);
@@ -60,13 +61,17 @@ impl Agent {
         });
         let questions = if compiled.rules.len() > MANY_RULES { FEW_QUESTIONS } else { QUESTIONS };
         let trying = Trying { new, old, golden: &golden, live: &live, questions };
-        let Tried { missed, comparison, untried } = self.kernel.try_out(&trying);
+        let tried = self.kernel.try_out(&trying);
+        if let Some(why) = tried.untried.as_ref().filter(|_| !golden.is_empty()) {
+            return Err(problem("golden-untried", "system", format!("golden packets cannot be tried: {why}")));
+        }
+        Ok(Some(tried))
+    }
+
+    fn tried(&mut self, new: &Kept, documents: &[SourceFile]) -> Result<(), Problem> {
+        let Some(Tried { missed, comparison, untried }) = self.compared(new, documents)? else { return Ok(()) };
         if let Some(why) = untried {
-            if golden.is_empty() {
-                tracing::warn!("the generation goes live untried: {why}");
-            } else {
-                return Err(problem("golden-untried", "system", format!("golden packets cannot be tried: {why}")));
-            }
+            tracing::warn!("the generation goes live untried: {why}");
         }
         let refusal = |code: &str, blame: &str, what: &str, all: Vec<String>| {
             let named = all.iter().take(NAMED).cloned().collect::<Vec<_>>().join("; ");

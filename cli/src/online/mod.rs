@@ -6,6 +6,7 @@
 mod amounts;
 mod apply;
 mod detach;
+mod difference;
 mod emergencies;
 mod events;
 mod generation;
@@ -119,6 +120,10 @@ pub fn failed(problem: Problem) -> Failure {
     match exit {
         Exit::Input => Failure::input(problem.message),
         Exit::Defect => Failure::defect(problem.message),
-        _ => Failure::system(problem.message),
+        exit => {
+            let mut failure = Failure::system(problem.message);
+            failure.exit = exit;
+            failure
+        }
     }
 }

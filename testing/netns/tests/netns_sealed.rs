@@ -2,96 +2,22 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod people;
+
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
 use gabion_testing_netns::End::{Client, Server};
 use gabion_testing_netns::{Bench, Probe, Site, rules};
 use gabion_testing_site::agent::Agent;
-use serde_json::Value;
+
+use people::{People, apply, start};
 
 const ALLOWED: u16 = 5_000;
 const FORBIDDEN: u16 = 5_001;
 
-/// People with keys, and the site's metadata.
-struct People {
-    folder: tempfile::TempDir,
-    binary: PathBuf,
-}
-
-impl People {
-    fn new(binary: &Path) -> Self {
-        let people = Self { folder: tempfile::tempdir().unwrap(), binary: binary.to_owned() };
-        for (name, algorithm) in
-            [("anna", "ed25519"), ("bert", "ecdsa-p256"), ("dora", "ed25519"), ("server", "ed25519")]
-        {
-            people.says(&["key", "new", "--algorithm", algorithm, &format!("{name}.key")]);
-        }
-        let role = |role: &str, who: &str| format!("{role}={who}");
-        let roles = [
-            role("root", "2:anna.key.pub,bert.key.pub"),
-            role("targets", "2:anna.key.pub,bert.key.pub"),
-            role("publisher", "1:server.key.pub"),
-            role("release", "1:dora.key.pub"),
-            role("policy", "2:anna.key.pub,bert.key.pub"),
-            role("emergency", "1:anna.key.pub"),
-        ];
-        let mut init = vec!["trust", "init", "site"];
-        for role in &roles {
-            init.extend(["--role", role]);
-        }
-        people.says(&init);
-        for key in ["anna.key", "bert.key"] {
-            people.says(&["trust", "sign", "--key", key, "site"]);
-        }
-        people
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(&self.binary);
-        command.args(arguments).current_dir(self.folder.path()).env("GABION_PASSPHRASE", "correct horse");
-        command.output().unwrap()
-    }
-
-    fn says(&self, arguments: &[&str]) {
-        let output = self.run(arguments);
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    /// A bundle of this policy, signed by some, and published.
-    fn bundle(&self, version: u32, policy: &str, signers: &[&str]) -> PathBuf {
-        let port = if policy.contains(&format!("ports: {ALLOWED}")) { ALLOWED } else { FORBIDDEN };
-        let golden = format!(
-            "apiVersion: gabion.dev/v1alpha1\nkind: PolicyTest\ntests:\n  - {{name: the port, expect: allow, in: c0, \
-             from: 10.1.0.2, to: 10.2.0.2, protocol: udp, port: {port}}}\n"
-        );
-        std::fs::write(self.path("golden.yaml"), golden).unwrap();
-        std::fs::write(self.path("policy.yaml"), policy).unwrap();
-        let (name, version) = (format!("bench-{version}.tar"), version.to_string());
-        self.says(&[
-            "bundle",
-            "build",
-            "--name",
-            "bench",
-            "--version",
-            &version,
-            "--policy",
-            "policy.yaml",
-            "--probes",
-            "golden.yaml",
-            "--out",
-            &name,
-        ]);
-        for key in signers {
-            self.says(&["bundle", "sign", "--role", "policy", "--key", key, "--trust", "site", &name]);
-        }
-        self.says(&["bundle", "publish", "--key", "server.key", "--trust", "site", &name]);
-        self.path(&name)
-    }
+fn bundle(people: &People, version: u32, policy: &str, signers: &[&str]) -> PathBuf {
+    let port = if policy.contains(&format!("ports: {ALLOWED}")) { ALLOWED } else { FORBIDDEN };
+    people.bundle_for(version, policy, port, signers)
 }
 
 fn policy(bench: &Bench, port: u16, health: &'static str) -> String {
@@ -103,16 +29,6 @@ fn policy(bench: &Bench, port: u16, health: &'static str) -> String {
     bench.policy_text()
 }
 
-fn start<'b>(bench: &'b Bench, binary: &Path, root: &Path) -> Agent<'b> {
-    let arguments = ["--trust-root".into(), root.to_owned(), "--clock".into(), "accept".into()];
-    Agent::start_sealed(&bench.node, &bench.place, binary, &arguments).unwrap()
-}
-
-fn apply(agent: &Agent<'_>, bundle: &Path) -> (Option<i32>, Value) {
-    let output = agent.ask(&["generation", "apply", bundle.to_str().unwrap(), "--output", "json"]).unwrap();
-    (output.status.code(), serde_json::from_slice(&output.stdout).unwrap_or_default())
-}
-
 #[test]
 fn a_node_takes_what_enough_people_signed_and_nothing_else() {
     let Some(bench) = Bench::new() else { return };
@@ -122,7 +38,7 @@ fn a_node_takes_what_enough_people_signed_and_nothing_else() {
     let people = People::new(&binary);
     let root = people.path("site/1.root.json");
     let quick = "  health: {windowSeconds: 0}\n";
-    let first = people.bundle(1, &policy(&bench, ALLOWED, quick), &["anna.key", "bert.key"]);
+    let first = bundle(&people, 1, &policy(&bench, ALLOWED, quick), &["anna.key", "bert.key"]);
 
     let mut agent = start(&bench, &binary, &root);
     let status = agent.until("up", |_| true).unwrap();
@@ -142,11 +58,11 @@ fn a_node_takes_what_enough_people_signed_and_nothing_else() {
         assert_eq!((code, said["error"]["code"].as_str()), (Some(7), Some(expected)), "{said:#}");
         bench.verify(&[(&good, true), (&bad, false)]);
     };
-    let short = people.bundle(2, &policy(&bench, FORBIDDEN, quick), &["anna.key"]);
+    let short = bundle(&people, 2, &policy(&bench, FORBIDDEN, quick), &["anna.key"]);
     refused(&agent, &short, "bundle-another");
     // Somebody else's root.
     let strangers = People::new(&binary);
-    let foreign = strangers.bundle(9, &policy(&bench, FORBIDDEN, quick), &["anna.key", "bert.key"]);
+    let foreign = bundle(&strangers, 9, &policy(&bench, FORBIDDEN, quick), &["anna.key", "bert.key"]);
     refused(&agent, &foreign, "trust-key-unknown");
     // A flipped bit.
     let mut bytes = std::fs::read(&first).unwrap();
@@ -160,7 +76,7 @@ fn a_node_takes_what_enough_people_signed_and_nothing_else() {
     people.says(&["bundle", "sign", "--role", "policy", "--key", "bert.key", "--trust", "site", "bench-2.tar"]);
     // The next version, and never the one before again; also not for the next agent.
     let third =
-        people.bundle(3, &policy(&bench, ALLOWED, "  health: {windowSeconds: 30}\n"), &["anna.key", "bert.key"]);
+        bundle(&people, 3, &policy(&bench, ALLOWED, "  health: {windowSeconds: 30}\n"), &["anna.key", "bert.key"]);
     assert_eq!(apply(&agent, &third).0, Some(0));
     assert!(agent.ask(&["generation", "commit"]).unwrap().status.success());
     refused(&agent, &first, "trust-rolled-back");
@@ -174,7 +90,7 @@ fn a_node_takes_what_enough_people_signed_and_nothing_else() {
     let entry = "spec: {entries: [{name: hmi, addresses: [10.1.0.99]}]}";
     let inventory = format!("---\napiVersion: gabion.dev/v1alpha1\nkind: Inventory\nmetadata: {{name: i}}\n{entry}\n");
     for (version, more) in [(10, ""), (11, inventory.as_str())] {
-        let bundle = people.bundle(version, &(policy(&bench, ALLOWED, quick) + more), &["anna.key", "bert.key"]);
+        let bundle = bundle(&people, version, &(policy(&bench, ALLOWED, quick) + more), &["anna.key", "bert.key"]);
         let before = agent.status().unwrap()["generation"]["number"].as_u64().unwrap();
         let (code, said) = apply(&agent, &bundle);
         assert_eq!((code, said["generation"].as_u64(), &said["in_place"]), (Some(0), Some(before + 1), &false.into()));
@@ -182,7 +98,7 @@ fn a_node_takes_what_enough_people_signed_and_nothing_else() {
     refused(&agent, &people.path("bench-10.tar"), "trust-rolled-back");
     // What is on trial goes back without anybody's grant, and its version stays the floor.
     let fourth =
-        people.bundle(12, &policy(&bench, FORBIDDEN, "  health: {windowSeconds: 30}\n"), &["anna.key", "bert.key"]);
+        bundle(&people, 12, &policy(&bench, FORBIDDEN, "  health: {windowSeconds: 30}\n"), &["anna.key", "bert.key"]);
     assert_eq!(apply(&agent, &fourth).0, Some(0));
     bench.verify(&[(&good, false), (&bad, true)]);
     assert!(agent.ask(&["generation", "rollback", "--reason", "a test"]).unwrap().status.success());
@@ -200,7 +116,7 @@ fn a_sealed_node_that_lost_its_kernel_begins_with_what_was_committed() {
     let [good, bad] = [ALLOWED, FORBIDDEN].map(|port| Probe::udp(Client, Server, false, 700, port));
     let people = People::new(&binary);
     let root = people.path("site/1.root.json");
-    let bundle = people.bundle(1, &policy(&bench, ALLOWED, ""), &["anna.key", "bert.key"]);
+    let bundle = bundle(&people, 1, &policy(&bench, ALLOWED, ""), &["anna.key", "bert.key"]);
     let mut agent = start(&bench, &binary, &root);
     agent.until("up", |_| true).unwrap();
     assert_eq!(apply(&agent, &bundle).0, Some(0));
