@@ -13,6 +13,7 @@ mod generation;
 mod mode;
 mod run;
 mod status;
+mod steps;
 mod top;
 
 use std::future::Future;
