@@ -375,7 +375,7 @@ pub mod entry {
     /// The packet may pass; reported as "would have been denied".
     pub const AUDIT: u64 = 2;
 
-    /// Return traffic is not admitted for what this entry allows.
+    /// Return traffic is not admitted for what this entry allows, nor let through what it denies.
     pub const STATELESS: u64 = 1 << 2;
     /// Every packet that this entry decides is reported (subject to the rate limit).
     pub const LOG: u64 = 1 << 3;

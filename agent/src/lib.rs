@@ -11,6 +11,7 @@
 
 pub mod api;
 pub mod counters;
+pub mod emergency;
 pub mod events;
 pub mod explain;
 pub mod health;
@@ -29,3 +30,9 @@ pub mod watch;
 
 #[cfg(test)]
 mod life_tests;
+
+#[cfg(test)]
+mod emergency_tests;
+
+#[cfg(test)]
+mod dry_tests;

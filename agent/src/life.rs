@@ -6,6 +6,8 @@
 
 mod change;
 mod drive;
+mod dry;
+mod emergency;
 mod hooks;
 mod tried;
 mod watch;
@@ -27,10 +29,12 @@ use gabion_trust::Trust;
 
 use crate::api::wire::{Amount, Apply, Problem};
 use crate::counters::{Base, RuleName};
+use crate::emergency::{Brought, Ids, Lists, ids};
 use crate::events::{Clock, Hub, timestamp};
 use crate::health::{Before, Watching};
 use crate::interfaces::Links;
 use crate::kernel::{Attachment, Kernel, KernelError};
+use crate::load::deny_list;
 use crate::policy::{self, Known, LoadPolicy, Loaded, SourceFile};
 use crate::processes::Processes;
 use crate::record::{Line, MadeOf, ModeOverride, Record, Remembered, made_of};
@@ -38,6 +42,7 @@ use crate::sealed::{Judged, Seal};
 
 pub use change::How;
 pub(crate) use change::digest_of;
+use emergency::Emergencies;
 
 /// What made the agent look at its policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +57,8 @@ pub enum Trigger {
     File,
     /// The tables have no room for an interface that appeared.
     Room,
+    /// A deny list came into force, or is over.
+    Emergency,
 }
 
 impl Trigger {
@@ -63,6 +70,7 @@ impl Trigger {
             Self::Api => "api",
             Self::File => "file",
             Self::Room => "room",
+            Self::Emergency => "emergency",
         }
     }
 }
@@ -78,6 +86,8 @@ pub struct Source {
     pub table_bytes: usize,
     /// What was read last, so that an edit is read quickly.
     pub known: Arc<Mutex<Known>>,
+    /// Deny lists in force: whatever is built is built with them.
+    pub lists: Arc<Lists>,
 }
 
 /// A policy that is ready to go into force.
@@ -87,6 +97,8 @@ pub struct Built {
     digest: String,
     loaded: Loaded,
     since: Instant,
+    /// Deny lists that it was built with.
+    lists: Ids,
     /// The bundle that it came in.
     bundle: Option<Box<Judged>>,
 }
@@ -128,6 +140,8 @@ pub enum Read {
     InForce(Instant),
     /// It is ready to go into force.
     Built(Box<Built>),
+    /// It is a deny list, for beside what is in force.
+    Emergency(Box<Brought>),
 }
 
 impl Source {
@@ -151,9 +165,22 @@ impl Source {
     pub fn build_bundle(&self, path: &Path, seal: &Seal, trust: &Trust) -> Result<Read, Problem> {
         let since = Instant::now();
         let judged = seal.judge(path, trust)?;
+        if let Some(mut emergency) = judged.emergency.clone() {
+            let list = deny_list(&emergency.files)?;
+            emergency.denials = list.cluster_policies.iter().map(|it| it.ingress.len() + it.egress.len()).sum();
+            let alone = (self.load)(&emergency.files, &Lists::new(), self.table_bytes, &mut Known::default())?;
+            judged.hold(&alone.compiled)?;
+            let brought = Brought { emergency, trust: Some(judged.next), alarms: judged.alarms, since };
+            return Ok(Read::Emergency(Box::new(brought)));
+        }
         let made_of = MadeOf { files: judged.files.clone(), object: judged.object.clone() };
-        let built = self.build_from(made_of, judged.id.clone(), since)?;
+        // Who signed it signed what it says alone.
+        let alone = Self { lists: Arc::default(), ..self.clone() };
+        let mut built = alone.build_from(made_of, judged.id.clone(), since)?;
         judged.hold(&built.loaded.compiled)?;
+        if !self.lists.is_empty() {
+            built = self.build_from(built.made_of, built.digest, since)?;
+        }
         Ok(Read::Built(Box::new(Built { bundle: Some(Box::new(judged)), ..built })))
     }
 
@@ -161,8 +188,8 @@ impl Source {
     pub(crate) fn build_from(&self, made_of: MadeOf, digest: String, since: Instant) -> Result<Built, Problem> {
         // Whatever a panic left there, it is what was parsed.
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let loaded = (self.load)(&made_of.files, self.table_bytes, &mut known)?;
-        Ok(Built { made_of, digest, loaded, since, bundle: None })
+        let loaded = (self.load)(&made_of.files, &self.lists, self.table_bytes, &mut known)?;
+        Ok(Built { made_of, digest, loaded, since, lists: ids(&self.lists), bundle: None })
     }
 }
 
@@ -222,6 +249,8 @@ pub struct Agent {
     pub(crate) comparison: Option<Comparison>,
     /// What is trusted once that is live.
     trusting: Option<Trust>,
+    /// What is known of deny lists in force.
+    pub(crate) emergencies: Emergencies,
     /// Why the last step of a change came to nothing.
     trouble: Option<Problem>,
     addresses: BTreeSet<(u32, IpAddr)>,
@@ -249,7 +278,7 @@ impl Agent {
         api_port: Option<u16>,
     ) -> Result<Self, StoreError> {
         let Opened { mut store, warning } = opened;
-        let Remembered { life, mut records, base, counted, mode, trust } = Remembered::read(&mut store)?;
+        let Remembered { life, mut records, base, counted, mode, trust, lists } = Remembered::read(&mut store)?;
         let mut base = Base::from_entries(base);
         let found = kernel.found();
         // The maps of some generations are gone, and with them what they counted after the agent stopped.
@@ -273,7 +302,7 @@ impl Agent {
             kept.insert(number, Kept { record, adopted: true, ..Kept::default() });
         }
         let settings = kernel.settings().unwrap_or_default();
-        Ok(Self {
+        let mut agent = Self {
             kernel,
             hub,
             processes: Processes::default(),
@@ -303,12 +332,15 @@ impl Agent {
             golden: Vec::new(),
             comparison: None,
             trusting: None,
+            emergencies: Emergencies::default(),
             trouble: None,
             addresses: BTreeSet::new(),
             api_port,
             wants_room: false,
             local_problem: None,
-        })
+        };
+        agent.remember_lists(lists);
+        Ok(agent)
     }
 
     /// From now on policy comes in bundles, judged by what is trusted. Another root than before begins trust anew.
@@ -348,6 +380,7 @@ impl Agent {
         let found = self.kernel.found();
         let last_number = found.last_number.max(self.life.last_number);
         self.drive(Event::Started { there: found.generations, running: found.running, last_number })?;
+        self.end_emergencies(Instant::now());
         if self.seal.is_some() {
             return self.start_sealed();
         }
@@ -431,11 +464,7 @@ impl Agent {
         let number = self.life.wanted().all.ok_or_else(gone)?;
         let kept = self.kept.get(&number).ok_or_else(gone)?;
         let digest = kept.record.digest.clone();
-        let made_of = match &kept.unsaved {
-            Some(made_of) => made_of.clone(),
-            None => self.made_of(number).ok_or_else(gone)?,
-        };
-        Ok((made_of, digest))
+        Ok((self.text_of(number).ok_or_else(gone)?, digest))
     }
 
     /// What a generation is made of, if the disk still has it.
@@ -472,10 +501,13 @@ impl Agent {
             return;
         }
         let Some(made_of) = self.made_of(number) else { return };
+        // Tables are known when the programs that read them are this agent's own.
+        let own = self.kept.get(&number).is_some_and(|kept| kept.record.programs == self.kernel.programs());
         if let Ok(built) = self.source.build_from(made_of, String::new(), Instant::now())
             && let Some(kept) = self.kept.get_mut(&number)
         {
             kept.set = Some(built.loaded.set);
+            kept.compiled = own.then(|| Arc::new(built.loaded.compiled));
         }
     }
 
@@ -497,6 +529,7 @@ impl Agent {
                 self.source.build(None).and_then(|read| self.take(read, trigger, how))
             }
             Read::InForce(since) => Ok(self.unchanged(since, trigger)),
+            Read::Emergency(brought) => self.take_emergency(*brought, trigger, &how),
             Read::Built(built) => match self.change_in_place(built, trigger) {
                 Ok(apply) => Ok(apply),
                 Err(built) => self.change(*built, trigger, how),

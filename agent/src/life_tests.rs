@@ -48,7 +48,8 @@ impl Node {
 
     pub(crate) fn agent(&self) -> Agent {
         let opened = Store::open(&self.folder.path().join("state")).unwrap();
-        let source = Source { paths: vec![self.policy()], load, table_bytes: TABLE_BYTES, known: Arc::default() };
+        let (known, lists) = (Arc::default(), Arc::default());
+        let source = Source { paths: vec![self.policy()], load, table_bytes: TABLE_BYTES, known, lists };
         let kernel = Box::new(Fake(Rc::clone(&self.world)));
         let mut agent = Agent::new(kernel, opened, source, None).unwrap();
         let ether = |name: &str| Link { name: name.into(), link_type: 1, up: true, ..Link::default() };
@@ -73,7 +74,7 @@ impl Node {
     }
 }
 
-fn apply(agent: &mut Agent) -> Apply {
+pub(crate) fn apply(agent: &mut Agent) -> Apply {
     let read = agent.source.build(agent.digest_in_force(Trigger::Api).as_deref());
     agent.apply(read, Trigger::Api, How::default())
 }
@@ -83,7 +84,7 @@ pub(crate) fn policy(interfaces: &[&str], rules: &[&str]) -> String {
     watched(interfaces, rules, "{windowSeconds: 0}")
 }
 
-fn watched(interfaces: &[&str], rules: &[&str], health: &str) -> String {
+pub(crate) fn watched(interfaces: &[&str], rules: &[&str], health: &str) -> String {
     let interfaces: String = interfaces.iter().map(|name| format!("    - name: {name}\n")).collect();
     let rules: String = rules
         .iter()

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use gabion_policy_compile::{Options, compile_again};
 use gabion_policy_model::finding::{Finding, Severity};
-use gabion_policy_model::text::Source;
+use gabion_policy_model::text::{Source, parse};
+use gabion_policy_model::{PolicySet, emergency};
 use miette::{GraphicalReportHandler, GraphicalTheme};
 
 use crate::api::wire::Problem;
+use crate::emergency::Lists;
 use crate::policy::{Known, Loaded, SourceFile};
 
 /// Columns of rendered findings.
@@ -16,11 +18,13 @@ const WIDTH: usize = 100;
 /// Most bytes of tables, unless stated: as many as a map of a generation can hold.
 pub const TABLE_BYTES: usize = 256 << 20;
 
-/// Parses and compiles, to at most so many bytes of tables.
-pub fn load(files: &[SourceFile], table_bytes: usize, known: &mut Known) -> Result<Loaded, Problem> {
-    let sources: Vec<Source> =
-        files.iter().map(|file| Source::new(file.name.as_str(), Arc::clone(&file.text))).collect();
-    let set = known.text.parse(&sources).map_err(|findings| refused(&findings, &sources))?;
+/// Parses and compiles, with deny lists, to at most so many bytes of tables.
+pub fn load(files: &[SourceFile], lists: &Lists, table_bytes: usize, known: &mut Known) -> Result<Loaded, Problem> {
+    let sources = sources(files);
+    let mut set = known.text.parse(&sources).map_err(|findings| refused(&findings, &sources))?;
+    for list in lists.values() {
+        set = emergency::with(set, &list.name, &deny_list(&list.files)?);
+    }
     let compiled =
         compile_again(&set, &Options { table_bytes, ..Options::default() }, &mut known.meaning).map_err(|error| {
             Problem {
@@ -31,6 +35,22 @@ pub fn load(files: &[SourceFile], table_bytes: usize, known: &mut Known) -> Resu
             }
         })?;
     Ok(Loaded { set: Arc::new(set), compiled, warnings: Vec::new() })
+}
+
+fn sources(files: &[SourceFile]) -> Vec<Source> {
+    files.iter().map(|file| Source::new(file.name.as_str(), Arc::clone(&file.text))).collect()
+}
+
+/// Documents that deny, and do nothing else.
+///
+/// # Errors
+/// They do, and where.
+pub fn deny_list(files: &[SourceFile]) -> Result<PolicySet, Problem> {
+    let sources = sources(files);
+    let refused = |findings: &[Finding]| Problem { blame: String::from("refused"), ..refused(findings, &sources) };
+    let list = parse(&sources).map_err(|findings| refused(&findings))?;
+    let more = emergency::check(&list);
+    if more.is_empty() { Ok(list) } else { Err(refused(&more)) }
 }
 
 fn refused(findings: &[Finding], sources: &[Source]) -> Problem {
@@ -65,7 +85,7 @@ mod tests {
             name: "/etc/gabion/site.yaml".into(),
             text: "apiVersion: gabion.dev/v1alpha1\nkind: Sight\nmetadata: {name: x}\n".into(),
         };
-        let problem = load(&[file], TABLE_BYTES, &mut Known::default()).unwrap_err();
+        let problem = load(&[file], &Lists::new(), TABLE_BYTES, &mut Known::default()).unwrap_err();
         assert_eq!(problem.blame, "input");
         assert!(problem.message.contains("site.yaml:2"), "{}", problem.message);
         assert!(problem.details.contains("Sight"), "{}", problem.details);

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::api::wire::Problem;
+use crate::emergency::Lists;
 
 /// One file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,8 +44,8 @@ pub struct Known {
     pub meaning: gabion_policy_compile::Known,
 }
 
-/// Text → typed policy → tables. Replaceable, so that the pipeline can be tested without.
-pub type LoadPolicy = fn(&[SourceFile], usize, &mut Known) -> Result<Loaded, Problem>;
+/// Text, with deny lists → typed policy → tables. Replaceable, so that the pipeline can be tested without.
+pub type LoadPolicy = fn(&[SourceFile], &Lists, usize, &mut Known) -> Result<Loaded, Problem>;
 
 /// Files that are read at most.
 const FILE_LIMIT: usize = 10_000;

@@ -5,6 +5,7 @@
 //! | `life` | [`Life`]: which generation is in force where, on trial, given up |
 //! | `generation/N`, `policy/N`, `object/N` | [`Record`] of a generation, and what it is made of |
 //! | `base`, `counted` | what rules of earlier generations counted, and of those in force when the agent stopped |
+//! | `emergency/NAME` | an [`Emergency`] that is in force beside them |
 //! | `mode` | an operator's choice of mode |
 //! | `trust`, `trust-root` | what a sealed node trusts, with the versions below which it does not go; how that began |
 
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::wire::Amount;
 use crate::counters::{BaseEntry, RuleName};
+use crate::emergency::{Emergency, Ids, Lists};
 use crate::events::timestamp;
 use crate::policy::SourceFile;
 
@@ -58,6 +60,8 @@ pub struct Record {
     pub audit: bool,
     /// Rates and fail-safe ports of its site.
     pub limits: Limits,
+    /// The deny lists that it was made with.
+    pub emergencies: Ids,
 }
 
 impl Record {
@@ -148,6 +152,12 @@ pub struct Remembered {
     pub mode: Option<ModeOverride>,
     /// What the node trusts, and the digest of the root by which that began.
     pub trust: Option<(Trust, String)>,
+    /// Deny lists in force.
+    pub lists: Lists,
+}
+
+fn list(name: &str) -> String {
+    format!("emergency/{name}")
 }
 
 fn record(number: Number) -> String {
@@ -181,7 +191,14 @@ impl Remembered {
                 records.insert(record.number, record);
             }
         }
+        let mut lists = Lists::new();
+        for name in store.names("emergency/")? {
+            if let Some(it) = store.read::<Emergency>(&name)? {
+                lists.insert(it.name.clone(), it);
+            }
+        }
         Ok(Self {
+            lists,
             life: store.read("life")?.unwrap_or_default(),
             records,
             base: store.read("base")?.unwrap_or_default(),
@@ -209,6 +226,10 @@ pub trait Records {
     fn record(&mut self, record: &Record) -> &mut Self;
     /// Remembers what is trusted, and by which root that began.
     fn trust(&mut self, trust: &Trust, root: &str) -> &mut Self;
+    /// Remembers a deny list that is in force.
+    fn emergency(&mut self, emergency: &Emergency) -> &mut Self;
+    /// Forgets one that is not any more.
+    fn no_emergency(&mut self, name: &str) -> &mut Self;
     /// Forgets a generation.
     fn forget(&mut self, number: Number) -> &mut Self;
 }
@@ -232,6 +253,14 @@ impl Records for Batch {
 
     fn trust(&mut self, trust: &Trust, root: &str) -> &mut Self {
         self.put_bytes("trust", &trust.text()).put("trust-root", &root)
+    }
+
+    fn emergency(&mut self, it: &Emergency) -> &mut Self {
+        self.put(&list(&it.name), it)
+    }
+
+    fn no_emergency(&mut self, name: &str) -> &mut Self {
+        self.remove(&list(name))
     }
 
     fn forget(&mut self, number: Number) -> &mut Self {

@@ -112,6 +112,7 @@ async fn work(options: &RunOptions, open_kernel: OpenKernel, begun: Instant) -> 
         load: crate::load::load,
         table_bytes: options.table_bytes,
         known: Arc::default(),
+        lists: Arc::default(),
     };
     // Watched before it is read: what changes in between is announced.
     let watch = Watch::open(&options.policy).map_err(|error| system("inotify", &error))?;
@@ -216,7 +217,7 @@ pub(crate) async fn follow_policy(shared: &Shared, mut wishes: mpsc::Receiver<Ap
 }
 
 /// Reads and compiles what is meant, on another thread.
-async fn read(shared: &Shared, what: &What, trigger: Trigger, how: &mut How) -> Result<Read, Problem> {
+pub(crate) async fn read(shared: &Shared, what: &What, trigger: Trigger, how: &mut How) -> Result<Read, Problem> {
     let source = shared.agent.borrow().source.clone();
     let work: Box<dyn FnOnce() -> Result<Read, Problem> + Send> = match what {
         What::Files if trigger == Trigger::Room && shared.agent.borrow().seal.is_some() => {
@@ -283,6 +284,7 @@ async fn follow_health(shared: &Rc<Shared>) {
     loop {
         seconds.tick().await;
         shared.agent.borrow_mut().tick(Instant::now());
+        shared.agent.borrow_mut().end_emergencies(Instant::now());
         let tries = shared.agent.borrow().connections_to_try();
         for (number, name, end) in tries {
             let shared = Rc::clone(shared);

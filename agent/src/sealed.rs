@@ -12,9 +12,11 @@ use gabion_abi::boundary::{OBJECT, STATE};
 use gabion_abi::contract::Set;
 use gabion_bundle::{Bundle, Digest, Kind, Name, Use};
 use gabion_policy_compile::Compiled;
-use gabion_trust::{Accepted, Circumstances, Clock, ClockPolicy, Node, Trust, clock};
+use gabion_trust::{Accepted, Circumstances, Clock, ClockPolicy, EMERGENCY_LIFE, Node, Trust, clock};
 
 use crate::api::wire::Problem;
+use crate::emergency::Emergency;
+use crate::events::timestamp;
 use crate::life::problem;
 use crate::policy::SourceFile;
 
@@ -40,6 +42,8 @@ pub struct Judged {
     pub vouched: String,
     /// Its policy.
     pub files: Vec<SourceFile>,
+    /// What it is, when it is a deny list for beside a policy. Nobody looked into it yet.
+    pub emergency: Option<Emergency>,
     /// Its golden packets.
     pub golden: Vec<SourceFile>,
     /// Its kernel programs, when they are not the agent's own.
@@ -97,6 +101,12 @@ impl Seal {
         Ok(Self { root: bytes, policy, node, own })
     }
 
+    /// What the site wants where the clock cannot be trusted.
+    #[must_use]
+    pub fn clock_policy(&self) -> ClockPolicy {
+        self.policy
+    }
+
     /// Digest of the root that was brought: another one begins trust anew.
     #[must_use]
     pub fn root(&self) -> String {
@@ -124,19 +134,29 @@ impl Seal {
             .verify(&bundle, &circumstances)
             .map_err(|wrong| refused(wrong.code(), format!("{}: {wrong}", path.display())))?;
         let manifest = bundle.manifest();
-        if manifest.kind == Kind::Emergency {
-            let message = format!("{}: emergency bundles are not taken by this version", path.display());
-            return Err(refused("bundle-kind", message));
-        }
         if manifest.files.values().any(|it| it.used_as == Use::Plugin) {
             let message = format!("{}: it has plugins, which this version does not run", path.display());
             return Err(refused("bundle-plugins", message));
         }
         let what = format!("{} {}", manifest.name, manifest.version);
+        let files = texts(&bundle, &what, Use::Policy)?;
+        let emergency = (manifest.kind == Kind::Emergency).then(|| Emergency {
+            name: manifest.name.to_string(),
+            version: manifest.version,
+            id: bundle.id().to_string(),
+            vouched: vouched(&accepted),
+            since: timestamp(clock.now),
+            at: accepted.at,
+            // Where the clock was doubted, nobody looked how far off its end is.
+            until: manifest.expires.min((accepted.at.moment() + EMERGENCY_LIFE).into()),
+            denials: 0,
+            files: files.clone(),
+        });
         Ok(Judged {
             id: bundle.id().to_string(),
             vouched: vouched(&accepted),
-            files: texts(&bundle, &what, Use::Policy)?,
+            files,
+            emergency,
             golden: texts(&bundle, &what, Use::Probes)?,
             object: self.object(&bundle)?,
             tables: manifest.tables,

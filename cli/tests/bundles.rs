@@ -37,6 +37,22 @@ spec:
       services: [{protocol: tcp, ports: [502]}]
 ";
 
+const DENY: &str = "\
+apiVersion: gabion.dev/v1alpha1
+kind: ClusterPolicy
+metadata: {name: infected}
+spec:
+  tier: {name: deny, order: 0}
+  subject: {cidr: 10.0.0.66/32}
+  egress: [{name: out, action: deny}]
+";
+
+/// As far off as an emergency may end.
+fn tomorrow() -> String {
+    let day = std::time::Duration::from_secs(24 * 60 * 60);
+    humantime::format_rfc3339_seconds(std::time::SystemTime::now() + day).to_string()
+}
+
 const PROBES: &str = "\
 apiVersion: gabion.dev/v1alpha1
 kind: PolicyTest
@@ -55,6 +71,7 @@ impl Desk {
         desk.write("policy/site.yaml", SITE);
         desk.write("policy/rules.yaml", RULES);
         desk.write("probes.yaml", PROBES);
+        desk.write("deny.yaml", DENY);
         desk.write("words", "a few words\n");
         // Whatever this gabion was built with: what a bundle has to bring is an object with contracts.
         let programs = gabion_kernel_object::object().map(<[u8]>::to_vec);
@@ -164,6 +181,11 @@ fn two_people_sign_and_a_node_accepts() {
     let inspected: Value = serde_json::from_str(&desk.fine("bundle inspect --output json one.tar")).unwrap();
     assert_eq!(inspected["provenance"][0]["commit"], "0123abcd");
     assert_eq!(inspected["provenance"][0]["signed"].as_array().unwrap().len(), 2);
+    let programs = inspected["programs"].as_array().unwrap();
+    assert!(
+        programs.len() == 2 && programs.iter().all(|it| it["instructions"].as_u64().unwrap() > 1_000),
+        "{programs:?}"
+    );
     let policy = inspected["metadata"][0].as_array().unwrap().iter().find(|it| it["file"] == "policy.json").unwrap();
     assert_eq!((&policy["valid"], &policy["threshold"]), (&2.into(), &2.into()));
     // Back to the first takes a grant.
@@ -213,22 +235,33 @@ fn what_its_owner_does_not_expect_makes_no_bundle() {
 fn emergencies_take_one_signature_and_end() {
     let desk = Desk::new();
     desk.site();
-    let line = "bundle build --emergency --name worm --version 1 --policy policy --out worm.tar";
+    let line = "bundle build --emergency --name worm --version 1 --policy deny.yaml --out worm.tar";
     desk.wrong(line, 2, "--expires");
-    desk.fine(&format!("{line} --expires 2099-01-01T00:00:00Z"));
+    desk.wrong(&format!("{line} --expires 9999-12-31T23:59:59Z"), 2, "an emergency has an end");
+    let more = line.replace("deny.yaml", "policy");
+    desk.wrong(&format!("{more} --expires 2099-01-01T00:00:00Z"), 2, "rules.yaml:3:18: error[GABION-P041]");
+    desk.fine(&format!("{line} --expires {}", tomorrow()));
     desk.wrong("bundle sign --role release --key dora --trust site worm.tar", 2, "neither programs nor plugins");
     desk.fine("bundle sign --role emergency --key bert --trust site worm.tar");
     desk.fine("bundle publish --key server --trust site worm.tar");
     let said = desk.fine("bundle verify --trust-root site/1.root.json worm.tar");
     assert!(said.contains("signed by emergency"), "{said}");
+    assert!(desk.fine("bundle inspect worm.tar").contains("a deny list"));
+    let long = line.replace("--name worm", "--name long").replace("worm.tar", "long.tar");
+    desk.fine(&format!("{long} --expires 2099-01-01T00:00:00Z"));
+    desk.fine("bundle sign --role emergency --key bert --trust site long.tar");
+    desk.fine("bundle publish --key server --trust site long.tar");
+    // By a clock that nobody doubts.
+    let now = humantime::format_rfc3339_seconds(std::time::SystemTime::now());
+    desk.wrong(&format!("bundle verify --trust-root site/1.root.json --now {now} long.tar"), 1, "emergency-life");
 }
 
 #[test]
 fn whoever_left_signs_no_more() {
     let desk = Desk::new();
     desk.site();
-    let build = "bundle build --emergency --name deny --version 1 --policy policy --expires 2099-01-01T00:00:00Z --out";
-    desk.fine(&format!("{build} deny.tar"));
+    let build = "bundle build --emergency --name deny --version 1 --policy deny.yaml --out deny.tar";
+    desk.fine(&format!("{build} --expires {}", tomorrow()));
     desk.publish(&["anna", "bert"], "deny.tar");
     desk.fine("bundle verify --trust-root site/1.root.json --state node deny.tar");
     desk.fine("trust rotate site --role policy=2:bert.pub,carol.pub");
@@ -253,8 +286,11 @@ fn whoever_left_signs_no_more() {
 
 #[test]
 fn rules_that_differ_are_named() {
+    if no_programs() {
+        return;
+    }
     let desk = Desk::new();
-    let build = "bundle build --emergency --name x --version 1 --expires 2099-01-01T00:00:00Z --policy policy --out";
+    let build = "bundle build --name x --version 1 --policy policy --out";
     desk.fine(&format!("{build} old.tar"));
     let ping = "    - {name: ping, services: [{protocol: icmp}]}\n";
     desk.write("policy/rules.yaml", &(RULES.replace("502", "503") + ping));

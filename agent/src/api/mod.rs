@@ -3,6 +3,7 @@
 //! [`wire`] is what is said, [`routes`] who answers, [`serve`] the sockets and their limits, [`client`] the other side.
 
 pub mod client;
+mod dry;
 pub mod metrics;
 pub mod report;
 pub mod routes;

@@ -32,6 +32,7 @@ impl Agent {
         let trouble = self.left_over()
             || self.astray.is_some()
             || self.unrecorded.is_some()
+            || self.emergencies.trouble.is_some()
             || waiting
             || interfaces.interfaces.iter().any(|interface| interface.problem.is_some());
         let audit = self.settings.audit_mode != 0;
@@ -69,6 +70,7 @@ impl Agent {
             totals: self.totals(),
             last_apply: self.last_apply.clone(),
             events: self.event_counts(),
+            emergencies: self.emergencies_in_force(),
             warnings,
         }
     }
@@ -107,6 +109,9 @@ impl Agent {
         }
         if let Some(problem) = &self.unrecorded {
             warnings.push(format!("what is in force is not recorded: {problem}"));
+        }
+        if let Some(problem) = &self.emergencies.trouble {
+            warnings.push(format!("emergencies are not in force as they are to be, this is tried again: {problem}"));
         }
         if let Some(last) = self.life.condemned.last() {
             warnings.push(format!("generation {} was rolled back: {}", last.number, last.why));
@@ -284,6 +289,7 @@ impl Agent {
                 .filter(|name| wanted.of(name) == Some(number))
                 .map(|name| (*name).to_owned())
                 .collect(),
+            emergencies: record.emergencies.into_keys().collect(),
         });
         let failed = self.life.condemned.iter().map(|it| FailedGeneration {
             number: it.number,
@@ -301,6 +307,7 @@ impl Agent {
         Ok(Generations {
             generations: generations.collect(),
             trial: self.trial(),
+            emergencies: self.emergencies_in_force(),
             pinned: self.life.pinned.clone(),
             failed: failed.collect(),
             journal: journal.collect(),

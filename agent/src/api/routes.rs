@@ -18,8 +18,8 @@ use serde::Serialize;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{mpsc, oneshot};
 
-use super::metrics;
 use super::wire::{self, Apply, Event, Failure, Line, ModeRequest, Problem};
+use super::{dry, metrics};
 use crate::events::Told;
 use crate::explain;
 use crate::interfaces::name_matches;
@@ -110,9 +110,9 @@ pub async fn answer(
     Ok(answer)
 }
 
-type Refusal = (StatusCode, Problem);
+pub(super) type Refusal = (StatusCode, Problem);
 
-fn refuse(status: StatusCode, code: &str, message: impl Into<String>) -> Refusal {
+pub(super) fn refuse(status: StatusCode, code: &str, message: impl Into<String>) -> Refusal {
     (status, problem(code, "input", message.into()))
 }
 
@@ -188,6 +188,7 @@ async fn route(
             let compared = shared.agent.borrow().comparison.clone().unwrap_or_default();
             Ok(json(StatusCode::OK, &compared))
         }
+        (&Method::POST, "/v1/generations/diff") => dry::run(shared, &query).await,
         (&Method::POST, "/v1/apply") => apply(shared, What::Files, how(&query)?).await,
         (&Method::POST, "/v1/generations/apply") => {
             let (bundle, rest) = bundle_of(&query)?;
@@ -215,24 +216,19 @@ async fn route(
         ) => Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "method", format!("{path} wants POST"))),
         (
             _,
-            "/v1/status"
-            | "/v1/rules"
-            | "/v1/totals"
-            | "/v1/interfaces"
-            | "/v1/processes"
-            | "/v1/contracts"
-            | "/v1/generations"
-            | "/v1/generations/diff"
-            | "/v1/explain"
-            | "/v1/events"
-            | "/metrics",
+            "/v1/status" | "/v1/rules" | "/v1/totals" | "/v1/interfaces" | "/v1/processes" | "/v1/contracts"
+            | "/v1/generations" | "/v1/explain" | "/v1/events" | "/metrics",
         ) => Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "method", format!("{path} wants GET"))),
+        (_, "/v1/generations/diff") => {
+            let message = "/v1/generations/diff wants GET (the last change), or POST (one that is not made)";
+            Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "method", message))
+        }
         _ => Err(refuse(StatusCode::NOT_FOUND, "no-such-path", "nothing is here; see docs/api.md for what is")),
     }
 }
 
 /// Which bundle is meant, and the rest of the query.
-fn bundle_of(query: &str) -> Result<(PathBuf, String), Refusal> {
+pub(super) fn bundle_of(query: &str) -> Result<(PathBuf, String), Refusal> {
     let (ours, rest): (Vec<&str>, Vec<&str>) = query.split('&').partition(|part| part.starts_with("bundle="));
     match parameters(&ours.join("&")).as_slice() {
         [(_, path)] if path.starts_with('/') => Ok((PathBuf::from(path), rest.join("&"))),
@@ -539,7 +535,7 @@ fn serialized<T: Serialize>(value: &T) -> Vec<u8> {
     })
 }
 
-fn json<T: Serialize>(status: StatusCode, value: &T) -> Answer {
+pub(super) fn json<T: Serialize>(status: StatusCode, value: &T) -> Answer {
     let mut body = serialized(value);
     body.push(b'\n');
     whole(status, "application/json", body)

@@ -72,6 +72,8 @@ pub struct Status {
     pub last_apply: Option<Apply>,
     /// Events about verdicts.
     pub events: EventCounts,
+    /// Deny lists that are in force beside the policy, by name.
+    pub emergencies: Vec<Emergency>,
     /// What an operator should know, one sentence each.
     pub warnings: Vec<String>,
 }
@@ -98,6 +100,28 @@ pub struct Generation {
     pub pinned: Option<String>,
     /// Generations that were rolled back since the agent started, by itself or by an operator.
     pub rolled_back: u64,
+}
+
+/// A deny list that is in force beside the policy, for a while.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Emergency {
+    /// Its name: a newer version takes its place.
+    pub name: String,
+    /// Its version.
+    pub version: u64,
+    /// Id of its bundle.
+    pub bundle: String,
+    /// Who vouches for it.
+    pub vouched: String,
+    /// Since when, RFC 3339.
+    pub since: String,
+    /// Until when.
+    pub until: String,
+    /// Number of its denials.
+    pub denials: usize,
+    /// Whether hooks run it; if not, it is tried again.
+    pub in_force: bool,
 }
 
 /// A generation on trial.
@@ -220,7 +244,8 @@ pub struct Rule {
 pub struct Apply {
     /// When, RFC 3339.
     pub time: String,
-    /// `start`, `signal`, `api`, `file`, or `room` (the tables had no room for an interface).
+    /// `start`, `signal`, `api`, `file`, `room` (the tables had no room for an interface), or `emergency` (a deny list
+    /// came or ended).
     pub trigger: String,
     /// It is in force now.
     pub ok: bool,
@@ -248,6 +273,8 @@ pub struct Generations {
     pub generations: Vec<KnownGeneration>,
     /// What is on trial.
     pub trial: Option<Trial>,
+    /// Deny lists that are in force beside the policy, by name.
+    pub emergencies: Vec<Emergency>,
     /// Why nothing may change, when somebody said so.
     pub pinned: Option<String>,
     /// Changes that failed, and are not taken again unless somebody insists; the latest last.
@@ -278,6 +305,8 @@ pub struct KnownGeneration {
     pub rules: usize,
     /// Interfaces that run it.
     pub interfaces: Vec<String>,
+    /// Names of the deny lists that it was made with.
+    pub emergencies: Vec<String>,
 }
 
 /// A change that failed.

@@ -223,7 +223,7 @@ impl Bpf {
 
     /// For the next change, which compares with this one.
     fn keep_twin(&mut self, of: &Meant<'_>, twin: Twin) {
-        if of.compiled.stats.bytes <= TWIN_BYTES {
+        if of.number != 0 && of.compiled.stats.bytes <= TWIN_BYTES {
             self.twins.insert(of.number, twin);
         }
     }

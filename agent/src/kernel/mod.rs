@@ -64,7 +64,7 @@ pub struct Plan<'p> {
 /// A policy and what it compiled to.
 #[derive(Clone, Copy, Debug)]
 pub struct Meant<'p> {
-    /// Its number.
+    /// Its number; 0 is none, of what is only tried.
     pub number: u32,
     /// As it is written.
     pub set: &'p PolicySet,

@@ -12,9 +12,11 @@ use gabion_policy_model::site::{FailsafePort, Mode, Site};
 use gabion_store::Batch;
 use sha2::{Digest as _, Sha256};
 
+use super::emergency::Again;
 use super::{Agent, Built, Trigger, kernel_problem, problem, store_problem};
 use crate::api::wire::{Apply, Problem};
 use crate::counters::{RuleName, key_of};
+use crate::emergency::ids;
 use crate::events::timestamp;
 use crate::policy::{Loaded, hex};
 use crate::record::{Limits, Line, MadeOf, ModeOverride, Record};
@@ -30,6 +32,8 @@ pub struct How {
     pub only: BTreeSet<String>,
     /// Where it came from, when what made the agent look does not say it.
     pub origin: Option<String>,
+    /// It is what is in force, with other deny lists.
+    pub again: Option<Again>,
 }
 
 /// What is to be loaded.
@@ -129,7 +133,7 @@ impl Agent {
 
     /// Has it decided what becomes of a policy, and says what did.
     pub(super) fn change(&mut self, built: Built, trigger: Trigger, how: How) -> Result<Apply, Problem> {
-        let Built { made_of, digest, loaded, since, bundle } = built;
+        let Built { made_of, digest, loaded, since, lists, bundle } = self.with_lists_of_now(built)?;
         let site = loaded.set.site.clone().unwrap_or_default();
         let limits = self.limits_of(&site)?;
         let time = timestamp(SystemTime::now());
@@ -137,7 +141,8 @@ impl Agent {
         let programs = made_of.object.as_ref().map_or_else(own, |object| digest_of(object));
         let unchanged = self
             .current()
-            .is_some_and(|current| current.record.digest == digest && current.record.programs == programs);
+            .is_some_and(|current| current.record.digest == digest && current.record.programs == programs)
+            && how.again.is_none();
         // The same again, for its room or after a restart: what was on trial stays so, and nothing else is.
         let again = self.life.live.as_ref().filter(|_| unchanged).map(|trial| trial.change.clone());
         let window = match (&again, unchanged) {
@@ -145,30 +150,38 @@ impl Agent {
             (None, true) => 0,
             (None, false) => milliseconds(how.window.unwrap_or(site.health.window)),
         };
-        for name in &how.only {
+        for name in how.only.iter().filter(|_| how.again.is_none()) {
             let guarded = |index: &u32| self.links.get(index).is_some_and(|link| link.name == *name);
             if !self.guards.iter().any(|(index, guard)| guard.problem.is_none() && guarded(index)) {
                 let message = format!("{name} is no guarded interface; `gabion status` lists them");
                 return Err(problem("no-such-interface", "input", message));
             }
         }
+        let keeps = how.again.is_some() || site.health.keep_on_death;
+        let vouched = || match (&how.again, &bundle) {
+            (Some(again), _) => again.vouched.clone(),
+            (None, Some(bundle)) => bundle.vouched.clone(),
+            (None, None) => String::from("the owner of this node"),
+        };
         let change = Change {
+            vouched: vouched(),
             digest: digest.clone(),
             origin: how.origin.unwrap_or_else(|| match &bundle {
                 Some(bundle) => format!("bundle {}", bundle.what),
                 None => format!("files, by {}", trigger.name()),
             }),
-            vouched: bundle.as_ref().map_or_else(|| String::from("the owner of this node"), |it| it.vouched.clone()),
             window_ms: window,
             only: again.map_or(how.only, |again| again.only),
-            on_death: if site.health.keep_on_death { OnDeath::Keep } else { OnDeath::RollBack },
+            on_death: if keeps { OnDeath::Keep } else { OnDeath::RollBack },
             insisted: how.insisted || unchanged,
+            emergency: how.again.is_some(),
         };
         let warnings = loaded.warnings.clone();
         let record = Record {
             since: time.clone(),
             digest,
-            origin: change.origin.clone(),
+            origin: how.again.map_or_else(|| change.origin.clone(), |again| again.origin),
+            emergencies: lists,
             programs,
             rules: rule_names(&loaded.compiled).into(),
             classes: loaded.compiled.interfaces.clone(),
@@ -212,7 +225,16 @@ impl Agent {
         Ok(Apply { generation: number, trial_ms, ..self.succeeded(time, trigger, took_us, warnings) })
     }
 
-    fn limits_of(&self, site: &Site) -> Result<Limits, Problem> {
+    /// What was built while a deny list came or ended is built again.
+    pub(super) fn with_lists_of_now(&self, built: Built) -> Result<Built, Problem> {
+        if built.lists == ids(&self.source.lists) {
+            return Ok(built);
+        }
+        let Built { made_of, digest, since, bundle, .. } = built;
+        Ok(Built { bundle, ..self.source.build_from(made_of, digest, since)? })
+    }
+
+    pub(super) fn limits_of(&self, site: &Site) -> Result<Limits, Problem> {
         let mut ports = site.failsafe.clone();
         ports.extend(self.api_port.map(|port| FailsafePort { protocol: gabion_abi::facts::protocol::TCP, port }));
         ports.sort_unstable();

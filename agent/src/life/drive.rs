@@ -67,7 +67,9 @@ impl Agent {
     fn remember(&mut self, decision: &Decision, event: &Event, time: &str) -> Result<(), gabion_store::StoreError> {
         let mut batch = Batch::default();
         // Between these two a generation goes into force: its text can wait until it is.
-        let urgent = matches!(event, Event::Wanted(_) | Event::Loaded | Event::Probed);
+        // Unless it takes the place of one that is committed as soon as it is live: that one's is forgotten then.
+        let in_place = self.life.making.as_ref().is_some_and(|trial| trial.change.emergency);
+        let urgent = matches!(event, Event::Wanted(_) | Event::Loaded | Event::Probed) && !in_place;
         let mut saved = Vec::new();
         if !urgent {
             for (number, kept) in &self.kept {
@@ -84,6 +86,10 @@ impl Agent {
         let trusting = self.trusting.as_ref().filter(|_| matches!(event, Event::Probed));
         if let Some(trust) = trusting {
             batch.trust(trust, &self.trust.1);
+        }
+        let listing = self.emergencies.listing.as_ref().filter(|_| matches!(event, Event::Probed) && in_place);
+        if let Some(listing) = listing {
+            listing.put(&mut batch, &self.trust.1);
         }
         for arrow in &decision.arrows {
             match arrow.to {
@@ -103,6 +109,12 @@ impl Agent {
             && let Some(trust) = self.trusting.take()
         {
             self.trust.0 = Some(trust);
+        }
+        if in_place
+            && matches!(event, Event::Probed)
+            && let Some(listing) = self.emergencies.listing.take()
+        {
+            self.believe(listing.trust);
         }
         for number in saved {
             if let Some(kept) = self.kept.get_mut(&number) {

@@ -1,10 +1,13 @@
 //! A generation is tried before it judges anybody.
 
+use gabion_abi::event::Settings;
 use gabion_life::Event;
+use gabion_policy_compile::Compiled;
 use gabion_policy_explain::Directory;
 use gabion_policy_model::PolicySet;
+use gabion_policy_model::trace::EMERGENCY_TIER;
 use gabion_policy_probes::live::{self, Link};
-use gabion_policy_probes::{Document, Golden, Probe, golden};
+use gabion_policy_probes::{Document, Golden, Probe, golden, host};
 
 use super::{Agent, Kept, Problem, problem};
 use crate::interfaces::is_l3;
@@ -34,11 +37,17 @@ impl Agent {
         }
     }
 
-    fn tried(&mut self, new: &Kept, documents: &[SourceFile]) -> Result<(), Problem> {
-        let (Some(set), Some(compiled)) = (&new.set, &new.compiled) else { return Ok(()) };
-        let golden = golden_of(set, documents)?;
+    /// Holds a generation to what its owner expects of it, and to the one in force. None of what is not known.
+    pub(super) fn compared(&mut self, new: &Kept, documents: &[SourceFile]) -> Result<Option<Tried>, Problem> {
+        let (Some(set), Some(compiled)) = (&new.set, &new.compiled) else { return Ok(None) };
+        let mut golden = golden_of(set, documents)?;
         let live = self.live();
         let (number, settings) = (new.record.number, new.record.limits.settings(false));
+        let all = golden.len();
+        golden.retain(|golden| !refused_for_now(compiled, &settings, &golden.probe));
+        if golden.len() < all {
+            tracing::warn!("{} golden packets are refused by emergencies, and not tried", all - golden.len());
+        }
         let new = Meant { number, set, compiled, settings: &settings, object: new.object.as_deref() };
         let before = self.current().and_then(|kept| {
             let (set, compiled) = (kept.set.clone()?, kept.compiled.clone()?);
@@ -53,13 +62,17 @@ impl Agent {
         });
         let questions = if compiled.rules.len() > MANY_RULES { FEW_QUESTIONS } else { QUESTIONS };
         let trying = Trying { new, old, golden: &golden, live: &live, questions };
-        let Tried { missed, comparison, untried } = self.kernel.try_out(&trying);
+        let tried = self.kernel.try_out(&trying);
+        if let Some(why) = tried.untried.as_ref().filter(|_| !golden.is_empty()) {
+            return Err(problem("golden-untried", "system", format!("golden packets cannot be tried: {why}")));
+        }
+        Ok(Some(tried))
+    }
+
+    fn tried(&mut self, new: &Kept, documents: &[SourceFile]) -> Result<(), Problem> {
+        let Some(Tried { missed, comparison, untried }) = self.compared(new, documents)? else { return Ok(()) };
         if let Some(why) = untried {
-            if golden.is_empty() {
-                tracing::warn!("the generation goes live untried: {why}");
-            } else {
-                return Err(problem("golden-untried", "system", format!("golden packets cannot be tried: {why}")));
-            }
+            tracing::warn!("the generation goes live untried: {why}");
         }
         let refusal = |code: &str, blame: &str, what: &str, all: Vec<String>| {
             let named = all.iter().take(NAMED).cloned().collect::<Vec<_>>().join("; ");
@@ -87,6 +100,14 @@ impl Agent {
         };
         self.hub.sample().filter_map(probe).collect()
     }
+}
+
+/// Whether a deny list refuses a packet: then nobody can say what is expected of the policy beside it.
+fn refused_for_now(compiled: &Compiled, settings: &Settings, probe: &Probe) -> bool {
+    let seen = host::judged(compiled, settings, probe);
+    let rule = compiled.rules.get(seen.verdict.rule as usize);
+    // Documents may call a tier of theirs so, but none of their rules.
+    rule.is_some_and(|rule| &*rule.tier == EMERGENCY_TIER && rule.name.contains(':'))
 }
 
 fn golden_of(set: &PolicySet, documents: &[SourceFile]) -> Result<Vec<Golden>, Problem> {

@@ -50,6 +50,9 @@ pub fn run(arguments: &BuildArgs) -> Result<Exit, Failure> {
         report::print(&problems, &read.texts);
         Failure::reported(Exit::Input)
     })?;
+    if arguments.emergency {
+        compiled::deny_list(&set, &read.texts)?;
+    }
     let probes = sources::read_files(&arguments.probes);
     if !probes.problems.is_empty() {
         report::print(&probes.problems, &probes.texts);

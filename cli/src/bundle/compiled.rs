@@ -7,8 +7,8 @@ use gabion_agent::sealed;
 use gabion_bundle::{Bundle, Digest, Name, Use};
 use gabion_contracts::embedded;
 use gabion_policy_compile::{Options, compile};
-use gabion_policy_model::PolicySet;
 use gabion_policy_model::text::{self as policy, Source};
+use gabion_policy_model::{PolicySet, emergency};
 
 use crate::exit::{Exit, Failure};
 use crate::online::failed;
@@ -57,6 +57,17 @@ pub fn texts(bundle: &Bundle, used_as: Use) -> Result<Vec<Source>, Failure> {
         })
     });
     texts.collect()
+}
+
+/// Sees that documents deny, and do nothing else.
+pub fn deny_list(list: &PolicySet, texts: &[Source]) -> Result<(), Failure> {
+    let more = emergency::check(list);
+    if more.is_empty() {
+        return Ok(());
+    }
+    let problems: Vec<Problem> = more.into_iter().map(Problem::from).collect();
+    report::print(&problems, texts);
+    Err(Failure::reported(Exit::Input))
 }
 
 /// The policy of a bundle.

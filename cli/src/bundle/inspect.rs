@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use gabion_bundle::{Attachment, Bundle, Manifest, Time};
+use gabion_bundle::{Attachment, Bundle, Manifest, Time, Use};
 use gabion_trust::{Envelope, Repository, Statement, Status};
 use serde::Serialize;
 
@@ -17,10 +17,19 @@ use crate::trust::{failure, files, short};
 struct Inspected {
     bundle: String,
     manifest: Manifest,
+    programs: Vec<Program>,
     metadata: Vec<Vec<Status>>,
     provenance: Vec<Provenance>,
     #[serde(skip_serializing_if = "Option::is_none")]
     diff: Option<Diff>,
+}
+
+/// A kernel program, before any kernel saw it.
+#[derive(Serialize)]
+struct Program {
+    file: String,
+    name: String,
+    instructions: usize,
 }
 
 #[derive(Serialize)]
@@ -56,10 +65,34 @@ pub fn run(arguments: &InspectArgs) -> Result<Exit, Failure> {
         Some(other) => Some(Diff::of(&policy(other)?, &compiled::policy(&bundle)?)),
         None => None,
     };
-    let shown =
-        Inspected { bundle: bundle.id().to_string(), manifest: bundle.manifest().clone(), metadata, provenance, diff };
+    let shown = Inspected {
+        bundle: bundle.id().to_string(),
+        manifest: bundle.manifest().clone(),
+        programs: programs(&bundle, &place)?,
+        metadata,
+        provenance,
+        diff,
+    };
     output::show(arguments.output.output, &shown, |it| table(it, &bundle))?;
     Ok(Exit::Fine)
+}
+
+/// Kernel programs of a bundle.
+fn programs(bundle: &Bundle, place: &str) -> Result<Vec<Program>, Failure> {
+    let objects = bundle.manifest().files.iter().filter(|(_, it)| it.used_as == Use::Programs);
+    let mut programs = Vec::new();
+    for (path, _) in objects {
+        let bytes = bundle.file(path).unwrap_or_default();
+        let found = gabion_generation::instructions(bytes).map_err(|error| {
+            Failure::input(format!("{place}, {path}: {error}")).help("this is no object of kernel programs")
+        })?;
+        programs.extend(found.into_iter().map(|(name, instructions)| Program {
+            file: path.to_string(),
+            name,
+            instructions,
+        }));
+    }
+    Ok(programs)
 }
 
 fn said(text: &[u8], signed: Vec<String>, place: &str) -> Result<Provenance, Failure> {
@@ -84,7 +117,9 @@ fn table(shown: &Inspected, bundle: &Bundle) -> String {
     let targets: Vec<String> = targets.collect();
     let kind = match manifest.kind {
         gabion_bundle::Kind::Generation => "a generation",
-        gabion_bundle::Kind::Emergency => "emergency: policy alone",
+        gabion_bundle::Kind::Emergency => {
+            "emergency: a deny list, in force at once and over when it is not good any more"
+        }
     };
     let mut text = columns(&[
         row("bundle", shown.bundle.clone()),
@@ -100,6 +135,12 @@ fn table(shown: &Inspected, bundle: &Bundle) -> String {
         vec![path.to_string(), used_as, it.size.to_string(), it.digest.to_string()]
     }));
     text += &format!("\n{}", columns(&rows));
+    if !shown.programs.is_empty() {
+        let mut rows = vec![["PROGRAM", "OF", "INSTRUCTIONS"].map(str::to_owned).to_vec()];
+        let programs = shown.programs.iter();
+        rows.extend(programs.map(|it| vec![it.name.clone(), it.file.clone(), it.instructions.to_string()]));
+        text += &format!("\n{}", columns(&rows));
+    }
     let mut rows = vec![["CONTRACT", "DIGEST"].map(str::to_owned).to_vec()];
     rows.extend(manifest.contracts.iter().map(|(name, digest)| vec![name.to_string(), digest.to_string()]));
     text += &format!("\n{}", columns(&rows));

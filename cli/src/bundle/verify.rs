@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use gabion_agent::sealed;
-use gabion_bundle::{Bundle, Digest, Name, Time, Use};
+use gabion_bundle::{Bundle, Digest, Kind, Name, Time, Use};
+use gabion_policy_model::emergency;
 use gabion_trust::{Accepted, Circumstances, Clock, ClockPolicy, Node, Refused, Trust, clock};
 use serde::Serialize;
 
@@ -101,6 +102,11 @@ fn node(arguments: &VerifyArgs) -> Result<Node, Failure> {
 /// What a node finds when it makes tables of the policy: the golden packets, or why it would not go on.
 fn meant(bundle: &Bundle) -> Result<Result<usize, (String, String)>, Failure> {
     let set = compiled::policy(bundle)?;
+    if bundle.manifest().kind == Kind::Emergency
+        && let Some(first) = emergency::check(&set).first()
+    {
+        return Ok(Err((first.code.as_str().to_owned(), first.to_string())));
+    }
     let tables = compiled::tables(&set)?;
     let wanted = bundle.manifest().tables;
     if tables != wanted {

@@ -6,11 +6,11 @@ use std::time::Duration;
 use clap::Args;
 use gabion_agent::api::wire::{Apply, Generations};
 
-use super::{Connection, exit_of, failed};
+use super::{Connection, exit_of, failed, steps};
 use crate::command::OutputArgs;
 use crate::exit::{Exit, Failure};
 use crate::output::{self, Format};
-use crate::progress::Progress;
+use crate::progress::{Progress, is_seen, now_doing};
 
 /// Pause between two looks at a trial.
 const WAIT_STEP: Duration = Duration::from_millis(250);
@@ -67,7 +67,11 @@ impl ChangeArgs {
 
 /// Has a change made, shows what came of it, and waits for the end of its trial if that is wanted.
 pub fn make(connection: &Connection, format: Format, path: &str, waits: bool) -> Result<Exit, Failure> {
-    let apply = connection.ask(|client| async move { client.change(path).await.map_err(failed) })?;
+    // Whoever reads JSON reads the journal, too.
+    let apply = match format {
+        Format::Table if is_seen() => steps::told(connection, path)?,
+        _ => connection.ask(|client| async move { client.change(path).await.map_err(failed) })?,
+    };
     output::show(format, &apply, table)?;
     if let Some(problem) = &apply.error {
         if format == Format::Table {
@@ -76,7 +80,11 @@ pub fn make(connection: &Connection, format: Format, path: &str, waits: bool) ->
         }
         return Ok(exit_of(problem));
     }
-    if waits && apply.trial_ms != 0 { wait(connection, apply.generation) } else { Ok(Exit::Fine) }
+    if !waits || apply.trial_ms == 0 {
+        return Ok(Exit::Fine);
+    }
+    let _progress = (format == Format::Table).then(|| Progress::begin("on trial"));
+    wait(connection, apply.generation)
 }
 
 /// Percent-encodes what is not plain.
@@ -95,11 +103,11 @@ pub fn encode(text: &str) -> String {
 
 /// Waits until a generation is no longer on trial.
 fn wait(connection: &Connection, number: u32) -> Result<Exit, Failure> {
-    let _progress = Progress::begin("on trial");
     connection.ask(|client| async move {
         loop {
             let known: Generations = client.get("/v1/generations").await.map_err(failed)?;
-            if known.trial.as_ref().is_some_and(|trial| trial.number == number) {
+            if let Some(trial) = known.trial.as_ref().filter(|trial| trial.number == number) {
+                now_doing(format!("{}, on trial: {} s left", steps::of(&known, number), trial.left_s).into());
                 tokio::time::sleep(WAIT_STEP).await;
                 continue;
             }

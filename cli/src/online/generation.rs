@@ -1,14 +1,13 @@
 //! `gabion generation`: what is in force, on trial, committed before, and how that changes.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use gabion_agent::api::wire::{Generations, JournalLine, KnownGeneration};
-use serde_json::Value;
 
 use super::apply::{ChangeArgs, encode, make};
-use super::{Connection, failed};
+use super::{Connection, difference, emergencies, failed};
 use crate::command::OutputArgs;
 use crate::exit::{Exit, Failure};
 use crate::output::{self, columns};
@@ -36,11 +35,20 @@ Exit codes: 0 in force (with --wait: committed), 1 rolled back while --wait wait
         after_help = "What was in force stays out, whatever the files say, until you insist (`gabion apply --again`)."
     )]
     Rollback(RollbackArgs),
-    /// How the last change differs from what was before: its rules, and verdicts on packets of late
-    #[command(after_help = "A change is tried on packets of late before it judges any: by its programs and by those\n\
-        before it, in copies that nobody else uses. Verdicts that change as the policies say\n\
-        are listed; all else stops the change.")]
-    Diff(ListArgs),
+    /// What a bundle, or the files, would change; of neither what the last change did: rules, and verdicts
+    #[command(after_help = "\
+Examples:
+  gabion generation diff substation-7.tar
+  gabion generation diff --files
+  gabion generation diff
+
+A change is tried on packets of late before it judges any: by its programs and by those before it, in copies
+that nobody else uses. With a bundle or --files that is all that happens. Verdicts that change as the policies
+say are listed; all else stops a change.
+
+Exit codes with a bundle or --files: 0 it changes nothing, 1 it changes something, 2 what was given is wrong,
+3 the system refused, 7 it would be refused (signatures, versions, time, contents, golden packets)")]
+    Diff(DiffArgs),
     /// Commit what is on trial, before its window is over
     Commit(ListArgs),
     /// Let nothing change until `unpin`
@@ -78,6 +86,18 @@ pub struct ApplyBundleArgs {
     common: ListArgs,
 }
 
+/// Flags of `gabion generation diff`.
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// What this bundle would change: an archive or a folder
+    bundle: Option<PathBuf>,
+    /// What the files that the agent reads would change
+    #[arg(long, conflicts_with = "bundle")]
+    files: bool,
+    #[command(flatten)]
+    common: ListArgs,
+}
+
 /// Flags of `gabion generation rollback`.
 #[derive(Debug, Args)]
 pub struct RollbackArgs {
@@ -109,10 +129,7 @@ pub(super) fn run(command: GenerationCommand) -> Result<Exit, Failure> {
             output::show(arguments.output.output, &known, list)?;
         }
         GenerationCommand::Apply(arguments) => {
-            // The agent may have another working folder.
-            let path = std::path::absolute(&arguments.bundle);
-            let path = path.map_err(|error| Failure::file(&arguments.bundle.display().to_string(), "find", &error))?;
-            let mut query = vec![format!("bundle={}", encode(&path.display().to_string()))];
+            let mut query = vec![format!("bundle={}", encode(&found(&arguments.bundle)?))];
             query.extend(arguments.change.query());
             let path = format!("/v1/generations/apply?{}", query.join("&"));
             let ListArgs { connection, output } = &arguments.common;
@@ -126,10 +143,13 @@ pub(super) fn run(command: GenerationCommand) -> Result<Exit, Failure> {
             return make(&arguments.common.connection, arguments.common.output.output, &path, false);
         }
         GenerationCommand::Diff(arguments) => {
-            let compared: Value = arguments
-                .connection
-                .ask(|client| async move { client.get("/v1/generations/diff").await.map_err(failed) })?;
-            output::show(arguments.output.output, &compared, difference)?;
+            let ListArgs { connection, output } = &arguments.common;
+            let query = match &arguments.bundle {
+                Some(bundle) => format!("bundle={}", encode(&found(bundle)?)),
+                None if arguments.files => String::from("files"),
+                None => return difference::last(connection, output.output),
+            };
+            return difference::dry(connection, output.output, &query);
         }
         GenerationCommand::Commit(arguments) => tell(&arguments, "/v1/generations/commit")?,
         GenerationCommand::Pin(arguments) => {
@@ -139,6 +159,13 @@ pub(super) fn run(command: GenerationCommand) -> Result<Exit, Failure> {
         GenerationCommand::Unpin(arguments) => tell(&arguments, "/v1/generations/unpin")?,
     }
     Ok(Exit::Fine)
+}
+
+/// Where a bundle is: the agent may have another working folder.
+fn found(bundle: &Path) -> Result<String, Failure> {
+    let path = std::path::absolute(bundle);
+    let path = path.map_err(|error| Failure::file(&bundle.display().to_string(), "find", &error))?;
+    Ok(path.display().to_string())
 }
 
 fn get(connection: &Connection) -> Result<Generations, Failure> {
@@ -166,47 +193,13 @@ fn list(known: &Generations) -> String {
         ]
     }));
     let mut text = columns(&rows);
+    text.push_str(&emergencies::table(&known.emergencies));
     // Writing to a String cannot fail.
     if let Some(why) = &known.pinned {
         let _ = writeln!(text, "\npinned: {why} (`gabion generation unpin`)");
     }
     for failed in known.failed.iter().rev().take(FAILED_SHOWN) {
         let _ = writeln!(text, "\ngeneration {} failed: {}", failed.number, failed.why);
-    }
-    text
-}
-
-/// What two generations say differently, as the agent compared them.
-fn difference(compared: &Value) -> String {
-    let all = |key: &str| compared[key].as_array().map(Vec::as_slice).unwrap_or_default();
-    let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let mut text = String::new();
-    let rules: Vec<Vec<String>> = all("policy")
-        .iter()
-        .map(|it| [&it["kind"], &it["what"], &it["name"], &it["direction"]].map(word).to_vec())
-        .collect();
-    // Writing to a String cannot fail.
-    let _ = writeln!(text, "policy: {} changes", rules.len());
-    text.push_str(&columns(&rules));
-    let count = |key: &str| compared[key].as_u64().unwrap_or(0);
-    let (probes, same) = (count("probes"), count("same"));
-    let _ = writeln!(text, "\npackets of late: {probes} tried, {same} judged as before by the same rule");
-    let said = |it: &Value| format!("{} by {}", word(&it["verdict"]), word(&it["rule"]));
-    let rows = ["changed", "byAnotherRule", "notAsked"].into_iter().flat_map(|kind| {
-        let name = match kind {
-            "changed" => "changed",
-            "byAnotherRule" => "another rule",
-            _ => "changed, not held to the policies",
-        };
-        all(kind).iter().map(move |it| {
-            let ends = format!("{} -> {}", word(&it["source"]), word(&it["destination"]));
-            let verdicts = format!("{} => {}", said(&it["old"]), said(&it["new"]));
-            vec![name.to_owned(), ends, word(&it["content"]), verdicts]
-        })
-    });
-    text.push_str(&columns(&rows.collect::<Vec<_>>()));
-    for defect in all("defects") {
-        let _ = writeln!(text, "DEFECT: {}: {}", word(&defect["probe"]), word(&defect["what"]));
     }
     text
 }
@@ -257,6 +250,7 @@ fn facts(it: &KnownGeneration, known: &Generations) -> Vec<Vec<String>> {
         row("policy", it.digest.clone()),
         row("loaded", if it.loaded { "yes" } else { "no" }.to_owned()),
         row("interfaces", interfaces),
+        row("emergencies", if it.emergencies.is_empty() { "none".to_owned() } else { it.emergencies.join(", ") }),
     ]
 }
 

@@ -6,11 +6,14 @@
 mod amounts;
 mod apply;
 mod detach;
+mod difference;
+mod emergencies;
 mod events;
 mod generation;
 mod mode;
 mod run;
 mod status;
+mod steps;
 mod top;
 
 use std::future::Future;
@@ -118,6 +121,10 @@ pub fn failed(problem: Problem) -> Failure {
     match exit {
         Exit::Input => Failure::input(problem.message),
         Exit::Defect => Failure::defect(problem.message),
-        _ => Failure::system(problem.message),
+        exit => {
+            let mut failure = Failure::system(problem.message);
+            failure.exit = exit;
+            failure
+        }
     }
 }

@@ -6,7 +6,7 @@ use clap::Args;
 use gabion_agent::api::wire::{Apply, Status, Trial};
 
 use super::amounts::{bytes, count, duration};
-use super::{Connection, failed};
+use super::{Connection, emergencies, failed};
 use crate::command::OutputArgs;
 use crate::exit::{Exit, Failure};
 use crate::output::{self, columns};
@@ -36,6 +36,7 @@ fn table(status: &Status) -> String {
         text.push('\n');
         text.push_str(&columns(&interfaces(status)));
     }
+    text.push_str(&emergencies::table(&status.emergencies));
     text.push('\n');
     text.push_str(&columns(&totals(status)));
     if !status.warnings.is_empty() {

@@ -96,6 +96,11 @@ impl Time {
     pub fn moment(self) -> SystemTime {
         self.0
     }
+
+    /// Whether no later one can be written: what has no end has this one.
+    fn is_last(self) -> bool {
+        Self::from(self.0 + Duration::from_secs(1)) == self
+    }
 }
 
 impl From<SystemTime> for Time {
@@ -177,6 +182,9 @@ impl Manifest {
         }
         if self.not_before >= self.expires {
             return wrong("expires", String::from("it expires before it may go into force"));
+        }
+        if self.kind == Kind::Emergency && self.expires.is_last() {
+            return wrong("expires", String::from("an emergency has an end, and this one is for ever"));
         }
         if self.files.len() > limits::FILES {
             let (found, most) = (self.files.len() as u64, limits::FILES as u64);

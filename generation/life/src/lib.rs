@@ -88,6 +88,10 @@ pub struct Change {
     pub on_death: OnDeath,
     /// Somebody insists: it is taken although it failed before.
     pub insisted: bool,
+    /// What is committed, with other deny lists: it is relied on at once, and neither a pin nor an earlier failure
+    /// holds it. Interfaces that run ahead keep what they run, unless it is for them.
+    #[serde(default)]
+    pub emergency: bool,
 }
 
 /// A change under way.

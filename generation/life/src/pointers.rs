@@ -38,7 +38,8 @@ impl Pointers {
     #[must_use]
     pub(crate) fn with(&self, trial: &Trial) -> Self {
         if trial.change.only.is_empty() {
-            return Self::all(trial.number);
+            let ahead = if trial.change.emergency { self.ahead.clone() } else { BTreeMap::new() };
+            return Self { all: Some(trial.number), ahead };
         }
         let mut with = self.clone();
         with.ahead.extend(trial.change.only.iter().map(|name| (name.clone(), trial.number)));

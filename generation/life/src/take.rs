@@ -57,10 +57,11 @@ impl Next {
     }
 
     fn wanted(&mut self, mut change: Change) -> Result<(), Refusal> {
-        if let Some(why) = &self.life.pinned {
+        if let Some(why) = self.life.pinned.as_ref().filter(|_| !change.emergency) {
             return Err(Refusal::Pinned { why: why.clone() });
         }
         if !change.insisted
+            && !change.emergency
             && let Some(known) = self.life.condemned(&change.digest)
         {
             return Err(Refusal::Condemned { number: known.number, why: known.why.clone() });
@@ -73,6 +74,9 @@ impl Next {
                 return Err(Refusal::NothingCommitted);
             }
             // There is nothing to go back to.
+            change.window_ms = 0;
+        }
+        if change.emergency {
             change.window_ms = 0;
         }
         let last = self.life.last_number;
@@ -117,10 +121,18 @@ impl Next {
     fn commit(&mut self, why: &str) -> Result<(), Refusal> {
         let trial = self.life.live.take().ok_or(Refusal::NothingOnTrial { what: "commit" })?;
         self.arrow(trial.number, Some(Step::Live), Step::Committed, why);
+        let before = self.life.committed.all;
         self.life.committed = self.life.committed.with(&trial);
         self.life.digests.insert(trial.number, trial.change.digest.clone());
-        self.life.condemned.retain(|it| it.digest != trial.change.digest);
+        if !trial.change.emergency {
+            self.life.condemned.retain(|it| it.digest != trial.change.digest);
+        }
         if trial.change.only.is_empty() {
+            // With other deny lists it is the same policy: nobody goes back from it to itself.
+            let same = self.life.history.last().copied().filter(|last| trial.change.emergency && Some(*last) == before);
+            if same.is_some() {
+                self.life.history.pop();
+            }
             self.life.history.push(trial.number);
             let superfluous = self.life.history.len().saturating_sub(HISTORY);
             self.life.history.drain(..superfluous);
@@ -153,6 +165,10 @@ impl Next {
     fn give_up(&mut self, trial: Trial, why: String) {
         let Trial { number, step, change } = trial;
         self.arrow(number, Some(step), Step::RolledBack, why.clone());
+        if change.emergency {
+            // What it is was committed before.
+            return;
+        }
         self.condemn(Condemned { digest: change.digest, number, why });
     }
 
@@ -176,7 +192,7 @@ impl Next {
 
     /// What nobody watches is what was committed. Nobody found the change bad: it may be tried again.
     fn stopping(&mut self) {
-        let Some(trial) = self.life.live.take() else { return };
+        let Some(trial) = self.life.live.take_if(|trial| !trial.change.emergency) else { return };
         let why = "the agent stops before the window is over";
         self.arrow(trial.number, Some(Step::Live), Step::RolledBack, why);
         self.effects.extend([Effect::Point, Effect::Prune]);

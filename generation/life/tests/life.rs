@@ -143,7 +143,12 @@ fn change(digest: &str, window_ms: u64) -> Change {
         only: BTreeSet::new(),
         on_death: OnDeath::RollBack,
         insisted: false,
+        emergency: false,
     }
+}
+
+fn emergency(digest: &str) -> Change {
+    Change { emergency: true, on_death: OnDeath::Keep, ..change(digest, 30_000) }
 }
 
 fn run(node: &mut Node, event: Event) -> Result<(), Refusal> {
@@ -225,6 +230,38 @@ fn what_is_pinned_stays() {
 }
 
 #[test]
+fn an_emergency_is_relied_on_at_once_and_changes_nothing_else() {
+    let mut node = begun();
+    run(&mut node, Event::Wanted(change("b", 0))).unwrap();
+    let only = BTreeSet::from(["eth1".to_owned()]);
+    run(&mut node, Event::Wanted(Change { only: only.clone(), ..change("c", 0) })).unwrap();
+    run(&mut node, Event::Wanted(change("d", 30_000))).unwrap();
+    run(&mut node, Event::Pin(Some("harvest".into()))).unwrap();
+
+    run(&mut node, Event::Wanted(emergency("b"))).unwrap();
+    assert_eq!(node.hooks, BTreeMap::from([("eth0", 5), ("eth1", 3), ("eth2", 5)]), "the trial is over");
+    assert!(node.disk.live.is_none() && node.disk.condemned.is_empty());
+    run(&mut node, Event::Wanted(Change { only, ..emergency("c") })).unwrap();
+    assert_eq!(node.hooks, BTreeMap::from([("eth0", 5), ("eth1", 6), ("eth2", 5)]));
+    assert_eq!(node.disk.history, [1, 5], "the same policy takes its own place among those to go back to");
+    assert_eq!(node.disk.committed.ahead.len(), 1);
+
+    // In the middle of the swap: the next agent brings it to its end, and never holds it against the policy.
+    let died = (1..40).rev().find(|&at| {
+        let mut node = begun();
+        node.drive(Event::Wanted(emergency("a")), Refusals::default(), &mut Fuse(Some(at))).is_err()
+    });
+    for at in 1..=died.unwrap() {
+        let mut node = begun();
+        assert!(node.drive(Event::Wanted(emergency("a")), Refusals::default(), &mut Fuse(Some(at))).is_err());
+        node.start();
+        node.check();
+        assert!(node.disk.condemned.is_empty());
+        assert!([Some(1), Some(2)].contains(&node.disk.committed.all) && node.disk.live.is_none(), "{:?}", node.disk);
+    }
+}
+
+#[test]
 fn a_state_folder_that_was_lost_does_not_open_the_node() {
     let mut node = begun();
     run(&mut node, Event::Wanted(change("b", 30_000))).unwrap();
@@ -252,10 +289,11 @@ fn an_agents_death_in_the_window_is_a_reason_to_go_back_unless_said_otherwise() 
 
 fn an_event() -> impl Strategy<Value = Event> {
     let only = proptest::collection::btree_set(prop::sample::select(&PORTS[..]).prop_map(str::to_owned), 0..2);
-    let wanted = ("[a-e]", prop::sample::select(vec![0u64, 30_000]), only, any::<bool>(), any::<bool>());
-    let wanted = wanted.prop_map(|(digest, window_ms, only, keep, insisted)| {
-        let on_death = if keep { OnDeath::Keep } else { OnDeath::RollBack };
-        Event::Wanted(Change { only, on_death, insisted, ..change(&digest, window_ms) })
+    let kinds = (any::<bool>(), any::<bool>(), prop::bool::weighted(0.2));
+    let wanted = ("[a-e]", prop::sample::select(vec![0u64, 30_000]), only, kinds);
+    let wanted = wanted.prop_map(|(digest, window_ms, only, (keep, insisted, emergency))| {
+        let on_death = if keep || emergency { OnDeath::Keep } else { OnDeath::RollBack };
+        Event::Wanted(Change { only, on_death, insisted, emergency, ..change(&digest, window_ms) })
     });
     prop_oneof![
         6 => wanted,

@@ -30,4 +30,4 @@ pub use repository::{Keys, Lives, Plan, Published, Repository, Status, Who, Wron
 pub use role::{NoRole, Role};
 pub use signer::{FileKey, Signer, Unopened, Unsigned};
 pub use statement::Statement;
-pub use verify::{Accepted, Alarm, Circumstances, Grant, Node, Provenance, Signed, Trust, Worth};
+pub use verify::{Accepted, Alarm, Circumstances, EMERGENCY_LIFE, Grant, Node, Provenance, Signed, Trust, Worth};

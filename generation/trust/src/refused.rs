@@ -84,6 +84,12 @@ pub enum Refused {
     /// A bundle whose time is over.
     #[error("expires: {expires}, and it is {now}")]
     Expired { expires: Time, now: Time },
+    /// An emergency for longer than one may be.
+    #[error(
+        "expires: {expires}, and what is in an emergency now is over by {last} (30 days): say an earlier end, and have \
+         what is to stay signed as policy"
+    )]
+    EmergencyLife { expires: Time, last: Time },
     /// A bundle for other machines.
     #[error("targets: not for {found}; it is for {wanted}")]
     Architecture { found: Name, wanted: String },
@@ -133,6 +139,7 @@ impl Refused {
             Self::Grant { .. } => "bundle-grant",
             Self::Future { .. } => "bundle-future",
             Self::Expired { .. } => "bundle-expired",
+            Self::EmergencyLife { .. } => "emergency-life",
             Self::Architecture { .. } => "bundle-architecture",
             Self::Kernel { .. } => "bundle-kernel",
             Self::Contract { .. } => "bundle-contract",

@@ -292,6 +292,35 @@ fn emergency_signs_emergency_alone() {
     assert_eq!(code(&trust, &silent.on(&deny)), "accepted", "who never signed anything is not missed");
     assert_eq!(code(&trust, &Site::new().signs("emergency", &whole).on(&whole)), "bundle-emergency");
     assert_eq!(code(&trust, &Site::new().on(&deny)), "bundle-not-signed");
+    // Versions are of what it is, and not of who signed it.
+    let older = emergency_until("2027-03-20T00:00:00Z", 41);
+    for (first, second) in [("emergency", "policy"), ("policy", "emergency")] {
+        let node = judge_at(&trust, &Site::new().signs(first, &deny).on(&deny), NOW).unwrap().next;
+        assert_eq!(node.floor(Role::Emergency, &name("substation-7")), Some(42));
+        let site = Site::new().signs(second, &older).at(2);
+        assert_eq!(code(&node, &site.on(&older)), "bundle-rolled-back", "{first}, then {second}");
+    }
+}
+
+#[test]
+fn an_emergency_is_over_in_thirty_days() {
+    let trust = begin(&Site::new());
+    let until = |expires: &str| Site::new().signs("emergency", &emergency_until(expires, 42));
+    let (last, beyond) = ("2027-03-31T12:00:00Z", "2027-03-31T12:00:01Z");
+    let on = |expires: &str| until(expires).on(&emergency_until(expires, 42));
+    assert_eq!(code(&trust, &on(last)), "accepted");
+    assert_eq!(code(&trust, &on(beyond)), "emergency-life");
+    // The clock of this node is years behind: how far off that end is, it cannot say.
+    let clock = Clock { trusted: false, ..at("2020-01-01T00:00:00Z") };
+    let early = |it: &mut serde_json::Value| it["notBefore"] = "2019-01-01T00:00:00Z".into();
+    let mut builder = edited(|it| {
+        it["kind"] = "emergency".into();
+        early(it);
+    });
+    builder.add(path("policy/deny.yaml"), gabion_bundle::Use::Policy, b"kind: ClusterPolicy\n".to_vec());
+    let deny = builder.finish().unwrap();
+    let site = Site::new().signs("emergency", &deny);
+    judge(&trust, &site.on(&deny), clock, ClockPolicy::AcceptWithAlarm).unwrap();
 }
 
 #[test]

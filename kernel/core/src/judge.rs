@@ -218,6 +218,7 @@ impl Case {
 pub(crate) struct Answer {
     pub verdict: Verdict,
     pub denied: bool,
+    /// What is allowed opens no connection; what is refused is so although it belongs to one.
     pub stateless: bool,
 }
 
@@ -243,6 +244,9 @@ pub(crate) fn weigh(entries: &Entries, ends: u8) -> Answer {
     let decisive = to & named | from & !named;
     let log = bit(decisive, entry::LOG_BIT) | (denied ^ 1) & (bit(from, entry::LOG_BIT) | bit(to, entry::LOG_BIT));
     let audited = (audit & (denied ^ 1)) as u8;
+    let stateless = |word: u64| bit(word, entry::STATELESS_BIT);
+    // Of a packet that is refused only an end counts that refuses it.
+    let cut = stateless(from) & bit(from, entry::DENY_BIT) | stateless(to) & denied_ingress;
     Answer {
         verdict: Verdict {
             rule: entry::rule(decisive),
@@ -254,7 +258,7 @@ pub(crate) fn weigh(entries: &Entries, ends: u8) -> Answer {
             log: log as u8,
         },
         denied: denied != 0,
-        stateless: bit(from | to, entry::STATELESS_BIT) != 0,
+        stateless: (denied & cut | (denied ^ 1) & stateless(from | to)) != 0,
     }
 }
 
@@ -417,6 +421,9 @@ fn question<W: World>(world: &W, case: &mut Case, denied: bool, stateless: bool)
     if denied {
         if is_failsafe(world, case.place, &case.facts) {
             pardon(case, reason::FAILSAFE);
+            return task::NONE;
+        }
+        if stateless {
             return task::NONE;
         }
         if follows_first_fragment(world, &case.facts) {

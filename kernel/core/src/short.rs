@@ -170,7 +170,7 @@ pub fn decide<M: Memory>(memory: &M, facts: &Facts, interface: u32, verdict: &mu
         // Nothing opens connections of TCP and UDP, but what the node itself sends or receives.
         let has_ports = facts.transport == TRANSPORT_PORTS;
         let closed = has_ports && !memory.opens() && !memory.may_be_local(facts.family, &facts.source);
-        if closed || !conn::answers(facts) {
+        if closed || answer.stateless || !conn::answers(facts) {
             return true;
         }
     } else if answer.stateless || facts.transport == TRANSPORT_ICMP && !is_icmp_query(facts.family, facts.icmp_type) {

@@ -14,6 +14,7 @@ use gabion_abi::verdict::{DROP, Interface, PASS, Verdict, hook, interface, reaso
 use gabion_kernel_core::classify::Entries;
 use gabion_kernel_core::conn::SECOND_NS;
 use gabion_kernel_core::judge::{Case, Place, Table, World, judge, lists, may_quote, retract, was_judged};
+use gabion_kernel_core::key::conn_key;
 use proptest::prelude::*;
 
 const CLIENT: Address = Address::v4(0x0a00_0001);
@@ -36,6 +37,8 @@ struct Host {
     fragments: RefCell<HashMap<FragmentKey, u64>>,
     quoted: Cell<Option<ConnKey>>,
     asked: Cell<u32>,
+    /// What egress and ingress say, when they do not say the same.
+    ends: Cell<Option<(u64, u64)>>,
 }
 
 impl World for Host {
@@ -91,9 +94,10 @@ impl World for Host {
         // Egress is rule 1, ingress rule 2; both follow the same pairs.
         let word = self.allowed.borrow().get(&(facts.source, facts.destination)).copied();
         let action = word.unwrap_or(entry::DENY);
+        let (egress, ingress) = self.ends.get().unwrap_or((action, action));
         *into = Entries {
-            egress: entry::pack(1, action & 3, action & !3),
-            ingress: entry::pack(2, action & 3, action & !3),
+            egress: entry::pack(1, egress & 3, egress & !3),
+            ingress: entry::pack(2, ingress & 3, ingress & !3),
         };
     }
 }
@@ -319,6 +323,48 @@ fn stateless_rules_make_no_state() {
     assert!(passes(host.judge(ARRIVAL, to_server(tcp::SYN)), reason::RULE));
     assert!(host.states().is_empty());
     assert_eq!(host.judge(ARRIVAL, to_client(tcp::SYN | tcp::ACK)).action, DROP);
+}
+
+#[test]
+fn a_stateless_denial_holds_for_what_belongs_to_a_connection() {
+    for (action, expected) in [(entry::DENY, PASS), (entry::DENY | entry::STATELESS, DROP)] {
+        let host = Host::new();
+        host.allow(CLIENT, SERVER, entry::ALLOW);
+        host.judge(ARRIVAL, to_server(tcp::SYN));
+        assert_eq!(host.judge(ARRIVAL, to_client(tcp::SYN | tcp::ACK)).action, PASS);
+        // What comes back is named by a rule of its own, from one packet to the next.
+        host.generation.set(2);
+        host.allow(SERVER, CLIENT, action);
+        assert_eq!(host.judge(ARRIVAL, to_client(tcp::ACK)).action, expected);
+        assert_eq!(host.states().len(), 1, "its other direction is allowed as before");
+
+        let later = Facts { fragment: FRAGMENT_LATER, transport: 0, ..to_client(0) };
+        let first = Facts { fragment: FRAGMENT_FIRST, ..to_client(tcp::ACK) };
+        host.judge(ARRIVAL, first);
+        assert_eq!(host.judge(ARRIVAL, later).action, expected);
+        let key = conn_key(&to_server(0)).unwrap();
+        host.quoted.set(Some(key));
+        let error = Facts { icmp_type: 3, protocol: protocol::ICMP, transport: TRANSPORT_ICMP, ..to_client(0) };
+        assert_eq!(host.judge(ARRIVAL, error).action, expected);
+        // Nobody is locked out.
+        let host = Host { failsafe: [u32::from(protocol::TCP) << 16 | 22; 16], ..Host::new() };
+        host.allow(CLIENT, NODE, action);
+        assert!(passes(
+            host.judge(ARRIVAL, packet(CLIENT, NODE, protocol::TCP, (999, 22), tcp::SYN)),
+            reason::FAILSAFE
+        ));
+    }
+    // A stateless allow at one end does not make a denial at the other one stateless.
+    let host = Host::new();
+    host.allow(CLIENT, SERVER, entry::ALLOW);
+    host.judge(ARRIVAL, to_server(tcp::SYN));
+    host.judge(ARRIVAL, to_client(tcp::SYN | tcp::ACK));
+    host.ends.set(Some((entry::ALLOW | entry::STATELESS, entry::DENY)));
+    assert!(passes(host.judge(ARRIVAL, to_client(tcp::ACK)), reason::REPLY));
+    host.ends.set(Some((entry::ALLOW, entry::DENY | entry::STATELESS)));
+    assert_eq!(host.judge(ARRIVAL, to_client(tcp::ACK)).action, DROP);
+    host.ends.set(Some((entry::DENY | entry::STATELESS, entry::ALLOW)));
+    assert_eq!(host.judge(ARRIVAL, to_client(tcp::ACK)).action, DROP);
 }
 
 #[test]

@@ -83,6 +83,13 @@ impl Draft<'_, '_> {
         let set = self.comparison.set;
         let name = decision.rule.name(set, self.direction);
         match decision.rule {
+            RuleRef::Cluster { policy, .. } if self.is_of_emergency(policy) => {
+                let text = format!(
+                    "An emergency refuses it before any policy is asked, by rule {name}: it ends by itself, or with a \
+                     newer version of its bundle"
+                );
+                (text, Vec::new())
+            }
             RuleRef::Cluster { policy, .. } => {
                 let before = set.cluster_policies.get(policy as usize);
                 let drafts = before.map_or_else(Vec::new, |before| {
@@ -114,6 +121,11 @@ impl Draft<'_, '_> {
                 (format!("No rule speaks of it: allow it in a baseline tier, or change the site's {name}"), drafts)
             }
         }
+    }
+
+    fn is_of_emergency(&self, policy: u32) -> bool {
+        let policy = self.comparison.set.cluster_policies.get(policy as usize);
+        policy.is_some_and(|policy| policy.tier.stage == Stage::Emergency)
     }
 
     /// An existing tier of a stage (the last, so that least is overruled), or a new one.

@@ -129,6 +129,8 @@ codes! {
     ReservedName = "GABION-P039" Error,
     /// A label test with values that it does not take, or without those that it needs.
     LabelTest = "GABION-P040" Error,
+    /// Something in a deny list that does more than deny.
+    NotADenial = "GABION-P041" Error,
     /// More findings than are shown.
     TooManyFindings = "GABION-P099" Error,
     /// A rule that an earlier rule of the same ordered list covers entirely.

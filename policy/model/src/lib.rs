@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod carry;
+pub mod emergency;
 pub mod finding;
 pub mod index;
 pub mod inventory;

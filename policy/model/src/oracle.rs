@@ -42,7 +42,7 @@ pub struct Decision {
     pub action: Action,
     /// Who says so.
     pub rule: RuleRef,
-    /// Return traffic is not admitted for what this allows.
+    /// Return traffic is not admitted for what this allows, nor let through what it denies.
     pub stateless: bool,
     /// Every packet so decided is reported.
     pub log: bool,
@@ -103,8 +103,10 @@ pub fn decide<S: Subject>(
 ) -> Decision {
     let known = at_ends(&set.inventory, facts, source_interface, destination_interface);
     let packet = Packet::new(&known, facts, source_interface, destination_interface);
-    if let Some(decision) = tiers(set, &packet, direction, Stage::Admin) {
-        return decision;
+    for stage in [Stage::Emergency, Stage::Admin] {
+        if let Some(decision) = tiers(set, &packet, direction, stage) {
+            return decision;
+        }
     }
     if let Some(decision) = policies(set, &packet, direction) {
         return decision;

@@ -34,7 +34,7 @@ pub struct Rule<S: Subject = AnySubject> {
     pub to: Option<Vec<S>>,
     /// What is sent: any of these; empty for anything.
     pub services: Vec<Service>,
-    /// Return traffic is not admitted for what this rule allows.
+    /// Return traffic is not admitted for what this rule allows, nor let through what it denies.
     pub stateless: bool,
     /// Every packet that the rule decides is reported, within the rate limit.
     pub log: bool,
@@ -60,6 +60,8 @@ pub struct Policy<S: Subject = AnySubject> {
 /// When a tier is consulted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Stage {
+    /// Before all others: deny lists that are in force for a while ([`crate::emergency`]). No document says it.
+    Emergency,
     /// Before any `Policy`.
     #[default]
     Admin,

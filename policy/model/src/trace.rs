@@ -118,3 +118,6 @@ pub const POLICY_TIER: &str = "policy";
 
 /// What [`RuleRef::tier`] says of defaults.
 pub const DEFAULT_TIER: &str = "default";
+
+/// What the tier of deny lists is called.
+pub const EMERGENCY_TIER: &str = "emergency";

@@ -2,46 +2,22 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod people;
+
 use std::path::{Path, PathBuf};
 
 use gabion_testing_netns::End::{Client, Server};
 use gabion_testing_netns::{Bench, Probe, Site, rules};
 use gabion_testing_site::agent::Agent;
-use gabion_testing_site::people::{Contents, People};
-use serde_json::Value;
+
+use people::{People, apply, start};
 
 const ALLOWED: u16 = 5_000;
 const FORBIDDEN: u16 = 5_001;
 
-/// People in a folder that goes with them.
-struct Staff {
-    people: People,
-    _folder: tempfile::TempDir,
-}
-
-impl Staff {
-    fn new(binary: &Path) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        Self { people: People::new(folder.path(), binary, 2).unwrap(), _folder: folder }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.people.path(name)
-    }
-
-    fn says(&self, arguments: &[&str]) {
-        self.people.says(arguments).unwrap();
-    }
-
-    /// A bundle of this policy, signed by some, and published.
-    fn bundle(&self, version: u32, policy: &str, signers: &[&str]) -> PathBuf {
-        let port = if policy.contains(&format!("ports: {ALLOWED}")) { ALLOWED } else { FORBIDDEN };
-        let golden = format!(
-            "apiVersion: gabion.dev/v1alpha1\nkind: PolicyTest\ntests:\n  - {{name: the port, expect: allow, in: c0, \
-             from: 10.1.0.2, to: 10.2.0.2, protocol: udp, port: {port}}}\n"
-        );
-        self.people.bundle(Contents { name: "bench", version, policy, golden: &golden }, signers).unwrap()
-    }
+fn bundle(people: &People, version: u32, policy: &str, signers: &[&str]) -> PathBuf {
+    let port = if policy.contains(&format!("ports: {ALLOWED}")) { ALLOWED } else { FORBIDDEN };
+    people.bundle_for(version, policy, port, signers)
 }
 
 fn policy(bench: &Bench, port: u16, health: &'static str) -> String {
@@ -53,26 +29,16 @@ fn policy(bench: &Bench, port: u16, health: &'static str) -> String {
     bench.policy_text()
 }
 
-fn start<'b>(bench: &'b Bench, binary: &Path, root: &Path) -> Agent<'b> {
-    let arguments = ["--trust-root".into(), root.to_owned(), "--clock".into(), "accept".into()];
-    Agent::start_sealed(&bench.node, &bench.place, binary, &arguments).unwrap()
-}
-
-fn apply(agent: &Agent<'_>, bundle: &Path) -> (Option<i32>, Value) {
-    let output = agent.ask(&["generation", "apply", bundle.to_str().unwrap(), "--output", "json"]).unwrap();
-    (output.status.code(), serde_json::from_slice(&output.stdout).unwrap_or_default())
-}
-
 #[test]
 fn a_node_takes_what_enough_people_signed_and_nothing_else() {
     let Some(bench) = Bench::new() else { return };
     let binary = gabion_testing_netns::agent_binary().unwrap();
     let [good, bad] = [ALLOWED, FORBIDDEN].map(|port| Probe::udp(Client, Server, false, 700, port));
     bench.baseline(&[&good, &bad]);
-    let people = Staff::new(&binary);
+    let people = People::new(&binary);
     let root = people.path("site/1.root.json");
     let quick = "  health: {windowSeconds: 0}\n";
-    let first = people.bundle(1, &policy(&bench, ALLOWED, quick), &["anna", "bert"]);
+    let first = bundle(&people, 1, &policy(&bench, ALLOWED, quick), &["anna", "bert"]);
 
     let mut agent = start(&bench, &binary, &root);
     let status = agent.until("up", |_| true).unwrap();
@@ -92,11 +58,11 @@ fn a_node_takes_what_enough_people_signed_and_nothing_else() {
         assert_eq!((code, said["error"]["code"].as_str()), (Some(7), Some(expected)), "{said:#}");
         bench.verify(&[(&good, true), (&bad, false)]);
     };
-    let short = people.bundle(2, &policy(&bench, FORBIDDEN, quick), &["anna"]);
+    let short = bundle(&people, 2, &policy(&bench, FORBIDDEN, quick), &["anna"]);
     refused(&agent, &short, "bundle-another");
     // Somebody else's root.
-    let strangers = Staff::new(&binary);
-    let foreign = strangers.bundle(9, &policy(&bench, FORBIDDEN, quick), &["anna", "bert"]);
+    let strangers = People::new(&binary);
+    let foreign = bundle(&strangers, 9, &policy(&bench, FORBIDDEN, quick), &["anna", "bert"]);
     refused(&agent, &foreign, "trust-key-unknown");
     // A flipped bit.
     let mut bytes = std::fs::read(&first).unwrap();
@@ -109,7 +75,7 @@ fn a_node_takes_what_enough_people_signed_and_nothing_else() {
     // The draft is signed to its end, so that the next one can begin; nobody brings that bundle here.
     people.says(&["bundle", "sign", "--role", "policy", "--key", "bert.key", "--trust", "site", "bench-2.tar"]);
     // The next version, and never the one before again; also not for the next agent.
-    let third = people.bundle(3, &policy(&bench, ALLOWED, "  health: {windowSeconds: 30}\n"), &["anna", "bert"]);
+    let third = bundle(&people, 3, &policy(&bench, ALLOWED, "  health: {windowSeconds: 30}\n"), &["anna", "bert"]);
     assert_eq!(apply(&agent, &third).0, Some(0));
     assert!(agent.ask(&["generation", "commit"]).unwrap().status.success());
     refused(&agent, &first, "trust-rolled-back");
@@ -123,14 +89,14 @@ fn a_node_takes_what_enough_people_signed_and_nothing_else() {
     let entry = "spec: {entries: [{name: hmi, addresses: [10.1.0.99]}]}";
     let inventory = format!("---\napiVersion: gabion.dev/v1alpha1\nkind: Inventory\nmetadata: {{name: i}}\n{entry}\n");
     for (version, more) in [(10, ""), (11, inventory.as_str())] {
-        let bundle = people.bundle(version, &(policy(&bench, ALLOWED, quick) + more), &["anna", "bert"]);
+        let bundle = bundle(&people, version, &(policy(&bench, ALLOWED, quick) + more), &["anna", "bert"]);
         let before = agent.status().unwrap()["generation"]["number"].as_u64().unwrap();
         let (code, said) = apply(&agent, &bundle);
         assert_eq!((code, said["generation"].as_u64(), &said["in_place"]), (Some(0), Some(before + 1), &false.into()));
     }
     refused(&agent, &people.path("bench-10.tar"), "trust-rolled-back");
     // What is on trial goes back without anybody's grant, and its version stays the floor.
-    let fourth = people.bundle(12, &policy(&bench, FORBIDDEN, "  health: {windowSeconds: 30}\n"), &["anna", "bert"]);
+    let fourth = bundle(&people, 12, &policy(&bench, FORBIDDEN, "  health: {windowSeconds: 30}\n"), &["anna", "bert"]);
     assert_eq!(apply(&agent, &fourth).0, Some(0));
     bench.verify(&[(&good, false), (&bad, true)]);
     assert!(agent.ask(&["generation", "rollback", "--reason", "a test"]).unwrap().status.success());
@@ -146,9 +112,9 @@ fn a_sealed_node_that_lost_its_kernel_begins_with_what_was_committed() {
     let Some(bench) = Bench::new() else { return };
     let binary = gabion_testing_netns::agent_binary().unwrap();
     let [good, bad] = [ALLOWED, FORBIDDEN].map(|port| Probe::udp(Client, Server, false, 700, port));
-    let people = Staff::new(&binary);
+    let people = People::new(&binary);
     let root = people.path("site/1.root.json");
-    let bundle = people.bundle(1, &policy(&bench, ALLOWED, ""), &["anna", "bert"]);
+    let bundle = bundle(&people, 1, &policy(&bench, ALLOWED, ""), &["anna", "bert"]);
     let mut agent = start(&bench, &binary, &root);
     agent.until("up", |_| true).unwrap();
     assert_eq!(apply(&agent, &bundle).0, Some(0));

@@ -330,12 +330,13 @@ pub fn policy_set<R: Choices>(rng: &mut R) -> PolicySet {
         .collect::<Vec<_>>();
     let mut cluster_policies: Vec<ClusterPolicy> = (0..rng.usize(0..=4))
         .map(|number| {
-            let tier = rng.u32(0..4);
+            let tier = rng.u32(0..5);
             ClusterPolicy {
                 name: format!("cluster-{number}"),
                 tier: Tier {
                     name: format!("tier-{tier}"),
-                    stage: if tier < 2 { Stage::Admin } else { Stage::Baseline },
+                    stage: [Stage::Admin, Stage::Admin, Stage::Baseline, Stage::Baseline, Stage::Emergency]
+                        [tier as usize],
                     order: tier % 2 * 10,
                 },
                 order: rng.u32(0..3),

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use gabion_bundle::{Bundle, Digest, Kind, Manifest, Time, Use};
 use sigstore_tuf::metadata::TargetFile;
 
-use super::{Alarm, Believed, Custom, Node};
+use super::{Alarm, Believed, Custom, EMERGENCY_LIFE, Node};
 use crate::refused::Refused;
 use crate::role::Role;
 
@@ -81,6 +81,15 @@ pub(crate) fn in_time(manifest: &Manifest, now: Time) -> Result<(), Refused> {
     }
     if now >= manifest.expires {
         return Err(Refused::Expired { expires: manifest.expires, now });
+    }
+    Ok(())
+}
+
+/// What few people signed ends before long.
+pub(crate) fn soon_over(manifest: &Manifest, now: Time) -> Result<(), Refused> {
+    let last = Time::from(now.moment() + EMERGENCY_LIFE);
+    if manifest.kind == Kind::Emergency && manifest.expires > last {
+        return Err(Refused::EmergencyLife { expires: manifest.expires, last });
     }
     Ok(())
 }

@@ -7,12 +7,12 @@ pub(crate) mod shape;
 mod signatures;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use gabion_bundle::{Attachment, Bundle, Digest, Metadata, Name, Time};
+use gabion_bundle::{Attachment, Bundle, Digest, Kind, Metadata, Name, Time};
 use serde::{Deserialize, Serialize};
 
-use crate::clock::{Clock, ClockPolicy, Doubt};
+use crate::clock::{Clock, ClockPolicy, Doubt, Moment};
 use crate::refused::Refused;
 use crate::role::Role;
 pub(crate) use metadata::Believed;
@@ -137,6 +137,10 @@ pub struct Accepted {
     pub provenance: Vec<Provenance>,
 }
 
+/// How long an emergency bundle may be in force after it was accepted: long enough for the many to say the same in a
+/// policy, and too short for the few to rule instead of them.
+pub const EMERGENCY_LIFE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
 /// Attempts with metadata that is attached more than once.
 const ATTEMPTS: usize = 8;
 
@@ -204,7 +208,7 @@ impl Trust {
         sets.sort_by_cached_key(|set| std::cmp::Reverse(number(set)));
         let mut first = None;
         for set in sets.into_iter().take(ATTEMPTS) {
-            match self.verify_with(bundle, set, circumstances, moment.at) {
+            match self.verify_with(bundle, set, circumstances, moment) {
                 Ok(mut accepted) => {
                     if let Some(doubt) = moment.doubt {
                         accepted.alarms.insert(0, Alarm::Clock(doubt));
@@ -224,19 +228,25 @@ impl Trust {
         bundle: &Bundle,
         files: &Metadata,
         circumstances: &Circumstances<'_>,
-        at: Time,
+        Moment { at, doubt }: Moment,
     ) -> Result<Accepted, Refused> {
         let mut believed = Believed::walk(self.root.as_bytes(), self.before.as_ref(), &self.known, files, at)?;
         let (by, custom) = bundle::signed_by(&mut believed, bundle)?;
         bundle::programs(&mut believed, bundle, circumstances.programs)?;
         bundle::in_time(bundle.manifest(), at)?;
+        // By a clock that may be far behind, nothing can be said of how long it is.
+        if doubt.is_none() {
+            bundle::soon_over(bundle.manifest(), at)?;
+        }
         bundle::fits(bundle.manifest(), circumstances.node)?;
         let mut alarms = Vec::new();
         let name = &bundle.manifest().name;
-        alarms.extend(bundle::above(self.floor(by, name), bundle.manifest(), &custom, at)?);
+        // An emergency's versions are its own, whoever signed which of them.
+        let line = if bundle.manifest().kind == Kind::Emergency { Role::Emergency } else { by };
+        alarms.extend(bundle::above(self.floor(line, name), bundle.manifest(), &custom, at)?);
         let provenance = provenance::read(bundle, &believed)?;
         let mut floors = self.floors.clone();
-        floors.insert(by.target(name), bundle.manifest().version);
+        floors.insert(line.target(name), bundle.manifest().version);
         let signed = believed.signers(by).into_iter().filter(|it| it.worth == Worth::Counts).collect();
         let (root, before, known) = believed.into_kept();
         let next = Self { trust: 1, root, before: Some(before), known, latest: self.latest, floors };

@@ -267,7 +267,15 @@ pub fn version(version: u64) -> Bundle {
 
 /// One that emergency may sign.
 pub fn emergency() -> Bundle {
-    let mut builder = edited(|it| it["kind"] = "emergency".into());
+    emergency_until("2027-03-20T00:00:00Z", 42)
+}
+
+pub fn emergency_until(expires: &str, version: u64) -> Bundle {
+    let mut builder = edited(|it| {
+        it["kind"] = "emergency".into();
+        it["expires"] = expires.into();
+        it["version"] = version.into();
+    });
     builder.add(path("policy/deny.yaml"), Use::Policy, b"kind: ClusterPolicy\n".to_vec());
     builder.finish().unwrap()
 }

@@ -123,6 +123,7 @@ impl Gathered {
 
 pub(super) fn stage_word(stage: Stage) -> &'static str {
     match stage {
+        Stage::Emergency => "emergency",
         Stage::Admin => "admin",
         Stage::Baseline => "baseline",
     }

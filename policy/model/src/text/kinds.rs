@@ -234,7 +234,11 @@ macro_rules! rule_fields {
                 SERVICES,
                 "what is sent: any of these; anything unless stated, but for ARP, neighbour discovery and unparsed packets",
             ),
-            optional("stateless", Bool, "return traffic is not let in for what this allows; false unless stated"),
+            optional(
+                "stateless",
+                Bool,
+                "return traffic is not let in for what this allows, nor let through what this denies; false unless stated",
+            ),
             optional("log", Bool, "report every packet that this decides, within the rate limit; false unless stated"),
         ]
     };

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
+use super::gather::stage_word;
 use super::kinds::API_VERSION;
 use super::names::{self, name_of};
 use super::print_service::{one_or_list, service};
@@ -101,8 +102,8 @@ fn policy(policy: &Policy) -> String {
 /// What a cluster policy says before its rules.
 pub(super) fn cluster_policy_lines(policy: &ClusterPolicy) -> String {
     let mut tier = vec![format!("name: {}", scalar(&policy.tier.name)), format!("order: {}", policy.tier.order)];
-    if policy.tier.stage == Stage::Baseline {
-        tier.push("stage: baseline".to_owned());
+    if policy.tier.stage != Stage::default() {
+        tier.push(format!("stage: {}", stage_word(policy.tier.stage)));
     }
     let mut lines = format!("  tier: {}\n", map(tier));
     if policy.order != 0 {
