@@ -83,8 +83,21 @@ pub fn make(connection: &Connection, format: Format, path: &str, waits: bool) ->
     if !waits || apply.trial_ms == 0 {
         return Ok(Exit::Fine);
     }
-    let _progress = (format == Format::Table).then(|| Progress::begin("on trial"));
-    wait(connection, apply.generation)
+    let progress = (format == Format::Table).then(|| Progress::begin("on trial"));
+    let undone = wait(connection, apply.generation)?;
+    // Its line is gone before anything else is written.
+    drop(progress);
+    let number = apply.generation;
+    match undone {
+        Some(why) => {
+            output::say(&format!("generation {number} was rolled back: {why}\n"));
+            Ok(Exit::No)
+        }
+        None => {
+            output::print(&format!("generation {number} is committed\n"))?;
+            Ok(Exit::Fine)
+        }
+    }
 }
 
 /// Percent-encodes what is not plain.
@@ -101,8 +114,8 @@ pub fn encode(text: &str) -> String {
     encoded
 }
 
-/// Waits until a generation is no longer on trial.
-fn wait(connection: &Connection, number: u32) -> Result<Exit, Failure> {
+/// Waits until a generation is no longer on trial. Why it was rolled back, if it was.
+fn wait(connection: &Connection, number: u32) -> Result<Option<String>, Failure> {
     connection.ask(|client| async move {
         loop {
             let known: Generations = client.get("/v1/generations").await.map_err(failed)?;
@@ -111,17 +124,8 @@ fn wait(connection: &Connection, number: u32) -> Result<Exit, Failure> {
                 tokio::time::sleep(WAIT_STEP).await;
                 continue;
             }
-            let of = |step: &str| known.journal.iter().rev().find(|it| it.generation == number && it.step == step);
-            return match of("rolled back") {
-                Some(line) => {
-                    output::say(&format!("generation {number} was rolled back: {}\n", line.detail));
-                    Ok(Exit::No)
-                }
-                None => {
-                    output::print(&format!("generation {number} is committed\n"))?;
-                    Ok(Exit::Fine)
-                }
-            };
+            let undone = known.journal.iter().rev().find(|it| it.generation == number && it.step == "rolled back");
+            return Ok(undone.map(|line| line.detail.clone()));
         }
     })
 }

@@ -25,7 +25,8 @@ Examples:
   gabion generation apply /var/lib/gabion-inbox/substation-7.tar --wait
   gabion generation apply substation-7.tar --only eth3 --window 300
 
-For an agent that runs with --trust-root. Nothing changes before everything speaks for the bundle.
+For an agent that runs with --trust-root. Nothing changes before everything speaks for the bundle. An emergency
+goes into force at once, beside the policy and everywhere: without --only and --window.
 
 Exit codes: 0 in force (with --wait: committed), 1 rolled back while --wait waited, 2 what was given is wrong,
 3 the system refused, 6 held back (pinned, or it failed before), 7 refused (signatures, versions, time, contents)")]

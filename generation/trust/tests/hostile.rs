@@ -294,6 +294,14 @@ fn manifests(cases: &mut Cases) {
         &trust,
         &Site::new().signs("emergency", &bundle()).on(&bundle()),
     );
+    let long = emergency_until("2027-12-31T00:00:00Z", 1);
+    cases.bundle("an emergency for most of a year", &trust, &Site::new().signs("emergency", &long).on(&long));
+    let endless = edited(|it| {
+        it["kind"] = "emergency".into();
+        it["expires"] = "9999-12-31T23:59:59Z".into();
+    });
+    let refused = endless.finish().unwrap_err();
+    cases.say("an emergency for ever", refused.code(), &refused.to_string());
     let refused = edited(|it| it["kind"] = "emergency".into());
     let mut refused = refused;
     refused.add(path("programs/hooks.o"), Use::Programs, OBJECT.to_vec());

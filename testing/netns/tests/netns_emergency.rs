@@ -7,7 +7,8 @@ mod people;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::process::{Child, Command};
+use std::time::{Duration, Instant, SystemTime};
 
 use gabion_testing_netns::End::{Client, Server};
 use gabion_testing_netns::{Bench, Probe, Site, addresses, rules};
@@ -20,7 +21,7 @@ const MODBUS: u16 = 502;
 /// How long a call may wait for what must come.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long an emergency of this test is.
-const LIFE: Duration = Duration::from_secs(25);
+const LIFE: Duration = Duration::from_secs(15);
 /// One that no test sees the end of.
 const LONG: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -182,6 +183,79 @@ fn an_emergency_outlives_agents_and_changes_until_it_is_lifted() {
     assert_eq!(code, Some(7), "{said:#}");
     assert_eq!(looked(&agent, &flood).0, Some(7));
     bench.verify(&[(&good, true)]);
+}
+
+/// A tracer that kills a process at one of the calls by which it changes the kernel or the disk.
+fn deadly(pid: u32, call: usize) -> Child {
+    const STEPS: &str = "bpf,fdatasync,fsync,rename,renameat,renameat2,unlink,unlinkat,rmdir";
+    let inject = format!("inject={STEPS}:signal=KILL:when={call}");
+    let mut command = Command::new("strace");
+    command.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={STEPS}"), "-e", &inject]);
+    let tracer = command.args(["-p", &pid.to_string()]).spawn().unwrap();
+    let attached = || {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        status.lines().any(|line| line.strip_prefix("TracerPid:").is_some_and(|tracer| tracer.trim() != "0"))
+    };
+    let end = Instant::now() + PATIENCE;
+    while !attached() {
+        assert!(Instant::now() < end, "the tracer does not come");
+        std::thread::yield_now();
+    }
+    tracer
+}
+
+#[test]
+fn an_agent_that_dies_while_it_takes_an_emergency_took_it_or_did_not() {
+    let Some(bench) = Bench::new() else { return };
+    if !Command::new("strace").arg("-V").output().is_ok_and(|it| it.status.success()) {
+        println!("skipped: there is no strace (apt-get install strace)");
+        return;
+    }
+    let binary = gabion_testing_netns::agent_binary().unwrap();
+    let good = Probe::udp(Client, Server, false, 700, PORT);
+    let people = People::new(&binary);
+    let root = people.path("site/1.root.json");
+    let first = people.bundle_for(1, &policy(&bench, ""), PORT, &["anna.key", "bert.key"]);
+    let all = format!("  ingress: [{{name: out, action: deny, services: [{{protocol: udp, ports: {PORT}}}]}}]");
+    let flood = emergency(&people, "flood", 1, LONG, &all);
+    let mut agent = start(&bench, &binary, &root);
+    agent.until("up", |_| true).unwrap();
+    assert_eq!(apply(&agent, &first).0, Some(0));
+    agent.crash().unwrap();
+    let store = bench.place.state().join("store.redb");
+    let before = std::fs::read(&store).unwrap();
+
+    let (mut taken, mut not) = (0, 0);
+    for call in 1.. {
+        // As after a reboot, and nobody ever heard of that list.
+        bench.forget_kernel().unwrap();
+        std::fs::write(&store, &before).unwrap();
+        let mut agent = start(&bench, &binary, &root);
+        agent.enforcing(2).unwrap();
+        let mut tracer = deadly(agent.pid(), call);
+        let (code, _) = apply(&agent, &flood);
+        agent.crash().unwrap();
+        tracer.wait().unwrap();
+
+        let mut agent = start(&bench, &binary, &root);
+        let status = agent.enforcing(2).unwrap();
+        let lists = status["emergencies"].as_array().unwrap();
+        assert!(lists.iter().all(|it| it["in_force"] == true), "call {call}: {status:#}");
+        bench.verify(&[(&good, lists.is_empty())]);
+        if lists.is_empty() {
+            not += 1;
+            assert_eq!(apply(&agent, &flood).0, Some(0), "call {call}");
+            bench.verify(&[(&good, false)]);
+        } else {
+            taken += 1;
+        }
+        agent.crash().unwrap();
+        if code == Some(0) {
+            break;
+        }
+    }
+    println!("{not} deaths before it was taken, {taken} after");
+    assert!(not > 3 && taken > 1, "{not} before, {taken} after");
 }
 
 #[test]
