@@ -6,9 +6,9 @@ use crate::contract::Contract;
 #[repr(C)]
 #[derive(Contract, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Gate {
-    /// One of [`gate`].
+    /// One of [`state`].
     pub state: u32,
-    /// The process whose next call of `bpf` seals, while the state is [`gate::SEALING`].
+    /// The process whose next call of `bpf` seals, while the state is [`state::SEALING`].
     pub pid: u32,
     /// Inode of the program that may load, as the kernel found it.
     pub inode: u64,
@@ -21,7 +21,7 @@ pub struct Gate {
 }
 
 /// States of a [`Gate`].
-pub mod gate {
+pub mod state {
     /// Everybody may load.
     pub const OPEN: u32 = 0;
     /// The named process seals with its next call.

@@ -7,7 +7,7 @@
 use aya::maps::{Array, HashMap, MapData, RingBuf};
 use aya::programs::Lsm;
 use aya::{Ebpf, EbpfLoader};
-use gabion_abi::gate::{Attempt, DIGEST_BYTES, Gate, gate};
+use gabion_abi::gate::{Attempt, DIGEST_BYTES, Gate, state};
 use gabion_btf::Btf;
 use gabion_gatekeeper_programs::VIEWS;
 use gabion_view::bind::{BindError, Bound, PatchError};
@@ -152,10 +152,12 @@ impl Gatekeeper {
     /// # Errors
     /// [`Failure::Open`] when the hooks do not run.
     pub fn seal(&mut self) -> Result<(), Failure> {
-        let gate = Gate { state: gate::SEALING, pid: std::process::id(), maps: self.own, ..Gate::default() };
+        let gate = Gate { state: state::SEALING, pid: std::process::id(), maps: self.own, ..Gate::default() };
         self.gate.set(0, Record(gate), 0).doing("seal the gate")?;
-        let state = self.gate().map(|gate| gate.state)?;
-        if state == gate::SEALED { Ok(()) } else { Err(Failure::Open(state)) }
+        match self.gate()?.state {
+            state::SEALED => Ok(()),
+            other => Err(Failure::Open(other)),
+        }
     }
 
     /// What it goes by.

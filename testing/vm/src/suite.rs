@@ -83,9 +83,12 @@ pub const PROCESSES: Suite =
 /// Whose sockets are.
 pub const OWNERS: Suite = Suite { name: "verifier_owners", package: "gabion-owners", programs: &[], arguments: &[] };
 
+/// Who may load programs, and which. Guests are started with BPF among their security modules.
+pub const GATEKEEPER: Suite = Suite { name: "gatekeeper", package: "gabion-gatekeeper", programs: &[], arguments: &[] };
+
 /// All of them.
-pub const SUITES: [Suite; 13] =
-    [NODE, PATCH, TWIN, TWINS, AGREEMENT, BLOCKS, SHARED, HOOKS, RULES, DEVICES, VIEWS, PROCESSES, OWNERS];
+pub const SUITES: [Suite; 14] =
+    [NODE, PATCH, TWIN, TWINS, AGREEMENT, BLOCKS, SHARED, HOOKS, RULES, DEVICES, VIEWS, PROCESSES, OWNERS, GATEKEEPER];
 
 impl Suite {
     /// Builds the test.

@@ -138,6 +138,16 @@ fn twins_judge_probes_on_6_12() {
 }
 
 #[test]
+fn the_gate_is_kept_on_6_1() {
+    hold("6.1", &suite::GATEKEEPER);
+}
+
+#[test]
+fn the_gate_is_kept_on_6_12() {
+    hold("6.12", &suite::GATEKEEPER);
+}
+
+#[test]
 fn tables_change_in_place_on_6_1() {
     hold("6.1", &suite::PATCH);
 }

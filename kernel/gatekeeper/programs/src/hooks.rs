@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::generated::{
     bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_get_current_task, bpf_ktime_get_boot_ns,
 };
-use gabion_abi::gate::{Attempt, DIGEST_BYTES, Gate, attempt, gate};
+use gabion_abi::gate::{Attempt, DIGEST_BYTES, Gate, attempt, state};
 use gabion_gatekeeper_programs::{Map, Program, Task};
 
 use crate::maps::{ALLOWED, ATTEMPTS, GATE, LOADING};
@@ -20,7 +20,7 @@ fn closed() -> Option<&'static mut Gate> {
     // SAFETY: map memory lives until the program ends, and every bit pattern is a `Gate`. It is written once, by the
     // process that seals, and read only after its state says so.
     let gate = unsafe { &mut *gate };
-    (gate.state != gate::OPEN).then_some(gate)
+    (gate.state != state::OPEN).then_some(gate)
 }
 
 #[inline(always)]
@@ -70,12 +70,12 @@ fn tell(reason: u32, digest: [u8; DIGEST_BYTES]) -> i32 {
 extern "C" fn gabion_who(arguments: *const u64) -> i32 {
     let Some(gate) = closed() else { return 0 };
     let thread = thread();
-    if gate.state == gate::SEALING {
+    if gate.state == state::SEALING {
         if (thread >> 32) as u32 == gate.pid
             && let Some(task) = task()
         {
             (gate.inode, gate.device, gate.cgroup) = (task.inode, task.device, cgroup());
-            gate.state = gate::SEALED;
+            gate.state = state::SEALED;
         }
         return 0;
     }
