@@ -18,6 +18,8 @@ use crate::processes::{Processes, Totals};
 
 /// Denials that are remembered for `status` and `top`.
 const RECENT: usize = 256;
+/// Packets that are kept to try a new generation on.
+const SAMPLE: usize = 64;
 
 /// Events that a follower may lag behind before it loses some.
 const FOLLOWER_QUEUE: usize = 1024;
@@ -30,6 +32,8 @@ const NAMED_GENERATIONS: usize = 3;
 pub struct Hub {
     names: VecDeque<(u32, Arc<[RuleName]>)>,
     recent: VecDeque<Arc<wire::Event>>,
+    /// Packets of late, each kind once: on what a new generation is tried.
+    sample: VecDeque<KernelEvent>,
     sender: broadcast::Sender<Arc<wire::Event>>,
     /// By process.
     totals: Totals,
@@ -46,6 +50,7 @@ impl Default for Hub {
         Self {
             names: VecDeque::new(),
             recent: VecDeque::new(),
+            sample: VecDeque::new(),
             sender: broadcast::Sender::new(FOLLOWER_QUEUE),
             totals: Totals::default(),
             received: 0,
@@ -76,6 +81,15 @@ impl Hub {
             self.malformed += 1;
             return;
         };
+        // Whoever asks again from another port says nothing new.
+        let kind = |one: &KernelEvent| (one.hook, one.ifindex, Facts { source_port: 0, ..one.facts });
+        let known = |one: &KernelEvent| kind(one) == kind(&event);
+        if !self.sample.iter().any(known) {
+            if self.sample.len() == SAMPLE {
+                self.sample.pop_front();
+            }
+            self.sample.push_back(event);
+        }
         let process = processes.of(&event, &clock);
         let named = Arc::new(wire::Event { process, ..self.name(&event, clock, interfaces) });
         self.totals.add(&named);
@@ -87,6 +101,11 @@ impl Hub {
         }
         // No receiver is no error: nobody follows now.
         let _ = self.sender.send(named);
+    }
+
+    /// Packets of late, each kind once.
+    pub fn sample(&self) -> impl Iterator<Item = &KernelEvent> {
+        self.sample.iter()
     }
 
     /// The last denials, oldest first.

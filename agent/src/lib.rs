@@ -13,8 +13,8 @@ pub mod api;
 pub mod counters;
 pub mod events;
 pub mod explain;
+pub mod health;
 pub mod interfaces;
-pub mod journal;
 pub mod kernel;
 pub mod life;
 pub mod load;
@@ -22,7 +22,9 @@ pub mod netlink;
 pub mod policy;
 pub mod processes;
 mod readiness;
+pub mod record;
 pub mod run;
+pub mod sealed;
 pub mod watch;
 
 #[cfg(test)]

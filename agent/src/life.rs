@@ -1,29 +1,43 @@
 //! The life of a policy on this node: from files to a generation in force, and what is true about it.
 //!
 //! [`Agent`] holds all state; it does nothing by itself. `run` hands it what happens (signals, links, files,
-//! requests), and every change of the kernel goes through [`Kernel`].
+//! requests), every change of the kernel goes through [`Kernel`], and what becomes of a generation is decided by
+//! [`gabion_life`]: `drive` remembers what it decides and does it, `change` makes what it is to decide about.
 
-mod commit;
+mod change;
+mod drive;
 mod hooks;
+mod tried;
+mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use gabion_abi::event::Settings;
 use gabion_abi::verdict::{Count, Interface as KernelInterface};
+use gabion_life::{Event, Life, Number};
+use gabion_policy_compile::Compiled;
 use gabion_policy_model::PolicySet;
+use gabion_policy_probes::Comparison;
+use gabion_store::{Batch, Opened, Store, StoreError};
+use gabion_trust::Trust;
 
-use crate::api::wire::{Apply, Problem};
+use crate::api::wire::{Amount, Apply, Problem};
 use crate::counters::{Base, RuleName};
 use crate::events::{Clock, Hub, timestamp};
+use crate::health::{Before, Watching};
 use crate::interfaces::Links;
-use crate::journal::{Current, Journal, JournalError, ModeOverride, Opened, State};
 use crate::kernel::{Attachment, Kernel, KernelError};
 use crate::policy::{self, Known, LoadPolicy, Loaded, SourceFile};
 use crate::processes::Processes;
+use crate::record::{Line, MadeOf, ModeOverride, Record, Remembered, made_of};
+use crate::sealed::{Judged, Seal};
+
+pub use change::How;
+pub(crate) use change::digest_of;
 
 /// What made the agent look at its policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,10 +83,42 @@ pub struct Source {
 /// A policy that is ready to go into force.
 #[derive(Debug)]
 pub struct Built {
-    files: Vec<SourceFile>,
+    made_of: MadeOf,
     digest: String,
     loaded: Loaded,
     since: Instant,
+    /// The bundle that it came in.
+    bundle: Option<Box<Judged>>,
+}
+
+/// A generation that is in the kernel.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    pub(crate) record: Record,
+    /// Its policy, when this agent knows it.
+    pub(crate) set: Option<Arc<PolicySet>>,
+    /// Its tables, likewise.
+    compiled: Option<Arc<Compiled>>,
+    /// Its kernel programs, when they are not the agent's own.
+    object: Option<Arc<[u8]>>,
+    /// An earlier agent made it.
+    pub(crate) adopted: bool,
+    /// What it was told of interfaces.
+    view: BTreeMap<u32, KernelInterface>,
+    /// What it is made of, while that is not remembered yet.
+    unsaved: Option<MadeOf>,
+}
+
+/// Which policy is meant.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum What {
+    /// The files on disk.
+    #[default]
+    Files,
+    /// What was committed before, by number; the one before the one in force when there is none.
+    Committed(Option<Number>),
+    /// A bundle.
+    Bundle(PathBuf),
 }
 
 /// What the text of a policy came to.
@@ -94,14 +140,29 @@ impl Source {
         if in_force == Some(digest.as_str()) {
             return Ok(Read::InForce(since));
         }
-        self.build_from(files, digest, since).map(Box::new).map(Read::Built)
+        let made_of = MadeOf { files, object: None };
+        self.build_from(made_of, digest, since).map(Box::new).map(Read::Built)
     }
 
-    fn build_from(&self, files: Vec<SourceFile>, digest: String, since: Instant) -> Result<Built, Problem> {
+    /// Opens a bundle, has it judged by what is trusted, and compiles what is in it.
+    ///
+    /// # Errors
+    /// It may not be taken, or is not what it says.
+    pub fn build_bundle(&self, path: &Path, seal: &Seal, trust: &Trust) -> Result<Read, Problem> {
+        let since = Instant::now();
+        let judged = seal.judge(path, trust)?;
+        let made_of = MadeOf { files: judged.files.clone(), object: judged.object.clone() };
+        let built = self.build_from(made_of, judged.id.clone(), since)?;
+        judged.hold(&built.loaded.compiled)?;
+        Ok(Read::Built(Box::new(Built { bundle: Some(Box::new(judged)), ..built })))
+    }
+
+    /// Compiles a text.
+    pub(crate) fn build_from(&self, made_of: MadeOf, digest: String, since: Instant) -> Result<Built, Problem> {
         // Whatever a panic left there, it is what was parsed.
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let loaded = (self.load)(&files, self.table_bytes, &mut known)?;
-        Ok(Built { files, digest, loaded, since })
+        let loaded = (self.load)(&made_of.files, self.table_bytes, &mut known)?;
+        Ok(Built { made_of, digest, loaded, since, bundle: None })
     }
 }
 
@@ -124,19 +185,41 @@ pub struct Agent {
     pub(crate) links: Links,
     pub(crate) guards: BTreeMap<u32, Guard>,
     pub(crate) base: Base,
-    pub(crate) current: Option<Current>,
-    pub(crate) adopted: bool,
-    pub(crate) set: Option<Arc<PolicySet>>,
+    /// What was decided about generations.
+    pub(crate) life: Life,
+    /// Those that are in the kernel.
+    pub(crate) kept: BTreeMap<Number, Kept>,
     pub(crate) settings: Settings,
     pub(crate) last_apply: Option<Apply>,
     pub(crate) mode_override: Option<ModeOverride>,
     pub(crate) standing_warnings: Vec<String>,
     /// Connections that the API turned away.
     pub(crate) connections_refused: u64,
-    names: Arc<[RuleName]>,
-    journal: Journal,
-    last_number: u32,
-    view: BTreeMap<u32, KernelInterface>,
+    /// How bundles are judged, on a node that takes nothing else.
+    pub(crate) seal: Option<Seal>,
+    /// What is trusted, and the digest of the root by which that began.
+    trust: (Option<Trust>, String),
+    /// What was dropped before.
+    before: Before,
+    /// What is on trial, and since when.
+    pub(crate) watching: Option<Watching>,
+    /// Why hooks do not run what they are to run.
+    pub(crate) astray: Option<String>,
+    /// Why what happened is not on disk.
+    pub(crate) unrecorded: Option<String>,
+    pub(crate) store: Store,
+    /// What rules of generations in the kernel had counted when an agent stopped last, in case the kernel is lost.
+    counted: BTreeMap<Number, Vec<Amount>>,
+    /// What is to be loaded next.
+    preparing: Option<change::Prepared>,
+    /// Packets with the verdicts that it must give.
+    golden: Vec<SourceFile>,
+    /// How the last change differed from what was before, by the packets on which both were tried.
+    pub(crate) comparison: Option<Comparison>,
+    /// What is trusted once that is live.
+    trusting: Option<Trust>,
+    /// Why the last step of a change came to nothing.
+    trouble: Option<Problem>,
     addresses: BTreeSet<(u32, IpAddr)>,
     api_port: Option<u16>,
     wants_room: bool,
@@ -146,46 +229,47 @@ pub struct Agent {
 
 impl std::fmt::Debug for Agent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Agent").field("current", &self.current).finish_non_exhaustive()
+        f.debug_struct("Agent").field("life", &self.life).finish_non_exhaustive()
     }
 }
 
 impl Agent {
     /// Takes over what an earlier agent left in the kernel and in the state folder. Changes nothing yet.
-    pub fn new(kernel: Box<dyn Kernel>, opened: Opened, source: Source, api_port: Option<u16>) -> Self {
-        let Opened { journal, state, warning } = opened;
-        let mut base = Base::from_entries(state.base);
-        let adopted = kernel.adopted();
-        let mut current = None;
-        let mut names: Arc<[RuleName]> = Arc::new([]);
-        match (state.current, adopted) {
-            (Some(record), Some(number)) if record.number == number => {
-                names = Arc::clone(&record.rules);
-                current = Some(record);
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub fn new(
+        kernel: Box<dyn Kernel>,
+        opened: Opened,
+        source: Source,
+        api_port: Option<u16>,
+    ) -> Result<Self, StoreError> {
+        let Opened { mut store, warning } = opened;
+        let Remembered { life, mut records, base, counted, mode, trust } = Remembered::read(&mut store)?;
+        let mut base = Base::from_entries(base);
+        let found = kernel.found();
+        // The maps of some generations are gone, and with them what they counted after the agent stopped.
+        let (counted, lost): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            counted.into_iter().partition(|(number, _)| found.generations.contains(number));
+        for (number, amounts) in &lost {
+            let count = |amount: &Amount| Count { packets: amount.packets, bytes: amount.bytes };
+            if let Some(record) = records.get(number) {
+                base.fold(&record.rules, &amounts.iter().map(count).collect::<Vec<_>>());
             }
-            (record, pinned) => {
-                // The maps of that generation are gone, and with them what it counted after the agent stopped.
-                if let Some(record) = record {
-                    let counts: Vec<Count> = record
-                        .counted
-                        .iter()
-                        .map(|amount| Count { packets: amount.packets, bytes: amount.bytes })
-                        .collect();
-                    base.fold(&record.rules, &counts);
-                }
-                if let Some(number) = pinned {
-                    current = Some(Current { number, since: timestamp(SystemTime::now()), ..Current::default() });
-                }
-            }
+        }
+        if !lost.is_empty() {
+            store.write(Batch::default().put("base", &base.entries()).put("counted", &counted))?;
         }
         let mut hub = Hub::default();
-        if let Some(current) = &current {
-            hub.name_generation(current.number, Arc::clone(&names));
+        let mut kept = BTreeMap::new();
+        for &number in &found.generations {
+            let unknown = || Record { number, since: timestamp(SystemTime::now()), ..Record::default() };
+            let record = records.remove(&number).unwrap_or_else(unknown);
+            hub.name_generation(number, Arc::clone(&record.rules));
+            kept.insert(number, Kept { record, adopted: true, ..Kept::default() });
         }
         let settings = kernel.settings().unwrap_or_default();
-        Self {
-            last_number: state.last_number.max(kernel.last_number()),
-            adopted: adopted.is_some(),
+        Ok(Self {
             kernel,
             hub,
             processes: Processes::default(),
@@ -194,29 +278,74 @@ impl Agent {
             links: Links::new(),
             guards: BTreeMap::new(),
             base,
-            current,
-            set: None,
+            life,
+            kept,
             settings,
             last_apply: None,
-            mode_override: state.mode_override,
+            mode_override: mode,
             standing_warnings: warning.into_iter().collect(),
             connections_refused: 0,
-            names,
-            journal,
-            view: BTreeMap::new(),
+            seal: None,
+            trust: trust.map(|(trust, root)| (Some(trust), root)).unwrap_or_default(),
+            before: Before::default(),
+            watching: None,
+            astray: None,
+            unrecorded: None,
+            store,
+            counted,
+            preparing: None,
+            golden: Vec::new(),
+            comparison: None,
+            trusting: None,
+            trouble: None,
             addresses: BTreeSet::new(),
             api_port,
             wants_room: false,
             local_problem: None,
-        }
+        })
     }
 
-    /// Puts the policy into force at the start of the agent. When it is bad, what an earlier agent left stays in
-    /// force, or the last good policy goes into force, and the agent runs on; the error is for a node that has
-    /// neither.
+    /// From now on policy comes in bundles, judged by what is trusted. Another root than before begins trust anew.
+    ///
+    /// # Errors
+    /// The root is none.
+    pub fn seal(&mut self, seal: Seal) -> Result<(), Problem> {
+        let root = seal.root();
+        if self.trust.0.is_none() || self.trust.1 != root {
+            if !self.trust.1.is_empty() {
+                tracing::warn!("trust begins anew, by another root than before");
+            }
+            self.trust = (Some(seal.begin()?), root);
+        }
+        self.seal = Some(seal);
+        Ok(())
+    }
+
+    /// What bundles are judged by.
+    ///
+    /// # Errors
+    /// This node takes files.
+    pub fn judgement(&self) -> Result<(Seal, Trust), Problem> {
+        let message = "this agent takes its policy from files (--policy); with --trust-root it takes bundles";
+        let unsealed = || problem("not-sealed", "input", String::from(message));
+        self.seal.clone().zip(self.trust.0.clone()).ok_or_else(unsealed)
+    }
+
+    /// Undoes or completes what an earlier agent left half done, then puts the policy into force. When that is bad,
+    /// what an earlier agent left stays in force, or the last good policy goes into force, and the agent runs on; the
+    /// error is for a node that has neither.
+    ///
+    /// # Errors
+    /// Nothing is in force, and nothing could be put into force.
     pub fn start(&mut self) -> Result<(), Problem> {
         let _expedited = self.kernel.expedite();
-        let outcome = self.source.build(None).and_then(|read| self.take(read, Trigger::Start));
+        let found = self.kernel.found();
+        let last_number = found.last_number.max(self.life.last_number);
+        self.drive(Event::Started { there: found.generations, running: found.running, last_number })?;
+        if self.seal.is_some() {
+            return self.start_sealed();
+        }
+        let outcome = self.source.build(None).and_then(|read| self.begin(read));
         let problem = match outcome {
             Ok(apply) => {
                 self.last_apply = Some(apply);
@@ -225,45 +354,153 @@ impl Agent {
             Err(problem) => problem,
         };
         let refused = self.refused(Trigger::Start, problem.clone());
-        if self.kernel.adopted().is_some() && self.current.is_some() {
-            self.last_apply = Some(refused);
-            self.sync_interfaces();
-            return Ok(());
-        }
-        let Some(files) = self.journal.last_good() else { return Err(problem) };
-        let digest = policy::digest(&files);
-        let fallback =
-            self.source.build_from(files, digest, Instant::now()).and_then(|built| self.commit(built, Trigger::Start));
-        match fallback {
-            Ok(apply) => {
-                self.last_apply = Some(Apply { generation: apply.generation, ..refused });
-                Ok(())
-            }
+        if self.current().is_none() && self.restore().is_err() {
             // The operator's policy is what needs a hand; the old one is only of interest to us.
-            Err(_) => Err(problem),
+            return Err(problem);
         }
+        self.last_apply = Some(Apply { generation: self.number(), ..refused });
+        self.remember_policy();
+        Ok(())
+    }
+
+    /// A sealed node goes on with what was committed; without that it waits for a bundle.
+    fn start_sealed(&mut self) -> Result<(), Problem> {
+        if self.current().is_none()
+            && !self.life.history.is_empty()
+            && let Err(problem) = self.restore()
+        {
+            self.last_apply = Some(self.refused(Trigger::Start, problem));
+        }
+        self.remember_policy();
+        if self.current().is_none() {
+            tracing::error!("nothing is in force: `gabion generation apply BUNDLE` puts the first bundle into force");
+        }
+        Ok(())
+    }
+
+    /// Puts the policy into force at the start. A node that lost its kernel, and whose policy was changed since it was
+    /// committed, first enforces what was committed: the change has something to go back to, as at any other time.
+    fn begin(&mut self, read: Read) -> Result<Apply, Problem> {
+        if let (None, Read::Built(built)) = (self.current(), &read) {
+            let last = self.life.history.last().copied();
+            let known = last.and_then(|number| self.made_of(number));
+            let other = known.is_some_and(|known| policy::digest(&known.files) != built.digest);
+            if other && let Err(error) = self.restore() {
+                tracing::warn!("what was committed last cannot be put into force again: {}", error.message);
+            }
+        }
+        self.take(read, Trigger::Start, How::default())
+    }
+
+    /// The text of a generation that was committed before, and its number.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn committed_before(&mut self, number: Option<Number>) -> Result<(Number, MadeOf), Problem> {
+        let in_force = self.life.committed.all;
+        let history = &self.life.history;
+        let before = history.iter().rev().copied().find(|number| Some(*number) != in_force);
+        let known = history.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let wanted = match number {
+            Some(number) => history.contains(&number).then_some(number),
+            None => before,
+        };
+        let unknown = || {
+            let message = match number {
+                Some(number) => format!("generation {number} is not remembered; these are: {known}"),
+                None => String::from("no generation was committed before the one in force"),
+            };
+            problem("no-such-generation", "input", message)
+        };
+        let number = wanted.ok_or_else(unknown)?;
+        Ok((number, self.made_of(number).ok_or_else(unknown)?))
+    }
+
+    /// What is in force, to be made anew as it is.
+    ///
+    /// # Errors
+    /// Nothing is, or what it was made of is gone.
+    pub fn in_force_again(&mut self) -> Result<(MadeOf, String), Problem> {
+        let gone = || problem("nothing-in-force", "system", String::from("what is in force cannot be made anew"));
+        let number = self.life.wanted().all.ok_or_else(gone)?;
+        let kept = self.kept.get(&number).ok_or_else(gone)?;
+        let digest = kept.record.digest.clone();
+        let made_of = match &kept.unsaved {
+            Some(made_of) => made_of.clone(),
+            None => self.made_of(number).ok_or_else(gone)?,
+        };
+        Ok((made_of, digest))
+    }
+
+    /// What a generation is made of, if the disk still has it.
+    fn made_of(&mut self, number: Number) -> Option<MadeOf> {
+        made_of(&mut self.store, number).unwrap_or_else(|error| {
+            tracing::warn!("{error}");
+            None
+        })
+    }
+
+    /// What a committed generation is known by: the digest of its text, or of its bundle.
+    fn digest_of(&mut self, number: Number, files: &[SourceFile]) -> String {
+        let remembered = Remembered::read(&mut self.store).ok();
+        let record = remembered.and_then(|mut remembered| remembered.records.remove(&number));
+        record.map_or_else(|| policy::digest(files), |record| record.digest)
+    }
+
+    /// Puts into force what was committed last.
+    fn restore(&mut self) -> Result<Apply, Problem> {
+        let missing = || problem("nothing-committed", "system", String::from("no policy was ever committed here"));
+        let number = *self.life.history.last().ok_or_else(missing)?;
+        let made_of = self.made_of(number).ok_or_else(missing)?;
+        let digest = self.digest_of(number, &made_of.files);
+        let built = self.source.build_from(made_of, digest, Instant::now())?;
+        let how =
+            How { insisted: true, origin: Some(format!("generation {number}, committed before")), ..How::default() };
+        self.change(built, Trigger::Start, how)
+    }
+
+    /// What an adopted generation says, for explanations, when nothing else will tell.
+    fn remember_policy(&mut self) {
+        let Some(number) = self.life.wanted().all else { return };
+        if self.kept.get(&number).is_none_or(|kept| kept.set.is_some()) {
+            return;
+        }
+        let Some(made_of) = self.made_of(number) else { return };
+        if let Ok(built) = self.source.build_from(made_of, String::new(), Instant::now())
+            && let Some(kept) = self.kept.get_mut(&number)
+        {
+            kept.set = Some(built.loaded.set);
+        }
+    }
+
+    /// The generation in force wherever no other runs ahead.
+    pub(crate) fn current(&self) -> Option<&Kept> {
+        self.kept.get(&self.life.wanted().all?)
     }
 
     /// Digest of a text for which nothing needs to change.
     pub fn digest_in_force(&self, trigger: Trigger) -> Option<String> {
-        let current = self.current.as_ref().filter(|_| !self.adopted && trigger != Trigger::Room)?;
-        Some(current.digest.clone())
+        let current = self.current().filter(|current| !current.adopted && trigger != Trigger::Room)?;
+        Some(current.record.digest.clone())
     }
 
-    fn take(&mut self, read: Read, trigger: Trigger) -> Result<Apply, Problem> {
+    fn take(&mut self, read: Read, trigger: Trigger, how: How) -> Result<Apply, Problem> {
         match read {
             // It was taken out of force while it was read.
             Read::InForce(_) if self.digest_in_force(trigger).is_none() => {
-                self.source.build(None).and_then(|read| self.take(read, trigger))
+                self.source.build(None).and_then(|read| self.take(read, trigger, how))
             }
             Read::InForce(since) => Ok(self.unchanged(since, trigger)),
-            Read::Built(built) => self.change_in_place(*built, trigger).or_else(|built| self.commit(*built, trigger)),
+            Read::Built(built) => match self.change_in_place(built, trigger) {
+                Ok(apply) => Ok(apply),
+                Err(built) => self.change(*built, trigger, how),
+            },
         }
     }
 
     /// Puts a policy that was read into force, or says why the old one stays.
-    pub fn apply(&mut self, read: Result<Read, Problem>, trigger: Trigger) -> Apply {
-        let outcome = read.and_then(|read| self.take(read, trigger));
+    pub fn apply(&mut self, read: Result<Read, Problem>, trigger: Trigger, how: How) -> Apply {
+        let outcome = read.and_then(|read| self.take(read, trigger, how));
         let apply = outcome.unwrap_or_else(|problem| self.refused(trigger, problem));
         // A file that was touched, but says the same, is no attempt that anybody wants to read about.
         let touched = apply.unchanged && trigger == Trigger::File;
@@ -274,53 +511,64 @@ impl Agent {
     }
 
     /// The generation in force; 0 while none is.
-    pub fn number(&self) -> u32 {
-        self.current.as_ref().map_or(0, |current| current.number)
+    pub fn number(&self) -> Number {
+        self.current().map_or(0, |current| current.record.number)
     }
 
-    fn save_state(&mut self) -> Result<(), JournalError> {
-        let mut state = State {
-            last_number: self.last_number,
-            current: self.current.clone(),
-            base: self.base.entries(),
-            mode_override: self.mode_override.clone(),
-            ..State::default()
-        };
-        self.journal.save(&mut state)
+    /// Says something in the journal.
+    fn note(&mut self, step: &str, detail: &str) -> Result<(), StoreError> {
+        let time = timestamp(SystemTime::now());
+        let line = Line::note(&time, step, self.number(), detail);
+        self.store.write(Batch::default().note(&line))
     }
 
-    /// Writes down what would be lost with the maps. Enforcement stays.
+    /// Undoes what is on trial, since nobody watches it any more, and writes down what would be lost with the maps.
+    /// Enforcement stays.
     pub fn stop(&mut self) {
-        if let (Some(current), Ok(counts)) = (&mut self.current, self.kernel.rule_counts()) {
-            current.counted = counts.into_iter().take(current.rules.len()).map(crate::counters::amount).collect();
+        if self.life.live.is_some() {
+            let _expedited = self.kernel.expedite();
+            if let Err(problem) = self.drive(Event::Stopping) {
+                tracing::error!("{}", problem.message);
+            }
         }
-        let number = self.number();
-        let saved = self.save_state().and_then(|()| {
-            self.journal.note(&timestamp(SystemTime::now()), "agent stopped", number, "enforcement stays")
-        });
-        if let Err(error) = saved {
+        for (&number, kept) in &self.kept {
+            if let Ok(counts) = self.kernel.rule_counts(number) {
+                let counts = counts.into_iter().take(kept.record.rules.len());
+                self.counted.insert(number, counts.map(crate::counters::amount).collect());
+            }
+        }
+        let time = timestamp(SystemTime::now());
+        let line = Line::note(&time, "agent stopped", self.number(), "enforcement stays");
+        let mut batch = Batch::default();
+        batch.put("counted", &self.counted).put("base", &self.base.entries()).note(&line);
+        if let Err(error) = self.store.write(&batch) {
             tracing::warn!("{error}");
         }
     }
 
     /// Takes everything out of the kernel: hooks, tables, state. The node is open afterwards.
+    ///
+    /// # Errors
+    /// The disk or the kernel refused.
     pub fn detach_everything(&mut self) -> Result<(), Problem> {
-        let time = timestamp(SystemTime::now());
-        self.journal.note(&time, "detaching", self.number(), "").map_err(journal_problem)?;
+        let number = self.number();
+        self.note("detaching", "").map_err(store_problem)?;
         // What was counted is folded first: the maps go.
-        let counts = self.kernel.rule_counts().unwrap_or_default();
+        let counts: Vec<(Number, Vec<Count>)> =
+            self.kept.keys().map(|&number| (number, self.kernel.rule_counts(number).unwrap_or_default())).collect();
         let expedited = self.kernel.expedite();
         self.kernel.remove().map_err(kernel_problem)?;
         drop(expedited);
-        tracing::warn!(generation = self.number(), "detached: nothing is enforced any more");
-        self.base.fold(&self.names, &counts);
+        tracing::warn!(generation = number, "detached: nothing is enforced any more");
+        for (number, counts) in counts {
+            if let Some(kept) = self.kept.remove(&number) {
+                self.base.fold(&kept.record.rules, &counts);
+            }
+        }
         self.guards.clear();
-        self.view.clear();
-        self.current = None;
-        self.set = None;
-        self.adopted = false;
-        self.names = Arc::new([]);
-        self.save_state().map_err(journal_problem)
+        self.kept.clear();
+        self.watching = None;
+        self.drive(Event::Detached)
     }
 
     /// Takes at most `limit` events from the ring; whether there may be more.
@@ -335,7 +583,7 @@ impl Agent {
 
     /// What the rule numbers of the generation in force mean.
     pub(crate) fn names(&self) -> &[RuleName] {
-        &self.names
+        self.current().map_or(&[], |current| &current.record.rules)
     }
 }
 
@@ -347,6 +595,6 @@ pub(crate) fn kernel_problem(error: KernelError) -> Problem {
     problem(&error.code, error.blame, error.message)
 }
 
-pub(crate) fn journal_problem(error: JournalError) -> Problem {
+pub(crate) fn store_problem(error: StoreError) -> Problem {
     problem("state-folder", "system", error.to_string())
 }

@@ -7,15 +7,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use gabion_abi::verdict::{Count, interface as flag};
+use gabion_store::Store;
 
 use crate::api::wire::Apply;
 use crate::interfaces::{Link, Links, Stacking};
-use crate::journal::Journal;
 use crate::kernel::fake::{Fake, World};
-use crate::life::{Agent, Source, Trigger};
+use crate::life::{Agent, How, Source, Trigger};
 use crate::load::{TABLE_BYTES, load};
+use crate::record::Line;
 
 /// A node: its policy folder, its state folder, its kernel. Agents come and go.
 pub(crate) struct Node {
@@ -44,10 +46,10 @@ impl Node {
     }
 
     pub(crate) fn agent(&self) -> Agent {
-        let opened = Journal::open(&self.folder.path().join("state")).unwrap();
+        let opened = Store::open(&self.folder.path().join("state")).unwrap();
         let source = Source { paths: vec![self.policy()], load, table_bytes: TABLE_BYTES, known: Arc::default() };
         let kernel = Box::new(Fake(Rc::clone(&self.world)));
-        let mut agent = Agent::new(kernel, opened, source, None);
+        let mut agent = Agent::new(kernel, opened, source, None).unwrap();
         let ether = |name: &str| Link { name: name.into(), link_type: 1, up: true, ..Link::default() };
         let links = Links::from([
             (1, ether("lo")),
@@ -72,11 +74,15 @@ impl Node {
 
 fn apply(agent: &mut Agent) -> Apply {
     let read = agent.source.build(agent.digest_in_force(Trigger::Api).as_deref());
-    agent.apply(read, Trigger::Api)
+    agent.apply(read, Trigger::Api, How::default())
 }
 
-/// A site that guards these interfaces, with one policy of these rules.
+/// A site that guards these interfaces, with one policy of these rules. Changes of it are not on trial.
 pub(crate) fn policy(interfaces: &[&str], rules: &[&str]) -> String {
+    watched(interfaces, rules, "{windowSeconds: 0}")
+}
+
+fn watched(interfaces: &[&str], rules: &[&str], health: &str) -> String {
     let interfaces: String = interfaces.iter().map(|name| format!("    - name: {name}\n")).collect();
     let rules: String = rules
         .iter()
@@ -85,7 +91,7 @@ pub(crate) fn policy(interfaces: &[&str], rules: &[&str]) -> String {
         })
         .collect();
     format!(
-        "apiVersion: gabion.dev/v1alpha1\nkind: Site\nmetadata: {{name: plant}}\nspec:\n  interfaces:\n{interfaces}---\n\
+        "apiVersion: gabion.dev/v1alpha1\nkind: Site\nmetadata: {{name: plant}}\nspec:\n  health: {health}\n  interfaces:\n{interfaces}---\n\
          apiVersion: gabion.dev/v1alpha1\nkind: Policy\nmetadata: {{name: plc}}\nspec:\n  \
          subject: {{cidr: 10.0.0.0/24}}\n  ingress:\n{rules}"
     )
@@ -97,7 +103,7 @@ const BROKEN: &str = "apiVersion: gabion.dev/v1alpha1\nkind: Sight\n";
 fn the_first_start_guards_the_site_and_records_it() {
     let node = Node::new(&policy(&["eth0"], &["poll"]));
     let agent = node.started();
-    assert_eq!(node.world.borrow().calls[..2], ["install 1", "attach eth0"]);
+    assert_eq!(node.world.borrow().calls[..3], ["stage 1", "point 1", "attach eth0"]);
     assert_eq!(node.world.borrow().attached.keys().copied().collect::<Vec<_>>(), [2]);
     assert!(node.flags(2) & flag::JUDGED != 0 && node.flags(4) & flag::JUDGED != 0);
     assert_eq!(node.flags(3), 0);
@@ -156,10 +162,11 @@ fn another_inventory_changes_the_tables_in_place_and_survives_a_restart() {
 
     // What was changed in place is the last good policy from then on.
     node.write(BROKEN);
-    node.world.borrow_mut().generation = None;
+    *node.world.borrow_mut() = World::default();
     let mut agent = node.agent();
     agent.start().unwrap();
-    assert!(agent.set.as_ref().unwrap().inventory.entries[0].addresses[0].to_string() == "10.0.0.8");
+    let set = agent.current().unwrap().set.clone().unwrap();
+    assert!(set.inventory.entries[0].addresses[0].to_string() == "10.0.0.8");
 }
 
 #[test]
@@ -167,12 +174,12 @@ fn a_generation_that_the_kernel_refuses_leaves_the_old_one_whole() {
     let node = Node::new(&policy(&["eth0"], &["poll"]));
     let mut agent = node.started();
     node.write(&policy(&["eth0", "eth1"], &["poll", "write"]));
-    node.world.borrow_mut().refuse_install = true;
+    node.world.borrow_mut().refuse_stage = true;
     let refused = apply(&mut agent);
     assert_eq!((refused.ok, refused.generation), (false, 1));
     assert_eq!(node.world.borrow().attached.len(), 1, "the new site's interface is not attached");
     assert!(!agent.rules().rules.iter().any(|rule| rule.name == "plc/write"));
-    node.world.borrow_mut().refuse_install = false;
+    node.world.borrow_mut().refuse_stage = false;
     assert_eq!(apply(&mut agent).generation, 3, "a number that was tried is not used again");
 }
 
@@ -197,7 +204,7 @@ fn an_interface_that_the_site_drops_is_not_believed_before_it_is_let_go() {
     assert_eq!(node.world.borrow().attached.keys().copied().collect::<Vec<_>>(), [3]);
     assert_eq!((node.flags(2), node.flags(4)), (0, 0));
     let calls = node.world.borrow().calls.clone();
-    assert_eq!(calls, ["install 2", "detach 2", "detach 4"], "generation 2 never called eth0 judged");
+    assert_eq!(calls, ["stage 2", "point 2", "detach 2", "detach 4"], "generation 2 never called eth0 judged");
 }
 
 #[test]
@@ -255,7 +262,9 @@ fn counts_never_fall_when_generations_change() {
     let node = Node::new(&policy(&["eth0"], &["poll", "write"]));
     let mut agent = node.started();
     let count_all = |packets| {
-        for count in &mut node.world.borrow_mut().counts {
+        let mut world = node.world.borrow_mut();
+        let in_force = world.generation.unwrap();
+        for count in world.counts.get_mut(&in_force).unwrap() {
             *count = Count { packets, bytes: packets * 60 };
         }
     };
@@ -365,7 +374,7 @@ fn an_interface_without_room_in_the_tables_brings_a_new_generation() {
     agent.sync_interfaces();
     assert!(agent.take_wants_room() && !agent.take_wants_room());
     let read = agent.source.build(agent.digest_in_force(Trigger::Room).as_deref());
-    assert_eq!(agent.apply(read, Trigger::Room).generation, 2, "although the policy is the same");
+    assert_eq!(agent.apply(read, Trigger::Room, How::default()).generation, 2, "although the policy is the same");
     assert!(node.flags(7_000) & flag::JUDGED != 0);
 }
 
@@ -383,10 +392,161 @@ fn a_renamed_interface_keeps_its_hooks() {
 fn detaching_takes_everything_and_keeps_the_counts() {
     let node = Node::new(&policy(&["eth0"], &["poll"]));
     let mut agent = node.started();
-    node.world.borrow_mut().counts[0] = Count { packets: 4, bytes: 240 };
+    node.world.borrow_mut().counts.get_mut(&1).unwrap()[0] = Count { packets: 4, bytes: 240 };
     agent.detach_everything().unwrap();
     assert_eq!((node.world.borrow().generation, agent.number()), (None, 0));
     assert_eq!(agent.rules().rules.iter().map(|rule| rule.amount.packets).sum::<u64>(), 4);
     drop(agent);
     assert_eq!(node.started().number(), 2);
+}
+
+const SHORT: &str = "{windowSeconds: 10, probes: [{name: polls, rule: plc/poll, withinSeconds: 4}]}";
+
+/// So many seconds of an agent's life, in which so many packets a second pass by every rule.
+fn seconds(node: &Node, agent: &mut Agent, from: Instant, seconds: std::ops::Range<u64>, packets: u64) {
+    for second in seconds {
+        for counts in node.world.borrow_mut().counts.values_mut() {
+            counts.iter_mut().for_each(|count| count.packets += packets);
+        }
+        agent.tick(from + Duration::from_secs(second));
+    }
+}
+
+fn journal(agent: &mut Agent) -> Vec<String> {
+    let lines = agent.store.journal::<Line>(1_000).unwrap();
+    lines.into_iter().map(|(_, line)| format!("{} {}", line.generation, line.step)).collect()
+}
+
+#[test]
+fn a_change_is_on_trial_until_its_window_is_over() {
+    let node = Node::new(&watched(&["eth0"], &["poll"], SHORT));
+    let mut agent = node.started();
+    assert_eq!(agent.status().generation.trial, None, "the first has nothing to go back to");
+    node.write(&watched(&["eth0"], &["poll", "write"], SHORT));
+    let applied = apply(&mut agent);
+    assert_eq!((applied.generation, applied.trial_ms), (2, 10_000));
+    let trial = agent.status().generation.trial.unwrap();
+    assert_eq!((trial.number, trial.back_to, trial.window_s), (2, 1, 10));
+    let began = Instant::now();
+    assert_eq!(node.world.borrow().loaded, BTreeSet::from([1, 2]));
+    seconds(&node, &mut agent, began, 0..10, 1);
+    assert!(agent.status().generation.trial.is_some());
+    seconds(&node, &mut agent, began, 10..12, 1);
+    assert_eq!((agent.status().generation.trial, agent.number()), (None, 2));
+    assert_eq!(node.world.borrow().loaded, BTreeSet::from([2]));
+    let life = ["1 built", "1 verified", "1 staged", "1 probed", "1 live", "1 committed"];
+    let second: Vec<String> = life.iter().map(|step| step.replace('1', "2")).collect();
+    assert_eq!(journal(&mut agent), [&life.map(str::to_owned)[..], &second].concat());
+}
+
+#[test]
+fn a_change_that_makes_the_node_worse_is_undone_and_stays_out() {
+    let node = Node::new(&watched(&["eth0"], &["poll"], SHORT));
+    let mut agent = node.started();
+    let good = node.world.borrow().settings;
+    let bad = watched(&["eth0"], &["poll", "write"], SHORT).replace("health:", "failsafe: []\n  health:");
+    node.write(&bad);
+    assert!(apply(&mut agent).ok);
+    assert_eq!(node.world.borrow().settings.failsafe_count, 0);
+    seconds(&node, &mut agent, Instant::now(), 0..5, 0);
+    assert_eq!((agent.number(), node.world.borrow().generation), (1, Some(1)), "in force again");
+    assert_eq!(node.world.borrow().loaded, BTreeSet::from([1]));
+    assert_eq!(node.world.borrow().settings, good, "and its settings");
+    assert!(agent.rules().rules.iter().all(|rule| rule.name != "plc/write"));
+    let status = agent.status();
+    let why = "generation 2 was rolled back: probe polls: nothing passed by plc/poll for 4.0 s, the bound is 4.0 s";
+    assert!(status.warnings.iter().any(|warning| warning == why), "{:?}", status.warnings);
+
+    let again = apply(&mut agent);
+    assert_eq!(again.error.unwrap().code, "failed-before");
+    agent.stop();
+    drop(agent);
+    let mut agent = node.started();
+    assert_eq!(agent.number(), 1, "also for the next agent");
+    assert_eq!(agent.status().state, "degraded");
+    assert!(agent.current().unwrap().set.is_some(), "what is in force can be explained");
+    let read = agent.source.build(None);
+    let insisted =
+        agent.apply(read, Trigger::Api, How { insisted: true, window: Some(Duration::ZERO), ..How::default() });
+    assert_eq!((insisted.ok, insisted.generation), (true, 3));
+    assert!(agent.status().warnings.is_empty(), "{:?}", agent.status().warnings);
+}
+
+#[test]
+fn an_agents_death_in_the_window_undoes_the_change_and_its_stop_tries_it_again() {
+    for stops in [false, true] {
+        let node = Node::new(&watched(&["eth0"], &["poll"], SHORT));
+        let mut agent = node.started();
+        node.write(&watched(&["eth0"], &["poll", "write"], SHORT));
+        assert_eq!(apply(&mut agent).generation, 2);
+        if stops {
+            agent.stop();
+            assert_eq!(node.world.borrow().generation, Some(1), "what nobody watches is what was committed");
+        }
+        drop(agent);
+        assert_eq!(node.world.borrow().generation, Some(if stops { 1 } else { 2 }));
+        let agent = node.started();
+        assert_eq!(agent.number(), if stops { 3 } else { 1 });
+        assert_eq!(agent.status().generation.trial.is_some(), stops);
+    }
+}
+
+#[test]
+fn after_a_reboot_a_change_has_something_to_go_back_to() {
+    let node = Node::new(&watched(&["eth0"], &["poll"], SHORT));
+    let mut agent = node.started();
+    agent.stop();
+    drop(agent);
+    *node.world.borrow_mut() = World::default();
+    node.write(&watched(&["eth0"], &["poll", "write"], SHORT));
+    let mut agent = node.started();
+    assert_eq!((agent.number(), agent.status().generation.trial.unwrap().back_to), (3, 2));
+    seconds(&node, &mut agent, Instant::now(), 0..5, 0);
+    assert_eq!(agent.number(), 2);
+    assert!(agent.rules().rules.iter().any(|rule| rule.name == "plc/poll"));
+}
+
+#[test]
+fn one_port_runs_ahead() {
+    let node = Node::new(&policy(&["eth0", "eth1"], &["poll"]));
+    let mut agent = node.started();
+    node.write(&policy(&["eth0", "eth1"], &["poll", "write"]));
+    let ahead = |name: &str| How { only: BTreeSet::from([name.to_owned()]), ..How::default() };
+    let read = agent.source.build(None);
+    assert_eq!(agent.apply(read, Trigger::Api, ahead("eth7")).error.unwrap().code, "no-such-interface");
+    let read = agent.source.build(None);
+    assert!(agent.apply(read, Trigger::Api, ahead("eth1")).ok);
+    assert_eq!(node.world.borrow().attached.values().copied().collect::<Vec<_>>(), [1, 2]);
+    assert_eq!((agent.number(), &agent.status().generation.ahead["eth1"]), (1, &2));
+    assert!(agent.rules().rules.iter().any(|rule| rule.name == "plc/write" && rule.active));
+    drop(agent);
+    let mut agent = node.started();
+    assert!(agent.status().generation.ahead.is_empty(), "the files are for all");
+    assert!(apply(&mut agent).unchanged);
+}
+
+#[test]
+fn what_the_kernel_refuses_at_the_swap_is_undone() {
+    let node = Node::new(&policy(&["eth0"], &["poll"]));
+    let mut agent = node.started();
+    node.write(&policy(&["eth0"], &["poll", "write"]));
+    node.world.borrow_mut().refuse_point = true;
+    let refused = apply(&mut agent);
+    assert_eq!(refused.error.unwrap().message, "the driver says no");
+    assert_eq!((agent.number(), node.world.borrow().loaded.len()), (1, 1));
+    assert!(apply(&mut agent).ok, "nobody found it bad: it may be tried again");
+}
+
+#[test]
+fn what_is_pinned_does_not_change() {
+    let node = Node::new(&policy(&["eth0"], &["poll"]));
+    let mut agent = node.started();
+    agent.pin(Some(String::from("harvest"))).unwrap();
+    node.write(&policy(&["eth0"], &["poll", "write"]));
+    assert!(apply(&mut agent).error.unwrap().message.contains("harvest"));
+    drop(agent);
+    let mut agent = node.started();
+    assert_eq!((agent.number(), agent.status().generation.pinned.as_deref()), (1, Some("harvest")));
+    agent.pin(None).unwrap();
+    assert!(apply(&mut agent).ok);
 }

@@ -9,6 +9,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use gabion_store::Store;
+use gabion_trust::ClockPolicy;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
@@ -16,12 +18,12 @@ use tokio::task::LocalSet;
 use crate::api::routes::{ApplyRequest, Shared};
 use crate::api::serve;
 use crate::api::wire::Problem;
-use crate::journal::Journal;
 use crate::kernel::Kernel;
-use crate::life::{Agent, Source, Trigger, journal_problem, kernel_problem, problem};
+use crate::life::{Agent, How, Read, Source, Trigger, What, kernel_problem, problem, store_problem};
 use crate::netlink::{Change, Monitor};
 use crate::processes::Attached;
 use crate::readiness::readable;
+use crate::sealed::Seal;
 use crate::watch::Watch;
 
 /// Where an agent works.
@@ -29,6 +31,8 @@ use crate::watch::Watch;
 pub struct RunOptions {
     /// Policy files and folders.
     pub policy: Vec<PathBuf>,
+    /// For a node that takes bundles instead: whom it trusts in the beginning, and what to do about its clock.
+    pub trust: Option<(PathBuf, ClockPolicy)>,
     /// Folder of the bpffs that the agent owns.
     pub bpffs: PathBuf,
     /// Folder for what is remembered.
@@ -50,6 +54,8 @@ pub type OpenKernel = fn(&Path) -> Result<Box<dyn Kernel>, Problem>;
 const APPLY_QUEUE: usize = 64;
 /// Events that are taken before others have a turn.
 const EVENT_BATCH: usize = 256;
+/// Time between two looks at what is on trial.
+const HEALTH_PERIOD: Duration = Duration::from_secs(1);
 /// Pause before the announcements of links are subscribed to again after that failed.
 const MONITOR_PAUSE: Duration = Duration::from_secs(1);
 
@@ -76,7 +82,7 @@ async fn work(options: &RunOptions, open_kernel: OpenKernel, begun: Instant) -> 
     let mut terminate = signal(SignalKind::terminate()).map_err(signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(signals)?;
 
-    let opened = Journal::open(&options.state).map_err(journal_problem)?;
+    let opened = Store::open(&options.state).map_err(store_problem)?;
     if let Some(warning) = &opened.warning {
         tracing::error!("{warning}");
     }
@@ -98,7 +104,11 @@ async fn work(options: &RunOptions, open_kernel: OpenKernel, begun: Instant) -> 
     let (links, addresses) = monitor.list().await.map_err(|error| system("netlink", &error))?;
 
     let kernel = open_kernel(&options.bpffs)?;
-    let mut agent = Agent::new(kernel, opened, source, options.listen.map(|address| address.port()));
+    let mut agent =
+        Agent::new(kernel, opened, source, options.listen.map(|address| address.port())).map_err(store_problem)?;
+    if let Some((root, clock)) = &options.trust {
+        agent.seal(Seal::new(root, *clock)?)?;
+    }
     agent.relist(links, addresses);
     agent.start()?;
     let ready_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -120,6 +130,7 @@ async fn work(options: &RunOptions, open_kernel: OpenKernel, begun: Instant) -> 
         () = serve::serve(Rc::clone(&shared), unix, tcp) => {}
         () = follow_policy(&shared, wishes) => {}
         () = follow_links(&shared, monitor) => {}
+        () = follow_health(&shared) => {}
         outcome = follow_files(watch, &apply) => failed = outcome.err(),
         outcome = follow_events(&shared, events) => failed = outcome.err(),
         _ = stopping.recv() => tracing::info!("detached; stopping"),
@@ -147,34 +158,82 @@ fn notify(state: &[sd_notify::NotifyState<'_>]) {
 
 async fn wish(apply: &mpsc::Sender<ApplyRequest>, trigger: Trigger) {
     // The receiver lives as long as the agent does.
-    let _ = apply.send(ApplyRequest { trigger, reply: None }).await;
+    let _ = apply.send(ApplyRequest { trigger, what: What::Files, how: How::default(), reply: None }).await;
 }
 
 /// One wish after the other; those that come in together get one answer.
 pub(crate) async fn follow_policy(shared: &Shared, mut wishes: mpsc::Receiver<ApplyRequest>) {
-    while let Some(first) = wishes.recv().await {
-        let mut trigger = first.trigger;
-        let mut replies: Vec<_> = first.reply.into_iter().collect();
-        while let Ok(more) = wishes.try_recv() {
+    let mut waiting = None;
+    loop {
+        let first = match waiting.take() {
+            Some(first) => first,
+            None => match wishes.recv().await {
+                Some(first) => first,
+                None => return,
+            },
+        };
+        let ApplyRequest { mut trigger, what, mut how, reply } = first;
+        let mut replies: Vec<_> = reply.into_iter().collect();
+        // What is not about the files is done by itself.
+        while what == What::Files
+            && let Ok(more) = wishes.try_recv()
+        {
+            if more.what != What::Files {
+                waiting = Some(more);
+                break;
+            }
             replies.extend(more.reply);
+            // What somebody asked for in so many words is what is done.
+            if how == How::default() {
+                how = more.how;
+            }
             if more.trigger == Trigger::Room {
                 trigger = Trigger::Room;
             }
         }
-        let (source, digest) = {
-            let agent = shared.agent.borrow();
-            (agent.source.clone(), agent.digest_in_force(trigger))
-        };
-        let read = tokio::task::spawn_blocking(move || source.build(digest.as_deref())).await.unwrap_or_else(|error| {
-            let message = format!("reading the policy ended in a panic (please report it): {error}");
-            Err(problem("defect", "ours", message))
-        });
-        let outcome = shared.agent.borrow_mut().apply(read, trigger);
+        let read = read(shared, &what, trigger, &mut how).await;
+        let outcome = shared.agent.borrow_mut().apply(read, trigger, how);
         for reply in replies {
             // Whoever asked may be gone.
             let _ = reply.send(outcome.clone());
         }
     }
+}
+
+/// Reads and compiles what is meant, on another thread.
+async fn read(shared: &Shared, what: &What, trigger: Trigger, how: &mut How) -> Result<Read, Problem> {
+    let source = shared.agent.borrow().source.clone();
+    let work: Box<dyn FnOnce() -> Result<Read, Problem> + Send> = match what {
+        What::Files if trigger == Trigger::Room && shared.agent.borrow().seal.is_some() => {
+            let (made_of, digest) = shared.agent.borrow_mut().in_force_again()?;
+            how.origin = Some(String::from("the same again, with room for another interface"));
+            Box::new(move || source.build_from(made_of, digest, Instant::now()).map(Box::new).map(Read::Built))
+        }
+        What::Files if shared.agent.borrow().seal.is_some() => {
+            let message = "this node takes its policy from signed bundles: `gabion generation apply BUNDLE`";
+            return Err(problem("sealed", "input", String::from(message)));
+        }
+        What::Files => {
+            let digest = shared.agent.borrow().digest_in_force(trigger);
+            Box::new(move || source.build(digest.as_deref()))
+        }
+        What::Committed(number) => {
+            let (number, made_of) = shared.agent.borrow_mut().committed_before(*number)?;
+            how.insisted = true;
+            how.origin = Some(format!("a roll-back to generation {number}"));
+            let digest = crate::policy::digest(&made_of.files);
+            Box::new(move || source.build_from(made_of, digest, Instant::now()).map(Box::new).map(Read::Built))
+        }
+        What::Bundle(path) => {
+            let (seal, trust) = shared.agent.borrow().judgement()?;
+            let path = path.clone();
+            Box::new(move || source.build_bundle(&path, &seal, &trust))
+        }
+    };
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        let message = format!("reading the policy ended in a panic (please report it): {error}");
+        Err(problem("defect", "ours", message))
+    })
 }
 
 async fn follow_files(mut watch: Watch, apply: &mpsc::Sender<ApplyRequest>) -> Result<(), Problem> {
@@ -200,6 +259,26 @@ async fn follow_sockets(shared: Rc<Shared>) {
         Err(failure) => tracing::warn!("events do not say whose packets are: {failure}"),
     }
     shared.agent.borrow_mut().processes.know(outcome);
+}
+
+/// Looks once a second whether what is on trial made the node worse, and tries the connections that must be taken.
+async fn follow_health(shared: &Rc<Shared>) {
+    let mut seconds = tokio::time::interval(HEALTH_PERIOD);
+    seconds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        seconds.tick().await;
+        shared.agent.borrow_mut().tick(Instant::now());
+        let tries = shared.agent.borrow().connections_to_try();
+        for (number, name, end) in tries {
+            let shared = Rc::clone(shared);
+            tokio::task::spawn_local(async move {
+                let tried = tokio::time::timeout(HEALTH_PERIOD, tokio::net::TcpStream::connect(end)).await;
+                if let Ok(Ok(_)) = tried {
+                    shared.agent.borrow_mut().connection_taken(number, &name, Instant::now());
+                }
+            });
+        }
+    }
 }
 
 async fn follow_events(shared: &Shared, ring: Option<std::os::fd::OwnedFd>) -> Result<(), Problem> {

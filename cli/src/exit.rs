@@ -20,6 +20,10 @@ pub enum Exit {
     Defect = 4,
     /// The answer is yes, once something was carried over.
     Migration = 5,
+    /// It is held back: somebody pinned what is, or it failed before.
+    Held = 6,
+    /// It may not be taken: who signed it, when, for what, or what is in it.
+    Refused = 7,
 }
 
 impl From<Exit> for ExitCode {

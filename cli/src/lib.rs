@@ -3,24 +3,27 @@
 //! It parses arguments, reads files, prints answers and sets the exit code; what policies mean is decided in
 //! `policy/*`, and it never loads a kernel program itself. Start with [`command`](mod@command) (the one
 //! table of flags), then the folder of the command: `policy`, `explain`, `contract`, `abi`,
-//! `btf` or `doctor`.
+//! `btf`, `key`, `trust`, `bundle` or `doctor`.
 
 #![forbid(unsafe_code)]
 
 mod abi;
 mod btf;
+mod bundle;
 pub mod command;
 mod contract;
 mod doctor;
 mod exit;
 mod explain;
 mod file;
+mod key;
 mod online;
 mod output;
 mod policy;
 mod progress;
 mod report;
 mod sources;
+mod trust;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -72,6 +75,9 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Some(Command::Contract(command)) => contract::run(command),
         Some(Command::Abi(command)) => abi::run(command),
         Some(Command::Btf(command)) => btf::run(command),
+        Some(Command::Key(command)) => key::run(command),
+        Some(Command::Trust(command)) => trust::run(command),
+        Some(Command::Bundle(command)) => bundle::run(command),
         Some(Command::Doctor(arguments)) => doctor::run(&arguments),
         Some(Command::Online(command)) => online::run(command),
         Some(Command::Explain(arguments)) => explain::run(&arguments),

@@ -1,5 +1,6 @@
 //! The generations of one node: what is in force, what is attached, what outlives them.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use aya::maps::{MapData, RingBuf};
@@ -8,6 +9,7 @@ use gabion_abi::event::Settings;
 use gabion_abi::facts::Address;
 use gabion_abi::verdict::Count;
 use gabion_kernel_object::map;
+use gabion_life::{Number, Pointers};
 use gabion_policy_compile::Compiled;
 
 use crate::error::Error;
@@ -23,14 +25,14 @@ use crate::state::State;
 pub struct Adopted {
     /// The pinned state was there and is used on.
     pub state: bool,
-    /// The generation in force.
-    pub generation: Option<u32>,
+    /// Generations that are whole.
+    pub generations: BTreeSet<Number>,
+    /// The newest of them that a hook runs.
+    pub running: Option<Number>,
     /// Interfaces that are guarded, at least in part.
     pub attachments: Vec<Attachment>,
     /// Interfaces whose pins were removed because they are gone.
     pub gone: Vec<String>,
-    /// Generations that were removed because no hook runs them.
-    pub removed: Vec<u32>,
 }
 
 /// One node's folder on the bpffs, with all that is in it. Dropping it changes nothing in the kernel.
@@ -39,20 +41,22 @@ pub struct Node {
     folder: Folder,
     programs: Programs,
     state: State,
-    live: Option<Staged>,
-    last_number: u32,
+    generations: BTreeMap<Number, Staged>,
+    pointers: Pointers,
+    last_number: Number,
 }
 
 impl Node {
     /// Adopts what is under `root`, or begins there. `root` must be on a bpffs. `sizes` matter only when
     /// the state is made.
     ///
-    /// Where a crash left hooks with different generations, all are brought to the newest: it was
-    /// staged completely before the first hook was swapped.
+    /// All whole generations stay, and every hook runs on what it ran; which of them is to be in force says whoever
+    /// remembers ([`Self::point`], [`Self::prune`]). Until then it is the newest that a hook runs.
     pub fn open(root: &Path, sizes: &Sizes, programs: Programs) -> Result<(Self, Adopted), Error> {
         let folder = Folder::open(root)?;
         let (state, was_there) = State::open(&folder, sizes, &programs)?;
-        let mut node = Self { folder, programs, state, live: None, last_number: 0 };
+        let (generations, pointers) = (BTreeMap::new(), Pointers::default());
+        let mut node = Self { folder, programs, state, generations, pointers, last_number: 0 };
         let mut adopted = Adopted { state: was_there, ..Adopted::default() };
         node.adopt(&mut adopted)?;
         Ok((node, adopted))
@@ -70,97 +74,144 @@ impl Node {
                 adopted.gone.push(name.clone());
             }
         }
-        let mut numbers = Vec::new();
         for name in folder::names(&self.folder.generations())? {
-            match name.parse::<u32>() {
-                Ok(number) => numbers.push(number),
+            let Ok(number) = name.parse() else {
                 // A generation that was not complete yet.
-                Err(_) => folder::remove(&self.folder.generations().join(&name))?,
+                folder::remove(&self.folder.generations().join(&name))?;
+                continue;
+            };
+            let generation = Staged::open(&self.folder, number, self.state.said())?;
+            if generation.program_ids()?.iter().any(|id| running.contains(id)) {
+                adopted.running = adopted.running.max(Some(number));
             }
+            self.generations.insert(number, generation);
         }
-        numbers.sort_unstable_by(|a, b| b.cmp(a));
-        self.last_number = numbers.first().copied().unwrap_or(0);
-        for number in numbers {
-            if self.live.is_none() {
-                let mut generation = Staged::open(&self.folder, number, self.state.said())?;
-                if generation.program_ids()?.iter().any(|id| running.contains(id)) {
-                    for attachment in &adopted.attachments {
-                        links::swap(&self.folder, &mut generation, &attachment.interface)?;
-                    }
-                    adopted.generation = Some(number);
-                    self.live = Some(generation);
-                    continue;
-                }
-            }
-            folder::remove(&self.folder.generation(number))?;
-            adopted.removed.push(number);
-        }
+        adopted.generations = self.generations.keys().copied().collect();
+        self.last_number = adopted.generations.last().copied().unwrap_or(0);
+        self.pointers.all = adopted.running;
         Ok(())
     }
 
     /// The largest number given out, as far as the folder shows.
     #[must_use]
-    pub fn last_number(&self) -> u32 {
+    pub fn last_number(&self) -> Number {
         self.last_number
     }
 
     /// Numbers go on after `last`: the folder forgets them when the node starts anew, the agent does not.
-    pub fn resume_numbers(&mut self, last: u32) {
+    pub fn resume_numbers(&mut self, last: Number) {
         self.last_number = self.last_number.max(last);
     }
 
     /// Loads and verifies `compiled` as the next generation. Nothing that is in force changes; what does not fit is
-    /// refused with need and limit.
+    /// refused with need and limit. It goes away when it is dropped before it was [kept](Self::keep).
     pub fn stage(&mut self, compiled: &Compiled, interfaces: &[InterfaceEntry]) -> Result<Staged, Error> {
+        self.stage_with(None, compiled, interfaces)
+    }
+
+    /// The same, with other programs than the node's own.
+    pub fn stage_with(
+        &mut self,
+        programs: Option<&Programs>,
+        compiled: &Compiled,
+        interfaces: &[InterfaceEntry],
+    ) -> Result<Staged, Error> {
         let number = self.last_number.wrapping_add(1).max(1);
-        let staged = Staged::load(&self.folder, &self.programs, number, compiled, interfaces)?;
+        let programs = programs.unwrap_or(&self.programs);
+        let staged = Staged::load(&self.folder, programs, number, compiled, interfaces)?;
         self.last_number = number;
         Ok(staged)
     }
 
-    /// Brings a staged generation into force at every hook, and removes the one before. When a hook
-    /// refuses, the hooks that were swapped go back to the old one. Gives back the one before, for its last counts.
-    pub fn commit(&mut self, mut staged: Staged) -> Result<Option<Staged>, Error> {
+    /// Takes a staged generation in; no hook runs it yet.
+    pub fn keep(&mut self, mut staged: Staged) {
+        staged.keep();
+        self.generations.insert(staged.number(), staged);
+    }
+
+    /// Brings every hook to the generation that is wanted there, one interface after the other, one link update a hook;
+    /// hooks that run it already are left alone. When one refuses, those that were changed go back.
+    pub fn point(&mut self, wanted: &Pointers) -> Result<(), Error> {
         let mut attachments = links::all(&self.folder)?;
         // Hooks of an interface that is gone went with it.
         attachments.retain(|attachment| links::exists(&attachment.interface));
-        for (position, attachment) in attachments.iter().enumerate() {
-            if let Err(error) = links::swap(&self.folder, &mut staged, &attachment.interface) {
-                if let Some(live) = &mut self.live {
-                    for attachment in attachments.iter().take(position + 1) {
-                        // The first refusal is the one to report; a hook that refuses both keeps what it has.
-                        let _ = links::swap(&self.folder, live, &attachment.interface);
-                    }
+        for (position, Attachment { interface, .. }) in attachments.iter().enumerate() {
+            if let Err(error) = self.bring(interface, wanted.of(interface)) {
+                for Attachment { interface, .. } in &attachments[..=position] {
+                    // The first refusal is the one to report; a hook that refuses both keeps what it has.
+                    let _ = self.bring(interface, self.pointers.of(interface));
                 }
                 return Err(error);
             }
         }
-        staged.keep();
-        let old = self.live.replace(staged);
-        if let Some(old) = &old {
-            folder::remove(&self.folder.generation(old.number()))?;
+        self.pointers.clone_from(wanted);
+        Ok(())
+    }
+
+    /// Brings the hooks of one interface to a generation.
+    fn bring(&mut self, interface: &str, number: Option<Number>) -> Result<(), Error> {
+        let Some(number) = number else { return Ok(()) };
+        let generation = self.generations.get_mut(&number).ok_or(Error::NoGeneration)?;
+        let own = generation.program_ids()?;
+        if links::program_ids(&self.folder, interface)?.iter().all(|id| own.contains(id)) {
+            return Ok(());
         }
-        Ok(old)
+        links::swap(&self.folder, generation, interface)
+    }
+
+    /// Removes all generations but these, and gives back what it removed, for their last counts.
+    pub fn prune(&mut self, kept: &BTreeSet<Number>) -> Result<Vec<Staged>, Error> {
+        let superfluous: Vec<Number> = self.generations.keys().copied().filter(|it| !kept.contains(it)).collect();
+        let mut removed = Vec::new();
+        for number in superfluous {
+            folder::remove(&self.folder.generation(number))?;
+            removed.extend(self.generations.remove(&number));
+        }
+        Ok(removed)
+    }
+
+    /// Brings a staged generation into force at every hook, and removes all others. Gives back the one that was in
+    /// force, for its last counts.
+    pub fn commit(&mut self, staged: Staged) -> Result<Option<Staged>, Error> {
+        let (number, before) = (staged.number(), self.pointers.all);
+        self.keep(staged);
+        if let Err(error) = self.point(&Pointers::all(number)) {
+            let kept = self.pointers.numbers().collect();
+            // The refusal is what matters; an orphan goes with the next change.
+            let _ = self.prune(&kept);
+            return Err(error);
+        }
+        let removed = self.prune(&BTreeSet::from([number]))?;
+        Ok(removed.into_iter().find(|it| Some(it.number()) == before))
     }
 
     /// Puts other tables in the place of those in force, without a new generation; false when that cannot be.
     pub fn patch(&mut self, compiled: &Compiled) -> Result<bool, Error> {
-        self.live.as_mut().map_or(Ok(false), |live| live.patch(compiled))
+        let live = self.pointers.all.and_then(|number| self.generations.get_mut(&number));
+        live.map_or(Ok(false), |live| live.patch(compiled))
     }
 
-    /// Guards an interface with the generation in force. What is attached already stays as it is.
+    /// The generation that an interface runs, or would.
+    fn at(&mut self, interface: &str) -> Result<&mut Staged, Error> {
+        let number = self.pointers.of(interface).ok_or(Error::NoGeneration)?;
+        self.generations.get_mut(&number).ok_or(Error::NoGeneration)
+    }
+
+    /// Guards an interface with the generation in force there. What is attached already stays as it is.
     pub fn attach(&mut self, name: &str, entry: InterfaceEntry) -> Result<Attachment, Error> {
-        let live = self.live.as_mut().ok_or(Error::NoGeneration)?;
-        live.set_interface(entry)?;
-        links::attach(&self.folder, live, name, entry.ifindex)
+        let folder = self.folder.clone();
+        let generation = self.at(name)?;
+        generation.set_interface(entry)?;
+        links::attach(&folder, generation, name, entry.ifindex)
     }
 
     /// Guards what arrives on an interface, and leaves its departures to [`Self::attach`]: attaching to tcx waits for
     /// RCU, some 10 ms an interface, so that a start first closes the doors by which packets come in.
     pub fn attach_arrival(&mut self, name: &str, entry: InterfaceEntry) -> Result<(), Error> {
-        let live = self.live.as_mut().ok_or(Error::NoGeneration)?;
-        live.set_interface(entry)?;
-        links::attach_arrival(&self.folder, live, name, entry.ifindex)
+        let folder = self.folder.clone();
+        let generation = self.at(name)?;
+        generation.set_interface(entry)?;
+        links::attach_arrival(&folder, generation, name, entry.ifindex)
     }
 
     /// Takes the hooks off an interface, also when it is gone.
@@ -196,15 +247,21 @@ impl Node {
         links::all(&self.folder)
     }
 
-    /// The generation in force.
+    /// The generation in force where no other runs ahead.
     #[must_use]
     pub fn live(&self) -> Option<&Staged> {
-        self.live.as_ref()
+        self.generation(self.pointers.all?)
     }
 
-    /// Changes what the generation in force knows of an interface.
-    pub fn set_interface(&mut self, entry: InterfaceEntry) -> Result<(), Error> {
-        self.live.as_mut().ok_or(Error::NoGeneration)?.set_interface(entry)
+    /// A generation that is kept.
+    #[must_use]
+    pub fn generation(&self, number: Number) -> Option<&Staged> {
+        self.generations.get(&number)
+    }
+
+    /// What a generation knows of an interface, from now on.
+    pub fn set_interface(&mut self, number: Number, entry: InterfaceEntry) -> Result<(), Error> {
+        self.generations.get_mut(&number).ok_or(Error::NoGeneration)?.set_interface(entry)
     }
 
     /// Changes mode, rates and fail-safe ports; in force with the next packet.

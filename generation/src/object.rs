@@ -65,7 +65,7 @@ pub(crate) enum Wanted {
     Pinned(PathBuf),
 }
 
-/// The embedded object, parsed: the pattern of each generation's programs.
+/// An object, parsed: the pattern of each generation's programs.
 pub struct Programs {
     object: Object,
     said: Said<'static>,
@@ -81,9 +81,13 @@ impl Programs {
     /// Parses the object that this build embeds, if its programs share the records that we know with us. A few
     /// milliseconds, which a start can spend on another thread.
     pub fn parse() -> Result<Self, Error> {
-        let object = object()?;
-        let said = contracts::of_object(object)?;
-        Ok(Self { object: Object::parse(object).doing("parse the embedded object")?, said })
+        Self::of(object()?)
+    }
+
+    /// Parses an object that came by another way. Its records must be ours.
+    pub fn of(elf: &[u8]) -> Result<Self, Error> {
+        let said = contracts::of_object(elf)?;
+        Ok(Self { object: Object::parse(elf).doing("parse the object of kernel programs")?, said })
     }
 
     pub(crate) fn object(&self) -> &Object {

@@ -165,9 +165,18 @@ fn holders(census: &Census, ids: impl IntoIterator<Item = Id>) -> Vec<String> {
 
 /// What lies in the folder of an agent and is of no use.
 fn folder(census: &Census, root: &Path, owned: &Owned<'_>, survey: &mut Survey) {
+    // A filter goes with its interface, and its pin does not say so; the link beside it does.
+    let interface = |pin: &str| pin.rsplit_once('-').map(|(interface, _)| interface.to_owned());
+    let gone: BTreeSet<Option<String>> = owned
+        .hooks
+        .iter()
+        .filter(|(_, _, id)| matches!(id, Id::Link(id) if census.links.get(id).is_some_and(|it| it.ifindex == Some(0))))
+        .map(|(_, name, _)| interface(name))
+        .collect();
     let running: BTreeSet<u32> = owned
         .hooks
         .iter()
+        .filter(|(_, name, id)| matches!(id, Id::Link(_)) || !gone.contains(&interface(name)))
         .filter_map(|(_, _, id)| match id {
             Id::Link(id) => census.links.get(id).filter(|link| link.ifindex != Some(0)).map(|link| link.program),
             // The program of a filter.

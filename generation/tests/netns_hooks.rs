@@ -1,12 +1,15 @@
 //! The hooks on a real interface: XDP of the driver on arrival, tcx or clsact (whichever this kernel has) on departure.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use aya::programs::links::{FdLink, PinnedLink};
 use gabion_abi::verdict::Interface;
 use gabion_generation::{EgressHook, InterfaceEntry, Node, Programs, Sizes, XdpWay};
+use gabion_life::Pointers;
 use gabion_policy_compile::{Compiled, Options, compile};
 use gabion_policy_model::text::{Source, parse};
 use gabion_testing_site::error::SiteError;
@@ -191,7 +194,7 @@ fn hooks_outlive_their_process_are_adopted_swapped_and_leave_nothing() {
 
     bench.node.run(|| {
         let (mut node, adopted) = Node::open(&bench.root(), &Sizes::default(), Programs::parse().unwrap()).unwrap();
-        assert_eq!((adopted.generation, adopted.attachments.len()), (Some(1), 1));
+        assert_eq!((adopted.running, adopted.attachments.len()), (Some(1), 1));
         assert_eq!(adopted.attachments[0].xdp, Some(XdpWay::Native));
         let clsact = adopted.attachments[0].egress == Some(EgressHook::Clsact);
         assert_eq!(bench.qdiscs().contains(&"clsact".to_owned()), clsact);
@@ -231,6 +234,56 @@ fn an_interface_made_anew_while_nobody_looked_is_guarded_by_the_next_start() {
         bench.hold(5000, Some(5001), "guarded again");
         node.detach_all().unwrap();
     });
+}
+
+/// A generation for each interface, and a swap of several as a whole or not at all.
+#[test]
+fn one_interface_runs_ahead_and_a_swap_is_undone_as_a_whole() {
+    const SECOND: &str = "n0.2";
+    let Some(bench) = Bench::new("ahead") else { return };
+    let plug = |host, name| Plug { host, name, mac: None };
+    cable(plug(&bench.outside, "eth1"), plug(&bench.node, SECOND)).unwrap();
+    let second = InterfaceEntry { ifindex: bench.node.index(SECOND).unwrap(), interface: Interface::default() };
+    let entries = [bench.entry(), second];
+    bench.node.run(|| {
+        let mut node = open(&bench.root());
+        let staged = node.stage(&only(5000), &entries).unwrap();
+        node.commit(staged).unwrap();
+        node.attach(GUARDED, entries[0]).unwrap();
+        node.attach(SECOND, entries[1]).unwrap();
+        let staged = node.stage(&only(5001), &entries).unwrap();
+        node.keep(staged);
+        bench.hold(5000, Some(5001), "staged");
+        let ahead = Pointers { all: Some(1), ahead: BTreeMap::from([(GUARDED.to_owned(), 2)]) };
+        node.point(&ahead).unwrap();
+        node.prune(&ahead.numbers().collect()).unwrap();
+        bench.hold(5001, Some(5000), "ahead");
+        assert_eq!(runs(&node, &bench, SECOND), 1);
+
+        // The second of two interfaces refuses: what is pinned there is no link.
+        let (pin, aside) = (bench.root().join("links/n0%2E2-xdp"), bench.root().join("aside"));
+        std::fs::rename(&pin, &aside).unwrap();
+        std::fs::create_dir(&pin).unwrap();
+        let staged = node.stage(&only(5002), &entries).unwrap();
+        node.keep(staged);
+        node.point(&Pointers::all(3)).unwrap_err();
+        bench.hold(5001, Some(5002), "undone");
+        std::fs::remove_dir(&pin).unwrap();
+        std::fs::rename(&aside, &pin).unwrap();
+        node.point(&Pointers::all(3)).unwrap();
+        assert_eq!(node.prune(&BTreeSet::from([3])).unwrap().len(), 2);
+        bench.hold(5002, Some(5001), "all of them");
+        assert_eq!(runs(&node, &bench, SECOND), 3);
+        node.detach_all().unwrap();
+    });
+}
+
+/// The generation whose ingress program an interface runs.
+fn runs(node: &Node, bench: &Bench, interface: &str) -> u32 {
+    let pin = bench.root().join(format!("links/{}-xdp", interface.replace('.', "%2E")));
+    let id = FdLink::from(PinnedLink::from_pin(pin).unwrap()).info().unwrap().program_id();
+    let of = |number: &u32| node.generation(*number).is_some_and(|it| it.programs().unwrap()[0].id() == id);
+    (1..=3).find(of).unwrap()
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 mod bpffs;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Instant;
 
@@ -13,6 +14,7 @@ use gabion_abi::facts::{Address, FAMILY_V4};
 use gabion_abi::tables::{EGRESS, INGRESS, PARAM_COUNT, STATELESS, direction, entry};
 use gabion_abi::verdict::{Interface, reason};
 use gabion_generation::{InterfaceEntry, Node, Programs, Sizes};
+use gabion_life::Pointers;
 use gabion_policy_compile::{Compiled, RuleInfo, Stats};
 use gabion_policy_model::trace::{Direction, RuleRef};
 
@@ -208,9 +210,10 @@ fn a_dead_agents_hooks_are_adopted_and_leftovers_removed() {
     let (mut node, adopted) = Node::open(&bpffs.root(), &Sizes::default(), Programs::parse().unwrap()).unwrap();
     println!("adopted in {:?}: {adopted:?}", start.elapsed());
     assert!(adopted.state);
-    assert_eq!(adopted.generation, Some(1));
-    assert_eq!(adopted.removed, [2]);
+    assert_eq!((adopted.running, adopted.generations), (Some(1), BTreeSet::from([1, 2])));
     assert_eq!(adopted.attachments, [attachment]);
+    node.point(&Pointers::all(1)).unwrap();
+    assert_eq!(node.prune(&BTreeSet::from([1])).unwrap().len(), 1);
 
     let staged = node.stage(&policy(entry::DENY, entry::DENY), &[lo]).unwrap();
     assert_eq!(staged.number(), 3);
@@ -219,7 +222,7 @@ fn a_dead_agents_hooks_are_adopted_and_leftovers_removed() {
     println!("swapped in {:?}", start.elapsed());
     drop(node);
     let (node, adopted) = Node::open(&bpffs.root(), &Sizes::default(), Programs::parse().unwrap()).unwrap();
-    assert_eq!(adopted.generation, Some(3));
+    assert_eq!((adopted.running, adopted.generations), (Some(3), BTreeSet::from([3])));
     node.detach_all().unwrap();
     let left: Vec<_> = std::fs::read_dir(bpffs.root()).unwrap().collect();
     assert!(left.is_empty(), "{left:?}");

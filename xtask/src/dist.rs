@@ -1,9 +1,11 @@
-//! `./x dist`: what is shipped, made in `target/dist`: a static binary, its man pages and completions, and a Debian
-//! package that holds them.
+//! `./x dist`: what is shipped, made in `target/dist`: a static binary, its man pages and completions, a Debian
+//! package that holds them, and a statement of what they were made of.
 
 mod deb;
 #[cfg(feature = "dist")]
 mod pages;
+#[cfg(feature = "dist")]
+mod provenance;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -54,8 +56,10 @@ pub fn run(arguments: &[String]) -> Outcome {
     };
     let path = folder.join(format!("gabion_{}_amd64.deb", package.version));
     std::fs::write(&path, package.bytes()?).map_err(|error| format!("{}: {error}", path.display()))?;
+    let statement = provenance(&folder, &[&shipped, &path])?;
     println!("x: {}", shipped.display());
     println!("x: {}", path.display());
+    println!("x: {statement}");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -69,7 +73,9 @@ fn build() -> Result<PathBuf, String> {
         format!("--remap-path-prefix={}=/cargo", crates.display()),
     ];
     let status = cargo()
-        .args(["build", "--release", "--package", "gabion", "--bin", "gabion", "--target", TARGET, "--config"])
+        .args(["build", "--release", "--package", "gabion", "--bin", "gabion", "--target", TARGET])
+        // A static program cannot load the library of a token (PKCS #11), and says so.
+        .args(["--no-default-features", "--config"])
         .arg(format!("target.{TARGET}.rustflags={}", serde_json::json!(flags)))
         // Flags of the environment would take the place of these.
         .env_remove("RUSTFLAGS")
@@ -100,6 +106,16 @@ fn pages(folder: &Path) -> Result<Vec<Entry>, String> {
 
 #[cfg(not(feature = "dist"))]
 fn pages(_folder: &Path) -> Result<Vec<Entry>, String> {
+    Err("built without the feature `dist`; ./x dist turns it on".to_owned())
+}
+
+#[cfg(feature = "dist")]
+fn provenance(folder: &Path, made: &[&Path]) -> Result<String, String> {
+    provenance::write(folder, made)
+}
+
+#[cfg(not(feature = "dist"))]
+fn provenance(_folder: &Path, _made: &[&Path]) -> Result<String, String> {
     Err("built without the feature `dist`; ./x dist turns it on".to_owned())
 }
 

@@ -3,6 +3,7 @@
 //! An integration test belongs to the tier that its file name begins with: `tests/verifier_loads.rs` is of the tier
 //! `verifier`. Every other test is of the tier `unit`.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use crate::Outcome;
@@ -13,6 +14,9 @@ use crate::workspace::{self, Member};
 
 /// The tiers that need more than an unprivileged user.
 const PRIVILEGED: [&str; 3] = ["verifier", "netns", "vm"];
+
+/// The library of a token made of software, which Debian's softhsm2 brings.
+const TOKEN: &str = "/usr/lib/softhsm/libsofthsm2.so";
 
 struct Request {
     tiers: Vec<String>,
@@ -76,6 +80,12 @@ pub fn run(arguments: &[String]) -> Outcome {
             Err(reason) => skipped.push((tier, reason)),
         }
     }
+    if runnable.contains(&"unit") && !Path::new(TOKEN).exists() {
+        // Whoever cannot have a token is told by the test that goes without.
+        if let Err(remedy) = machine::install(&["softhsm2"]) {
+            println!("x: no token to test keys in: {remedy}");
+        }
+    }
     let mut tests = Tests { success: true, ..Tests::default() };
     if !runnable.is_empty() {
         println!("x: tests ({})", runnable.join(", "));
@@ -120,6 +130,12 @@ fn can_run(tier: &str, members: &[Member], missing_toolchain: Option<&String>) -
     if let Some(missing) = missing_toolchain {
         return Err(missing.clone());
     }
+    if tier == "netns"
+        && machine::program("strace").is_none()
+        && let Err(remedy) = machine::install(&["strace"])
+    {
+        println!("x: crashes at every step are not tried: {remedy}");
+    }
     if tier != "vm" {
         return if machine::is_root() { Ok(()) } else { Err("needs root: sudo ./x test".to_owned()) };
     }
@@ -159,6 +175,9 @@ fn run_all(members: &[Member], tiers: &[&str], request: &Request) -> Result<Test
     }
     if tiers.contains(&"vm") {
         environment.push(("GABION_REQUIRE_VM", "1"));
+    }
+    if Path::new(TOKEN).exists() {
+        environment.push(("GABION_REQUIRE_TOKEN", "1"));
     }
     let names = test_names(members);
     let (privileged, plain): (Vec<&str>, Vec<&str>) = names.into_iter().partition(|name| tier_of(name) != "unit");

@@ -52,7 +52,12 @@ impl Client {
 
     /// Has the policy read again. A policy that was refused is an answer, not an error.
     pub async fn apply(&self) -> Result<Apply, Problem> {
-        let answer = self.ask(Method::POST, "/v1/apply", Bytes::new()).await?;
+        self.change("/v1/apply").await
+    }
+
+    /// Has a change made. One that was refused is an answer, not an error.
+    pub async fn change(&self, path: &str) -> Result<Apply, Problem> {
+        let answer = self.ask(Method::POST, path, Bytes::new()).await?;
         let bytes = collect(answer).await?;
         let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| odd(&senseless(&error)))?;
         if value.get("trigger").is_none() {

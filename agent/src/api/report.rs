@@ -1,28 +1,38 @@
 //! What the API says, gathered from the agent's state.
 
-use std::collections::BTreeMap;
-use std::time::SystemTime;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Instant, SystemTime};
 
 use gabion_abi::event::suppressed;
-use gabion_abi::verdict::{Count, reason};
+use gabion_abi::verdict::reason;
 
 use super::wire::{
-    Amount, EventCounts, Generation, Interface, Interfaces, Mode, Processes, ReasonTotal, Rule, Rules, Status,
-    Suppressed, Totals,
+    Amount, EventCounts, FailedGeneration, Generation, Generations, Interface, Interfaces, JournalLine,
+    KnownGeneration, Mode, Problem, Processes, ReasonTotal, Rule, Rules, Status, Suppressed, Totals, Trial,
 };
 use crate::counters::{RuleKey, amount};
 use crate::events::{protocol_name, timestamp};
 use crate::interfaces::{is_l3, name_matches};
-use crate::life::Agent;
+use crate::life::{Agent, Kept, store_problem};
+use crate::record::{Line, Remembered};
 
 impl Agent {
     /// `GET /v1/status`.
     pub fn status(&self) -> Status {
-        let current = self.current.clone().unwrap_or_default();
+        let unknown = Kept::default();
+        let kept = self.current().unwrap_or(&unknown);
+        let current = kept.record.clone();
         let interfaces = self.interfaces();
         let warnings = self.warnings(&interfaces);
-        let trouble = self.adopted
-            || self.last_apply.as_ref().is_none_or(|apply| !apply.ok)
+        // A sealed node goes on with what was committed; there are no files that should be in force instead.
+        let waiting = match &self.last_apply {
+            Some(apply) => !apply.ok,
+            None => self.seal.is_none() || self.current().is_none(),
+        };
+        let trouble = self.left_over()
+            || self.astray.is_some()
+            || self.unrecorded.is_some()
+            || waiting
             || interfaces.interfaces.iter().any(|interface| interface.problem.is_some());
         let audit = self.settings.audit_mode != 0;
         let state = match (trouble, audit) {
@@ -43,7 +53,10 @@ impl Agent {
                 since: current.since,
                 rules: self.names().len(),
                 digest: current.digest,
-                adopted: self.adopted,
+                adopted: kept.adopted,
+                trial: self.trial(),
+                ahead: self.life.wanted().ahead,
+                pinned: self.life.pinned.clone(),
             },
             mode: Mode {
                 current: mode_name(audit).to_owned(),
@@ -59,6 +72,11 @@ impl Agent {
         }
     }
 
+    /// What is in force is an earlier agent's, and should not be.
+    fn left_over(&self) -> bool {
+        self.seal.is_none() && self.current().is_some_and(|current| current.adopted)
+    }
+
     fn failsafe(&self) -> Vec<String> {
         let count = (self.settings.failsafe_count as usize).min(self.settings.failsafe.len());
         let ports = self.settings.failsafe[..count].iter();
@@ -68,7 +86,10 @@ impl Agent {
 
     fn warnings(&self, interfaces: &Interfaces) -> Vec<String> {
         let mut warnings = self.standing_warnings.clone();
-        if self.adopted {
+        if self.seal.is_some() && self.current().is_none() {
+            warnings.push(String::from("nothing is in force: `gabion generation apply BUNDLE` begins"));
+        }
+        if self.left_over() {
             warnings.push(format!(
                 "generation {} of an earlier agent is still in force: the policy on disk could not replace it",
                 self.number()
@@ -76,7 +97,21 @@ impl Agent {
         }
         if let Some(problem) = self.last_apply.as_ref().filter(|apply| !apply.ok).and_then(|apply| apply.error.as_ref())
         {
-            warnings.push(format!("the policy on disk is not in force: {}", problem.message));
+            let what = if self.seal.is_some() { "the last bundle" } else { "the policy on disk" };
+            warnings.push(format!("{what} is not in force: {}", problem.message));
+        }
+        if let Some(problem) = &self.astray {
+            warnings
+                .push(format!("hooks do not run the generation that they are to run, this is tried again: {problem}"));
+        }
+        if let Some(problem) = &self.unrecorded {
+            warnings.push(format!("what is in force is not recorded: {problem}"));
+        }
+        if let Some(last) = self.life.condemned.last() {
+            warnings.push(format!("generation {} was rolled back: {}", last.number, last.why));
+        }
+        if let Some(why) = &self.life.pinned {
+            warnings.push(format!("generations are pinned: {why}"));
         }
         if let Some(problem) = &self.local_problem {
             warnings.push(format!("the kernel programs do not know all addresses of the node: {problem}"));
@@ -100,7 +135,7 @@ impl Agent {
         if !interfaces.missing.is_empty() {
             warnings.push(format!("no interface is there for: {}", interfaces.missing.join(", ")));
         }
-        if self.current.as_ref().is_some_and(|current| current.interfaces.is_empty()) {
+        if self.current().is_some_and(|current| current.record.interfaces.is_empty()) {
             warnings.push(String::from("the site lists no interfaces: nothing is guarded"));
         }
         if self.hub.malformed != 0 {
@@ -111,7 +146,7 @@ impl Agent {
 
     /// `GET /v1/interfaces`.
     pub fn interfaces(&self) -> Interfaces {
-        let patterns = self.current.as_ref().map(|current| current.interfaces.as_slice()).unwrap_or_default();
+        let patterns = self.current().map(|current| current.record.interfaces.as_slice()).unwrap_or_default();
         let role_of = |name: &str| patterns.iter().find(|(pattern, _)| name_matches(pattern, name));
         let interfaces = self.guards.iter().filter_map(|(&ifindex, guard)| {
             let link = self.links.get(&ifindex)?;
@@ -158,21 +193,31 @@ impl Agent {
 
     /// `GET /v1/rules`.
     pub fn rules(&self) -> Rules {
-        let counts: Vec<Count> = self.kernel.rule_counts().unwrap_or_else(|error| {
-            tracing::error!("cannot read the counts of the rules: {error}");
-            Vec::new()
-        });
-        let mut place: BTreeMap<&RuleKey, usize> = BTreeMap::new();
+        let wanted = self.life.wanted();
         let mut rules: Vec<Rule> = Vec::new();
-        for (number, name) in self.names().iter().enumerate() {
-            let counted = counts.get(number).copied().map(amount).unwrap_or_default();
-            let at = *place.entry(&name.key).or_insert_with(|| {
-                rules.push(rule_of(&name.key, &name.action, true, self.base.amount(&name.key)));
-                rules.len() - 1
+        let mut place: BTreeMap<&RuleKey, usize> = BTreeMap::new();
+        // The one in force first, then those that run ahead, then what may have to come back.
+        let mut numbers: Vec<u32> = wanted.numbers().collect();
+        numbers.extend(self.kept.keys());
+        let mut seen = BTreeSet::new();
+        for number in numbers.into_iter().filter(|number| seen.insert(*number)) {
+            let Some(kept) = self.kept.get(&number) else { continue };
+            let counts = self.kernel.rule_counts(number).unwrap_or_else(|error| {
+                tracing::error!("cannot read the counts of the rules: {error}");
+                Vec::new()
             });
-            rules[at].amount += counted;
-            if rules[at].action != name.action {
-                rules[at].action = String::from("mixed");
+            let active = wanted.numbers().any(|it| it == number);
+            for (at, name) in kept.record.rules.iter().enumerate() {
+                let counted = counts.get(at).copied().map(amount).unwrap_or_default();
+                let rule = *place.entry(&name.key).or_insert_with(|| {
+                    let action = if active { &name.action } else { "" };
+                    rules.push(rule_of(&name.key, action, active, self.base.amount(&name.key)));
+                    rules.len() - 1
+                });
+                rules[rule].amount += counted;
+                if active && rules[rule].action != name.action {
+                    rules[rule].action = String::from("mixed");
+                }
             }
         }
         for (key, amount) in self.base.iter() {
@@ -180,7 +225,85 @@ impl Agent {
                 rules.push(rule_of(key, "", false, amount));
             }
         }
+        // A rule of what may come back that counted nothing is of no interest.
+        rules.retain(|rule| rule.active || rule.amount.packets != 0);
         Rules { generation: self.number(), rules }
+    }
+
+    /// What is on trial.
+    fn trial(&self) -> Option<Trial> {
+        let (trial, watching) = (self.life.live.as_ref()?, self.watching.as_ref()?);
+        Some(Trial {
+            number: trial.number,
+            back_to: self.life.committed.all.unwrap_or(0),
+            window_s: watching.window.as_secs(),
+            left_s: watching.left(Instant::now()).as_secs(),
+            only: trial.change.only.iter().cloned().collect(),
+        })
+    }
+
+    /// `GET /v1/generations`, with so many lines of the journal.
+    ///
+    /// # Errors
+    /// The disk does not answer.
+    pub fn generations(&mut self, lines: usize) -> Result<Generations, Problem> {
+        let journal = self.store.journal::<Line>(lines).map_err(store_problem)?;
+        let mut records = Remembered::read(&mut self.store).map_err(store_problem)?.records;
+        // What is loaded may not be remembered yet.
+        records.extend(self.kept.iter().map(|(number, kept)| (*number, kept.record.clone())));
+        let wanted = self.life.wanted();
+        let state = |number: u32| {
+            if self.life.live.as_ref().is_some_and(|trial| trial.number == number) {
+                "live"
+            } else if self.life.committed.all == Some(number) {
+                "committed"
+            } else if self.life.committed.numbers().any(|it| it == number) {
+                "ahead"
+            } else {
+                "replaced"
+            }
+        };
+        let guarded: Vec<&str> = self
+            .guards
+            .iter()
+            .filter(|(_, guard)| guard.problem.is_none())
+            .filter_map(|(index, _)| Some(self.links.get(index)?.name.as_str()))
+            .collect();
+        let generations = records.into_iter().rev().map(|(number, record)| KnownGeneration {
+            number,
+            state: state(number).to_owned(),
+            loaded: self.kept.contains_key(&number),
+            since: record.since,
+            digest: record.digest,
+            origin: record.origin,
+            site: record.site,
+            rules: record.rules.len(),
+            interfaces: guarded
+                .iter()
+                .filter(|name| wanted.of(name) == Some(number))
+                .map(|name| (*name).to_owned())
+                .collect(),
+        });
+        let failed = self.life.condemned.iter().map(|it| FailedGeneration {
+            number: it.number,
+            digest: it.digest.clone(),
+            why: it.why.clone(),
+        });
+        let journal = journal.into_iter().map(|(line, it)| JournalLine {
+            line,
+            time: it.time,
+            generation: it.generation,
+            step: it.step,
+            from: it.from,
+            detail: it.detail,
+        });
+        Ok(Generations {
+            generations: generations.collect(),
+            trial: self.trial(),
+            pinned: self.life.pinned.clone(),
+            failed: failed.collect(),
+            journal: journal.collect(),
+        })
     }
 
     /// `GET /v1/processes`.

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use super::metrics;
 use super::wire::{self, Apply, Event, Failure, Line, ModeRequest, Problem};
 use crate::explain;
 use crate::interfaces::name_matches;
-use crate::life::{Agent, Trigger, problem};
+use crate::life::{Agent, How, Trigger, What, problem};
 
 /// Bytes of a request's body; the largest that makes sense is a mode.
 const BODY_LIMIT: usize = 4 << 10;
@@ -45,6 +46,10 @@ const ANSWER_GRACE: Duration = Duration::from_millis(50);
 pub struct ApplyRequest {
     /// Who wishes.
     pub trigger: Trigger,
+    /// Which policy is meant.
+    pub what: What,
+    /// How it is wanted.
+    pub how: How,
     /// Where the outcome goes.
     pub reply: Option<oneshot::Sender<Apply>>,
 }
@@ -177,36 +182,160 @@ async fn route(
             let text = metrics::render(&agent.status(), &agent.rules());
             Ok(whole(StatusCode::OK, metrics::CONTENT_TYPE, text.into_bytes()))
         }
-        (&Method::POST, "/v1/apply") => apply(shared).await,
+        (&Method::GET, "/v1/generations") => generations(shared),
+        (&Method::GET, "/v1/generations/diff") => {
+            let compared = shared.agent.borrow().comparison.clone().unwrap_or_default();
+            Ok(json(StatusCode::OK, &compared))
+        }
+        (&Method::POST, "/v1/apply") => apply(shared, What::Files, how(&query)?).await,
+        (&Method::POST, "/v1/generations/apply") => {
+            let (bundle, rest) = bundle_of(&query)?;
+            apply(shared, What::Bundle(bundle), how(&rest)?).await
+        }
+        (&Method::POST, "/v1/generations/rollback") => roll_back(shared, &query).await,
+        (&Method::POST, "/v1/generations/commit") => change_life(shared, Agent::commit_now),
+        (&Method::POST, "/v1/generations/unpin") => change_life(shared, |agent| agent.pin(None)),
+        (&Method::POST, "/v1/generations/pin") => {
+            let why = reason_of(&query)?;
+            change_life(shared, |agent| agent.pin(Some(why)))
+        }
         (&Method::POST, "/v1/mode") => mode(shared, request).await,
         (&Method::POST, "/v1/detach") => detach(shared),
-        (_, "/v1/apply" | "/v1/mode" | "/v1/detach") => {
-            Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "method", format!("{path} wants POST")))
-        }
         (
             _,
-            "/v1/status" | "/v1/rules" | "/v1/totals" | "/v1/interfaces" | "/v1/processes" | "/v1/contracts"
-            | "/v1/explain" | "/v1/events" | "/metrics",
+            "/v1/apply"
+            | "/v1/mode"
+            | "/v1/detach"
+            | "/v1/generations/rollback"
+            | "/v1/generations/commit"
+            | "/v1/generations/pin"
+            | "/v1/generations/unpin"
+            | "/v1/generations/apply",
+        ) => Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "method", format!("{path} wants POST"))),
+        (
+            _,
+            "/v1/status"
+            | "/v1/rules"
+            | "/v1/totals"
+            | "/v1/interfaces"
+            | "/v1/processes"
+            | "/v1/contracts"
+            | "/v1/generations"
+            | "/v1/generations/diff"
+            | "/v1/explain"
+            | "/v1/events"
+            | "/metrics",
         ) => Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "method", format!("{path} wants GET"))),
         _ => Err(refuse(StatusCode::NOT_FOUND, "no-such-path", "nothing is here; see docs/api.md for what is")),
     }
 }
 
-async fn apply(shared: &Shared) -> Result<Answer, Refusal> {
+/// Which bundle is meant, and the rest of the query.
+fn bundle_of(query: &str) -> Result<(PathBuf, String), Refusal> {
+    let (ours, rest): (Vec<&str>, Vec<&str>) = query.split('&').partition(|part| part.starts_with("bundle="));
+    match parameters(&ours.join("&")).as_slice() {
+        [(_, path)] if path.starts_with('/') => Ok((PathBuf::from(path), rest.join("&"))),
+        _ => Err(refuse(StatusCode::BAD_REQUEST, "query", "bundle is one absolute path on the node")),
+    }
+}
+
+/// How a change is wanted, from a query.
+fn how(query: &str) -> Result<How, Refusal> {
+    let mut how = How::default();
+    for (name, value) in parameters(query) {
+        match name.as_str() {
+            "again" => how.insisted = is_true(&value),
+            "only" => drop(how.only.insert(value)),
+            "window" => {
+                let wrong = || refuse(StatusCode::BAD_REQUEST, "query", "window is a number of seconds, up to 86400");
+                let seconds = value.parse::<u64>().ok().filter(|seconds| *seconds <= 86_400).ok_or_else(wrong)?;
+                how.window = Some(Duration::from_secs(seconds));
+            }
+            other => {
+                let message = format!("{other:?} is none of again, only, window");
+                return Err(refuse(StatusCode::BAD_REQUEST, "query", message));
+            }
+        }
+    }
+    Ok(how)
+}
+
+async fn apply(shared: &Shared, what: What, how: How) -> Result<Answer, Refusal> {
     let (reply, outcome) = oneshot::channel();
     let stopping = || {
         let problem = problem("stopping", "system", String::from("the agent is stopping"));
         (StatusCode::SERVICE_UNAVAILABLE, problem)
     };
-    let request = ApplyRequest { trigger: Trigger::Api, reply: Some(reply) };
+    let request = ApplyRequest { trigger: Trigger::Api, what, how, reply: Some(reply) };
     shared.apply.send(request).await.map_err(|_| stopping())?;
     let apply = outcome.await.map_err(|_| stopping())?;
     let status = match apply.error.as_ref().map(|error| error.blame.as_str()) {
         None => StatusCode::OK,
         Some("input") => StatusCode::UNPROCESSABLE_ENTITY,
+        Some("refused") => StatusCode::FORBIDDEN,
         Some(_) => StatusCode::INTERNAL_SERVER_ERROR,
     };
     Ok(json(status, &apply))
+}
+
+/// Lines of the journal that are shown.
+const JOURNAL_SHOWN: usize = 200;
+
+fn generations(shared: &Shared) -> Result<Answer, Refusal> {
+    let generations = shared.agent.borrow_mut().generations(JOURNAL_SHOWN);
+    let generations = generations.map_err(|problem| (StatusCode::INTERNAL_SERVER_ERROR, problem))?;
+    Ok(json(StatusCode::OK, &generations))
+}
+
+fn change_life(shared: &Shared, change: impl FnOnce(&mut Agent) -> Result<(), Problem>) -> Result<Answer, Refusal> {
+    let outcome = change(&mut shared.agent.borrow_mut());
+    outcome.map_err(|problem| {
+        let status = if problem.blame == "input" { StatusCode::CONFLICT } else { StatusCode::INTERNAL_SERVER_ERROR };
+        (status, problem)
+    })?;
+    generations(shared)
+}
+
+/// What an operator says why.
+fn reason_of(query: &str) -> Result<String, Refusal> {
+    let mut reason = String::from("an operator wanted it");
+    for (name, value) in parameters(query) {
+        match name.as_str() {
+            "reason" => reason = value,
+            "to" => {}
+            other => {
+                let message = format!("{other:?} is none of reason, to");
+                return Err(refuse(StatusCode::BAD_REQUEST, "query", message));
+            }
+        }
+    }
+    Ok(reason)
+}
+
+/// Undoes what is on trial, at once; without a trial, or to a number, makes what was committed before anew.
+async fn roll_back(shared: &Shared, query: &str) -> Result<Answer, Refusal> {
+    let why = reason_of(query)?;
+    let to = parameters(query).into_iter().find(|(name, _)| name == "to").map(|(_, value)| value);
+    let wrong = |_| refuse(StatusCode::BAD_REQUEST, "query", "to is the number of a generation");
+    let to = to.map(|to| to.parse::<u32>().map_err(wrong)).transpose()?;
+    let refused = |problem: Problem| (StatusCode::CONFLICT, problem);
+    let on_trial = shared.agent.borrow().life().live.is_some();
+    let committed = shared.agent.borrow().life().committed.all;
+    if on_trial {
+        let outcome = shared.agent.borrow_mut().roll_back(why.clone());
+        outcome.map_err(refused)?;
+    }
+    if (on_trial && to.is_none()) || (to.is_some() && to == committed) {
+        let agent = shared.agent.borrow();
+        let apply = Apply { ok: true, generation: agent.number(), trigger: "api".to_owned(), ..Apply::default() };
+        return Ok(json(StatusCode::OK, &apply));
+    }
+    // It must be there before what is in force is given up.
+    let known = shared.agent.borrow_mut().committed_before(to);
+    known.map_err(refused)?;
+    let outcome = shared.agent.borrow_mut().condemn(why);
+    outcome.map_err(refused)?;
+    apply(shared, What::Committed(to), How::default()).await
 }
 
 fn detach(shared: &Rc<Shared>) -> Result<Answer, Refusal> {
@@ -243,7 +372,7 @@ async fn mode(shared: &Shared, request: Request<Incoming>) -> Result<Answer, Ref
 }
 
 fn explained(shared: &Shared, query: &str) -> Result<Answer, Refusal> {
-    let set = shared.agent.borrow().set.clone();
+    let set = shared.agent.borrow().current().and_then(|current| current.set.clone());
     let Some(set) = set else {
         let message = "the generation in force was adopted from an earlier agent, and its policy text is not known \
                        here; `gabion explain --policy PATH` answers from files";

@@ -107,7 +107,7 @@ fn questions_are_answered() {
             let mut world = agent.node.world.borrow_mut();
             world.reasons[0][usize::from(reason::RULE)] = Count { packets: 7, bytes: 700 };
             world.reasons[1][usize::from(reason::RULE)] = Count { packets: 3, bytes: 180 };
-            world.counts[0].packets = 7;
+            world.counts.get_mut(&1).unwrap()[0].packets = 7;
         }
         let status: Status = agent.client.get("/v1/status").await.unwrap();
         assert_eq!((status.state.as_str(), status.generation.number), ("enforcing", 1));

@@ -2,6 +2,8 @@
 //!
 //! Fields are only ever added. A reader ignores fields that it does not know.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// Version of the API: raised when a field changes its meaning or goes. Agent and client say it in
@@ -88,6 +90,28 @@ pub struct Generation {
     pub digest: String,
     /// It was put into force by an earlier agent, and adopted.
     pub adopted: bool,
+    /// What is on trial; the node goes back when it gets worse.
+    pub trial: Option<Trial>,
+    /// Generations of interfaces that run ahead.
+    pub ahead: BTreeMap<String, u32>,
+    /// Why nothing may change, when somebody said so.
+    pub pinned: Option<String>,
+}
+
+/// A generation on trial.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Trial {
+    /// Its number.
+    pub number: u32,
+    /// The generation that comes back when the node gets worse; 0 is none.
+    pub back_to: u32,
+    /// How long it is watched.
+    pub window_s: u64,
+    /// How long it still is.
+    pub left_s: u64,
+    /// Interfaces that run it; all when there are none.
+    pub only: Vec<String>,
 }
 
 /// Whether verdicts are carried out.
@@ -204,12 +228,84 @@ pub struct Apply {
     pub unchanged: bool,
     /// Only who carries which subjects changed: the tables of the generation in force were changed in place.
     pub in_place: bool,
+    /// How long it is on trial before the node relies on it, milliseconds; 0 is not.
+    pub trial_ms: u64,
     /// From reading the files to the swap, microseconds.
     pub took_us: u64,
     /// Why not.
     pub error: Option<Problem>,
     /// What the compiler or the lints had to say.
     pub warnings: Vec<String>,
+}
+
+/// `GET /v1/generations`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Generations {
+    /// Those that are loaded, and those that were committed before and are remembered, the newest first.
+    pub generations: Vec<KnownGeneration>,
+    /// What is on trial.
+    pub trial: Option<Trial>,
+    /// Why nothing may change, when somebody said so.
+    pub pinned: Option<String>,
+    /// Changes that failed, and are not taken again unless somebody insists; the latest last.
+    pub failed: Vec<FailedGeneration>,
+    /// The journal, the latest last.
+    pub journal: Vec<JournalLine>,
+}
+
+/// A generation that is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct KnownGeneration {
+    /// Its number.
+    pub number: u32,
+    /// `live` (on trial), `committed`, `ahead` (committed, on some interfaces) or `replaced`.
+    pub state: String,
+    /// It is in the kernel.
+    pub loaded: bool,
+    /// Since when it is, or was, RFC 3339.
+    pub since: String,
+    /// Digest of the policy text.
+    pub digest: String,
+    /// Where it came from.
+    pub origin: String,
+    /// Name of its site.
+    pub site: String,
+    /// Number of its rules and defaults.
+    pub rules: usize,
+    /// Interfaces that run it.
+    pub interfaces: Vec<String>,
+}
+
+/// A change that failed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FailedGeneration {
+    /// Its number.
+    pub number: u32,
+    /// Digest of what it was made of.
+    pub digest: String,
+    /// Why it failed: which signal, its value and its bound.
+    pub why: String,
+}
+
+/// A line of the journal: what was about to happen.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct JournalLine {
+    /// Its number; numbers have no gaps.
+    pub line: u64,
+    /// When, RFC 3339.
+    pub time: String,
+    /// Which generation; 0 is none.
+    pub generation: u32,
+    /// A step of a generation's life, or something else that an operator wants to know.
+    pub step: String,
+    /// The step before, of a generation's life.
+    pub from: Option<String>,
+    /// Why, or what.
+    pub detail: String,
 }
 
 /// Why something did not work.

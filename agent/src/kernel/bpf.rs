@@ -1,6 +1,6 @@
 //! The real kernel: generations, links and state maps of `generation`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -12,15 +12,19 @@ use gabion_abi::event::{Event, Settings, suppressed};
 use gabion_abi::facts::{self, Address};
 use gabion_abi::verdict::{Count, Interface, reason};
 use gabion_generation::{
-    Attachment as Attached, Blame, EgressHook, Error, Expedited, InterfaceEntry, Node, Programs, Sizes, Staged, XdpWay,
+    Attachment as Attached, Blame, EgressHook, Error, Expedited, InterfaceEntry, Node, Programs, Sizes, Staged,
+    Surroundings, Twin, XdpWay,
 };
+use gabion_life::{Number, Pointers};
 use gabion_policy_compile::Compiled;
+use gabion_policy_probes::{Program as _, Side, compare};
+use gabion_store::Store;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 
-use super::{Attachment, Kernel, KernelError, Plan, ReasonCounts, Swapped};
+use super::{Attachment, Found, Kernel, KernelError, Meant, Plan, ReasonCounts, Tried, Trying};
 use crate::api::wire::Problem;
-use crate::journal::Journal;
-use crate::life::{journal_problem, kernel_problem};
+use crate::life::{digest_of, kernel_problem, store_problem};
+use crate::record;
 
 /// The kernel side of one node.
 pub struct Bpf {
@@ -29,12 +33,15 @@ pub struct Bpf {
     parsing: Option<JoinHandle<Result<Programs, Error>>>,
     /// None before the first generation on a fresh folder: the sizes of the state are the policy's.
     node: Option<Node>,
-    adopted: Option<u32>,
+    found: Found,
     events: Option<RingBuf<MapData>>,
-    /// What the generation in force was told, for interfaces that are attached later.
-    interfaces: BTreeMap<u32, Interface>,
+    /// What each generation was told, for interfaces that are attached later.
+    interfaces: BTreeMap<Number, BTreeMap<u32, Interface>>,
+    pointers: Pointers,
     /// Names under which interfaces are pinned.
     names: BTreeMap<u32, String>,
+    /// Digest of the programs.
+    digest: String,
     /// Keeps a second agent off the folder.
     _lock: File,
 }
@@ -67,10 +74,19 @@ pub fn detach(root: &Path, state: &Path) -> Result<bool, Problem> {
     }
     // The state folder's lock too: an agent that could not open the bpffs yet is an agent. A folder that is not there
     // belongs to nobody, and is not made for this.
-    let _journal = if state.exists() { Some(Journal::open(state).map_err(journal_problem)?) } else { None };
+    let mut store = if state.exists() { Some(Store::open(state).map_err(store_problem)?.store) } else { None };
     let mut kernel = Bpf::open(root).map_err(kernel_problem)?;
     kernel.remove().map_err(kernel_problem)?;
+    if let Some(store) = &mut store {
+        record::detached(store).map_err(store_problem)?;
+    }
     Ok(true)
+}
+
+/// Empty for a binary without programs, which cannot load any.
+fn digest_of_programs() -> String {
+    let object = gabion_kernel_object::object().unwrap_or_default();
+    if object.is_empty() { String::new() } else { digest_of(object) }
 }
 
 fn failed(error: Error) -> KernelError {
@@ -115,10 +131,12 @@ impl Bpf {
             root: root.to_owned(),
             parsing: Some(std::thread::spawn(Programs::parse)),
             node: None,
-            adopted: None,
+            found: Found::default(),
             events: None,
             interfaces: BTreeMap::new(),
+            pointers: Pointers::default(),
             names: BTreeMap::new(),
+            digest: digest_of_programs(),
             _lock: lock,
         };
         if root.join("state").exists() {
@@ -136,7 +154,9 @@ impl Bpf {
         };
         let programs = programs.map_err(failed)?;
         let (node, found) = Node::open(&self.root, sizes, programs).map_err(failed)?;
-        self.adopted = found.generation;
+        self.pointers.all = found.running;
+        let last_number = node.last_number();
+        self.found = Found { generations: found.generations, running: found.running, last_number };
         for name in &found.gone {
             tracing::info!(interface = name, "is gone since the last agent; its pins were removed");
         }
@@ -149,9 +169,40 @@ impl Bpf {
         Ok(self.node.insert(node))
     }
 
+    /// What the generation that an interface is to run was told of it.
+    fn known(&self, name: &str, ifindex: u32) -> Interface {
+        let told = self.pointers.of(name).and_then(|number| self.interfaces.get(&number));
+        told.and_then(|told| told.get(&ifindex)).copied().unwrap_or_default()
+    }
+
     fn node(&mut self) -> Result<&mut Node, KernelError> {
         self.node.as_mut().ok_or_else(|| failed(Error::NoGeneration))
     }
+}
+
+fn tried_by(trying: &Trying<'_>, tried: &mut Tried) -> Result<(), Error> {
+    if trying.golden.is_empty() && trying.live.is_empty() {
+        return Ok(());
+    }
+    let twin = |meant: &Meant<'_>| {
+        let programs = meant.object.map_or_else(Programs::parse, Programs::of)?;
+        Twin::load(&programs, meant.compiled, &Surroundings { interfaces: &[], settings: meant.settings })
+    };
+    let mut new = twin(&trying.new)?;
+    for golden in trying.golden {
+        match new.judge(&golden.probe) {
+            Ok(seen) => tried.missed.extend(golden.check(&seen, trying.new.compiled).err().map(|it| it.to_string())),
+            Err(error) => tried.missed.push(error.to_string()),
+        }
+    }
+    let Some(before) = trying.old.filter(|_| !trying.live.is_empty()) else { return Ok(()) };
+    let mut old = twin(&before)?;
+    let Meant { set, compiled, settings, .. } = before;
+    let mut old = Side { set, compiled, program: &mut old, settings };
+    let Meant { set, compiled, settings, .. } = trying.new;
+    let mut new = Side { set, compiled, program: &mut new, settings };
+    tried.comparison = compare(&mut old, &mut new, trying.live, trying.questions);
+    Ok(())
 }
 
 fn address(address: &IpAddr) -> (u8, Address) {
@@ -178,19 +229,19 @@ fn described(attached: Attached) -> Attachment {
 }
 
 impl Kernel for Bpf {
-    fn adopted(&self) -> Option<u32> {
-        self.adopted
+    fn found(&self) -> Found {
+        self.found.clone()
     }
 
-    fn last_number(&self) -> u32 {
-        self.node.as_ref().map_or(0, Node::last_number)
+    fn programs(&self) -> String {
+        self.digest.clone()
     }
 
     fn expedite(&self) -> Option<Expedited> {
         Expedited::begin(&self.root)
     }
 
-    fn install(&mut self, plan: &Plan<'_>) -> Result<Swapped, KernelError> {
+    fn stage(&mut self, plan: &Plan<'_>) -> Result<(), KernelError> {
         if self.node.is_none() {
             let limits = plan.connections;
             let sizes = Sizes {
@@ -206,25 +257,46 @@ impl Kernel for Bpf {
         node.resume_numbers(plan.number.saturating_sub(1));
         let entries: Vec<InterfaceEntry> =
             plan.interfaces.iter().map(|(&ifindex, &interface)| InterfaceEntry { ifindex, interface }).collect();
-        let staged = node.stage(plan.compiled, &entries).map_err(failed)?;
+        let programs = plan.object.map(Programs::of).transpose().map_err(failed)?;
+        let staged = node.stage_with(programs.as_ref(), plan.compiled, &entries).map_err(failed)?;
+        node.keep(staged);
+        self.interfaces.insert(plan.number, plan.interfaces.clone());
+        Ok(())
+    }
+
+    fn try_out(&mut self, trying: &Trying<'_>) -> Tried {
+        let mut tried = Tried::default();
+        if let Err(error) = tried_by(trying, &mut tried) {
+            tried.untried = Some(error.to_string());
+        }
+        tried
+    }
+
+    fn point(&mut self, wanted: &Pointers, settings: &Settings) -> Result<(), KernelError> {
+        let before_pointers = self.pointers.all;
+        let Some(node) = self.node.as_mut().filter(|_| wanted.all.is_some()) else { return Ok(()) };
         let before = node.settings().map_err(failed)?;
         // New fail-safe ports first, so that the new policy cannot close them for a moment; the mode last, so that a
         // policy on trial is never enforced because its successor will be.
-        let audit_mode = if node.live().is_some() { before.audit_mode } else { plan.settings.audit_mode };
-        node.set_settings(&Settings { audit_mode, ..*plan.settings }).map_err(failed)?;
-        let previous = match node.commit(staged) {
-            Ok(previous) => previous,
-            Err(error) => {
-                // The commit's refusal is what matters; the old settings go with the old generation.
-                if let Err(again) = node.set_settings(&before) {
-                    tracing::error!("the old settings could not be put back: {again}");
-                }
-                return Err(failed(error));
+        let audit_mode = if before_pointers.is_some() { before.audit_mode } else { settings.audit_mode };
+        node.set_settings(&Settings { audit_mode, ..*settings }).map_err(failed)?;
+        if let Err(error) = node.point(wanted) {
+            // The refusal is what matters; the old settings go with the old generation.
+            if let Err(again) = node.set_settings(&before) {
+                tracing::error!("the old settings could not be put back: {again}");
             }
-        };
-        node.set_settings(plan.settings).map_err(failed)?;
-        self.interfaces.clone_from(plan.interfaces);
-        Ok(Swapped { previous_counts: previous.map(|old| old.rule_counts()).unwrap_or_default() })
+            return Err(failed(error));
+        }
+        node.set_settings(settings).map_err(failed)?;
+        self.pointers.clone_from(wanted);
+        Ok(())
+    }
+
+    fn prune(&mut self, kept: &BTreeSet<Number>) -> Result<BTreeMap<Number, Vec<Count>>, KernelError> {
+        self.interfaces.retain(|number, _| kept.contains(number));
+        let Some(node) = &mut self.node else { return Ok(BTreeMap::new()) };
+        let removed = node.prune(kept).map_err(failed)?;
+        Ok(removed.iter().map(|it| (it.number(), it.rule_counts())).collect())
     }
 
     fn patch(&mut self, compiled: &Compiled) -> Result<bool, KernelError> {
@@ -232,14 +304,14 @@ impl Kernel for Bpf {
     }
 
     fn attach(&mut self, ifindex: u32, name: &str) -> Result<Attachment, KernelError> {
-        let interface = self.interfaces.get(&ifindex).copied().unwrap_or_default();
+        let interface = self.known(name, ifindex);
         let attached = self.node()?.attach(name, InterfaceEntry { ifindex, interface }).map_err(failed)?;
         self.names.insert(ifindex, name.to_owned());
         Ok(described(attached))
     }
 
     fn attach_arrival(&mut self, ifindex: u32, name: &str) -> Result<(), KernelError> {
-        let interface = self.interfaces.get(&ifindex).copied().unwrap_or_default();
+        let interface = self.known(name, ifindex);
         self.node()?.attach_arrival(name, InterfaceEntry { ifindex, interface }).map_err(failed)?;
         self.names.insert(ifindex, name.to_owned());
         Ok(())
@@ -262,7 +334,8 @@ impl Kernel for Bpf {
 
     fn remove(&mut self) -> Result<(), KernelError> {
         self.events = None;
-        self.adopted = None;
+        self.found = Found::default();
+        self.pointers = Pointers::default();
         self.interfaces.clear();
         self.names.clear();
         self.node.take().map_or(Ok(()), |node| node.detach_all().map_err(failed))
@@ -277,18 +350,24 @@ impl Kernel for Bpf {
         self.names.keys().copied().collect()
     }
 
-    fn set_interface(&mut self, ifindex: u32, interface: Option<Interface>) -> Result<(), KernelError> {
+    fn set_interface(
+        &mut self,
+        generation: Number,
+        ifindex: u32,
+        interface: Option<Interface>,
+    ) -> Result<(), KernelError> {
         let known = interface.unwrap_or_default();
-        let outcome = self.node()?.set_interface(InterfaceEntry { ifindex, interface: known });
+        let outcome = self.node()?.set_interface(generation, InterfaceEntry { ifindex, interface: known });
         match (outcome, interface) {
             (Ok(()), _) => {}
             // What has no room is unknown, which is all that was wanted.
             (Err(Error::TooLarge { .. }), None) => {}
             (Err(error), _) => return Err(failed(error)),
         }
+        let told = self.interfaces.entry(generation).or_default();
         match interface {
-            Some(interface) => self.interfaces.insert(ifindex, interface),
-            None => self.interfaces.remove(&ifindex),
+            Some(interface) => told.insert(ifindex, interface),
+            None => told.remove(&ifindex),
         };
         Ok(())
     }
@@ -307,9 +386,9 @@ impl Kernel for Bpf {
         self.node.as_ref().map_or_else(|| Ok(Settings::default()), |node| node.settings().map_err(failed))
     }
 
-    fn rule_counts(&self) -> Result<Vec<Count>, KernelError> {
-        let live = self.node.as_ref().and_then(Node::live);
-        Ok(live.map(Staged::rule_counts).unwrap_or_default())
+    fn rule_counts(&self, generation: Number) -> Result<Vec<Count>, KernelError> {
+        let counted = self.node.as_ref().and_then(|node| node.generation(generation));
+        Ok(counted.map(Staged::rule_counts).unwrap_or_default())
     }
 
     fn reason_counts(&self) -> Result<ReasonCounts, KernelError> {

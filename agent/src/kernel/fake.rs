@@ -11,25 +11,35 @@ use std::rc::Rc;
 use gabion_abi::event::{Event, Settings, suppressed};
 use gabion_abi::verdict::{Count, Interface};
 use gabion_generation::Expedited;
+use gabion_life::Pointers;
 use gabion_policy_compile::Compiled;
 
-use super::{Attachment, Kernel, KernelError, Plan, ReasonCounts, Swapped};
+use super::{Attachment, Found, Kernel, KernelError, Plan, ReasonCounts, Tried, Trying};
 
 /// What outlives an agent, and what a test can look at and break.
 #[derive(Debug, Default)]
 pub struct World {
+    /// The generation that hooks run, and that new ones get.
     pub generation: Option<u32>,
+    /// Those that are loaded.
+    pub loaded: BTreeSet<u32>,
     pub attached: BTreeMap<u32, u32>,
     pub names: BTreeMap<u32, String>,
     pub interfaces: BTreeMap<u32, Interface>,
     pub local: BTreeSet<IpAddr>,
     pub settings: Settings,
-    pub counts: Vec<Count>,
+    pub counts: BTreeMap<u32, Vec<Count>>,
     pub reasons: ReasonCounts,
     pub suppressed: [u64; suppressed::COUNT as usize],
     pub events: VecDeque<Option<Event>>,
     pub calls: Vec<String>,
-    pub refuse_install: bool,
+    pub refuse_stage: bool,
+    pub refuse_point: bool,
+    /// Names of packets that the last generation was tried on, and what came of them.
+    pub tried: Vec<String>,
+    pub missed: Vec<String>,
+    /// What programs of another version are called.
+    pub programs: String,
     /// Tables can be changed in place.
     pub takes_patches: bool,
     /// The generation in force tells VLANs apart.
@@ -53,34 +63,70 @@ impl Kernel for Fake {
         None
     }
 
-    fn adopted(&self) -> Option<u32> {
-        self.0.borrow().generation
+    fn found(&self) -> Found {
+        let world = self.0.borrow();
+        let running = world.attached.values().copied().max().or(world.generation);
+        Found { generations: world.loaded.clone(), running, last_number: world.loaded.last().copied().unwrap_or(0) }
     }
 
-    fn last_number(&self) -> u32 {
-        self.0.borrow().generation.unwrap_or(0)
+    fn programs(&self) -> String {
+        self.0.borrow().programs.clone()
     }
 
-    fn install(&mut self, plan: &Plan<'_>) -> Result<Swapped, KernelError> {
+    fn stage(&mut self, plan: &Plan<'_>) -> Result<(), KernelError> {
         let mut world = self.0.borrow_mut();
-        world.calls.push(format!("install {}", plan.number));
-        if world.refuse_install {
+        world.calls.push(format!("stage {}", plan.number));
+        if world.refuse_stage {
             return Err(refused("the verifier says no"));
         }
-        let previous_counts = std::mem::replace(&mut world.counts, vec![Count::default(); plan.compiled.rules.len()]);
-        world.generation = Some(plan.number);
+        world.loaded.insert(plan.number);
         world.room = None;
         world.interfaces.clone_from(plan.interfaces);
-        world.settings = *plan.settings;
-        for generation in world.attached.values_mut() {
-            *generation = plan.number;
+        world.counts.insert(plan.number, vec![Count::default(); plan.compiled.rules.len()]);
+        Ok(())
+    }
+
+    fn try_out(&mut self, trying: &Trying<'_>) -> Tried {
+        let mut world = self.0.borrow_mut();
+        world.tried = trying.golden.iter().map(|golden| golden.probe.name.clone()).collect();
+        world.tried.extend(trying.live.iter().map(|probe| probe.name.clone()));
+        Tried { missed: world.missed.clone(), ..Tried::default() }
+    }
+
+    fn point(&mut self, wanted: &Pointers, settings: &Settings) -> Result<(), KernelError> {
+        let mut world = self.0.borrow_mut();
+        let Some(all) = wanted.all else { return Ok(()) };
+        if world.refuse_point {
+            world.refuse_point = false;
+            return Err(refused("the driver says no"));
         }
-        Ok(Swapped { previous_counts })
+        if world.generation != Some(all) {
+            world.calls.push(format!("point {all}"));
+        }
+        world.generation = Some(all);
+        world.settings = *settings;
+        let names = world.names.clone();
+        for (index, generation) in &mut world.attached {
+            *generation = names.get(index).and_then(|name| wanted.of(name)).unwrap_or(all);
+        }
+        let running: Vec<u32> = world.attached.values().copied().collect();
+        assert!(running.iter().all(|number| world.loaded.contains(number)), "a hook without a generation");
+        Ok(())
+    }
+
+    fn prune(&mut self, kept: &BTreeSet<u32>) -> Result<BTreeMap<u32, Vec<Count>>, KernelError> {
+        let mut world = self.0.borrow_mut();
+        let running: Vec<u32> = world.attached.values().copied().collect();
+        let gone: Vec<u32> = world.loaded.difference(kept).copied().collect();
+        assert!(gone.iter().all(|number| !running.contains(number)), "a generation is removed that a hook runs");
+        world.loaded.retain(|number| kept.contains(number));
+        Ok(gone.into_iter().map(|number| (number, world.counts.remove(&number).unwrap_or_default())).collect())
     }
 
     fn patch(&mut self, compiled: &Compiled) -> Result<bool, KernelError> {
         let mut world = self.0.borrow_mut();
-        let fits = world.takes_patches && world.counts.len() == compiled.rules.len();
+        let counts = world.generation.and_then(|number| world.counts.get(&number)).map_or(0, Vec::len);
+        let fits = world.takes_patches && counts == compiled.rules.len();
         world.calls.push(format!("patch {}", if fits { "taken" } else { "refused" }));
         Ok(fits)
     }
@@ -138,8 +184,12 @@ impl Kernel for Fake {
         self.0.borrow().attached.keys().copied().collect()
     }
 
-    fn set_interface(&mut self, ifindex: u32, interface: Option<Interface>) -> Result<(), KernelError> {
+    fn set_interface(&mut self, number: u32, ifindex: u32, interface: Option<Interface>) -> Result<(), KernelError> {
         let mut world = self.0.borrow_mut();
+        if world.generation != Some(number) {
+            // Tests look at what the generation in force knows.
+            return Ok(());
+        }
         world.calls.push(format!("interface {ifindex} {:?}", interface.map(|it| it.flags)));
         if ifindex >= world.room.unwrap_or(u32::MAX) {
             return Err(KernelError { wants_room: true, ..refused("ifindex too large") });
@@ -165,8 +215,8 @@ impl Kernel for Fake {
         Ok(self.0.borrow().settings)
     }
 
-    fn rule_counts(&self) -> Result<Vec<Count>, KernelError> {
-        Ok(self.0.borrow().counts.clone())
+    fn rule_counts(&self, number: u32) -> Result<Vec<Count>, KernelError> {
+        Ok(self.0.borrow().counts.get(&number).cloned().unwrap_or_default())
     }
 
     fn reason_counts(&self) -> Result<ReasonCounts, KernelError> {

@@ -2,15 +2,18 @@
 //!
 //! `bpf` is the real one; tests put a fake in its place and see the same order of calls.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
 use gabion_abi::event::{Event, Settings, suppressed};
 use gabion_abi::verdict::{Count, Interface, reason};
 use gabion_generation::Expedited;
+use gabion_life::{Number, Pointers};
 use gabion_policy_compile::Compiled;
+use gabion_policy_model::PolicySet;
 use gabion_policy_model::site::ConnectionLimits;
+use gabion_policy_probes::{Comparison, Golden, Probe};
 
 pub mod bpf;
 #[cfg(test)]
@@ -50,17 +53,60 @@ pub struct Plan<'p> {
     pub compiled: &'p Compiled,
     /// Connections that are tracked, for state that does not exist yet.
     pub connections: ConnectionLimits,
+    /// Its kernel programs, when they are not the agent's own.
+    pub object: Option<&'p [u8]>,
     /// Interfaces by index.
     pub interfaces: &'p BTreeMap<u32, Interface>,
-    /// Mode, limits and fail-safe ports.
-    pub settings: &'p Settings,
 }
 
-/// What the swap left behind.
+/// A policy and what it compiled to.
+#[derive(Clone, Copy, Debug)]
+pub struct Meant<'p> {
+    /// As it is written.
+    pub set: &'p PolicySet,
+    /// Its tables.
+    pub compiled: &'p Compiled,
+    /// Mode, limits and fail-safe ports that go with it.
+    pub settings: &'p Settings,
+    /// Its kernel programs, when they are not the agent's own.
+    pub object: Option<&'p [u8]>,
+}
+
+/// What a generation is tried on before it judges anybody.
+#[derive(Clone, Copy, Debug)]
+pub struct Trying<'p> {
+    /// The generation.
+    pub new: Meant<'p>,
+    /// The one in force, when it is known.
+    pub old: Option<Meant<'p>>,
+    /// Packets with the verdicts that they must get.
+    pub golden: &'p [Golden],
+    /// Packets of late.
+    pub live: &'p [Probe],
+    /// Changed verdicts that are held to the policies as they are written.
+    pub questions: usize,
+}
+
+/// What came of it.
 #[derive(Clone, Debug, Default)]
-pub struct Swapped {
-    /// Final counts of the generation that was replaced, by its rule numbers.
-    pub previous_counts: Vec<Count>,
+pub struct Tried {
+    /// Golden packets that got another verdict.
+    pub missed: Vec<String>,
+    /// How old and new generation differ.
+    pub comparison: Comparison,
+    /// Why the programs could not be tried.
+    pub untried: Option<String>,
+}
+
+/// What an earlier agent left in the kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Generations that are whole.
+    pub generations: BTreeSet<Number>,
+    /// The newest of them that a hook runs.
+    pub running: Option<Number>,
+    /// The largest number given out, as far as the kernel shows.
+    pub last_number: Number,
 }
 
 /// Totals by action (0 pass, 1 drop) and reason.
@@ -68,20 +114,29 @@ pub type ReasonCounts = [[Count; reason::COUNT as usize]; 2];
 
 /// What the agent wants of the kernel.
 pub trait Kernel {
-    /// Number of the generation that an earlier agent left in force, if there was one.
-    fn adopted(&self) -> Option<u32>;
+    /// What an earlier agent left, when this one began.
+    fn found(&self) -> Found;
 
-    /// The largest generation number that the kernel side knows of.
-    fn last_number(&self) -> u32;
+    /// Digest of the kernel programs that generations are made with.
+    fn programs(&self) -> String;
 
     /// Keeps the kernel's waits short while hooks change, until it is dropped; none where that cannot be had.
     fn expedite(&self) -> Option<Expedited>;
 
-    /// Puts a generation into force on every interface that is attached, as a whole or not at all: an error leaves the
-    /// old one in force.
-    fn install(&mut self, plan: &Plan<'_>) -> Result<Swapped, KernelError>;
+    /// Loads a generation beside those that are there; nothing runs it.
+    fn stage(&mut self, plan: &Plan<'_>) -> Result<(), KernelError>;
 
-    /// Attaches the generation in force to an interface, or takes over what an earlier agent attached there.
+    /// Tries the programs of a generation on packets that nobody sent. Nothing that is in force sees any of it.
+    fn try_out(&mut self, trying: &Trying<'_>) -> Tried;
+
+    /// Brings every hook to the generation that is wanted there, with the settings that go with it: all of them or,
+    /// when one refuses, none.
+    fn point(&mut self, wanted: &Pointers, settings: &Settings) -> Result<(), KernelError>;
+
+    /// Removes all generations but these. Gives back what the others had counted, by their rule numbers.
+    fn prune(&mut self, kept: &BTreeSet<Number>) -> Result<BTreeMap<Number, Vec<Count>>, KernelError>;
+
+    /// Attaches the generation in force there to an interface, or takes over what an earlier agent attached there.
     fn attach(&mut self, ifindex: u32, name: &str) -> Result<Attachment, KernelError>;
 
     /// Attaches the hook of arrival alone, which is quick; [`Kernel::attach`] completes it.
@@ -106,8 +161,13 @@ pub trait Kernel {
     /// Interfaces on which hooks stand.
     fn attached(&self) -> Vec<u32>;
 
-    /// What the generation in force knows about an interface; none when it is gone.
-    fn set_interface(&mut self, ifindex: u32, interface: Option<Interface>) -> Result<(), KernelError>;
+    /// What a generation knows about an interface; none when it is gone.
+    fn set_interface(
+        &mut self,
+        generation: Number,
+        ifindex: u32,
+        interface: Option<Interface>,
+    ) -> Result<(), KernelError>;
 
     /// Replaces the list of the node's own addresses.
     fn set_local(&mut self, addresses: &[IpAddr]) -> Result<(), KernelError>;
@@ -118,8 +178,8 @@ pub trait Kernel {
     /// Settings in force.
     fn settings(&self) -> Result<Settings, KernelError>;
 
-    /// Counts of the generation in force by rule number.
-    fn rule_counts(&self) -> Result<Vec<Count>, KernelError>;
+    /// Counts of a generation by rule number.
+    fn rule_counts(&self, generation: Number) -> Result<Vec<Count>, KernelError>;
 
     /// Totals since the state was made.
     fn reason_counts(&self) -> Result<ReasonCounts, KernelError>;

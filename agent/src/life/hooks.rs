@@ -21,9 +21,8 @@ impl Agent {
     /// Brings hooks and the kernel's view of the interfaces in line with the links that are there and the site in
     /// force.
     pub fn sync_interfaces(&mut self) {
-        let Some(current) = &self.current else { return };
-        let wanted: BTreeSet<u32> = self.guarded_by(&current.interfaces).collect();
-        let classes = current.classes.clone();
+        let Some(current) = self.current() else { return };
+        let wanted: BTreeSet<u32> = self.guarded_by(&current.record.interfaces).collect();
 
         let mut standing: BTreeSet<u32> = self.kernel.attached().into_iter().collect();
         standing.extend(self.guards.keys());
@@ -34,7 +33,7 @@ impl Agent {
         for index in &superfluous {
             self.guards.remove(index);
         }
-        self.write_view(&classes);
+        self.write_view();
         for index in superfluous {
             match self.kernel.detach(index) {
                 Ok(()) => tracing::info!(ifindex = index, "interface no longer guarded"),
@@ -58,7 +57,7 @@ impl Agent {
         for index in missing {
             self.attach(index);
         }
-        self.write_view(&classes);
+        self.write_view();
     }
 
     fn attach(&mut self, index: u32) {
@@ -90,23 +89,32 @@ impl Agent {
         self.guards.insert(index, guard);
     }
 
-    fn write_view(&mut self, classes: &[String]) {
-        let view = kernel_view(&self.links, &|index| self.is_attached(index), classes);
-        let indices: BTreeSet<u32> = view.keys().chain(self.view.keys()).copied().collect();
-        for index in indices {
-            let new = view.get(&index).copied();
-            if self.view.get(&index).copied() == new {
-                continue;
-            }
-            if let Err(error) = self.kernel.set_interface(index, new) {
-                tracing::error!(ifindex = index, "the kernel does not take what is known of this interface: {error}");
-                self.wants_room |= error.wants_room;
-                if let Some(guard) = self.guards.get_mut(&index) {
-                    guard.attachment.warning = Some(error.message);
+    /// Tells every generation what it is to know of interfaces: also the one that may have to come back.
+    fn write_view(&mut self) {
+        let mut kept = std::mem::take(&mut self.kept);
+        for (&number, generation) in &mut kept {
+            let view = kernel_view(&self.links, &|index| self.is_attached(index), &generation.record.classes);
+            let indices: BTreeSet<u32> = view.keys().chain(generation.view.keys()).copied().collect();
+            for index in indices {
+                let new = view.get(&index).copied();
+                if generation.view.get(&index).copied() == new {
+                    continue;
+                }
+                if let Err(error) = self.kernel.set_interface(number, index, new) {
+                    tracing::error!(
+                        ifindex = index,
+                        generation = number,
+                        "the kernel does not take what is known of this interface: {error}"
+                    );
+                    self.wants_room |= error.wants_room;
+                    if let Some(guard) = self.guards.get_mut(&index) {
+                        guard.attachment.warning = Some(error.message);
+                    }
                 }
             }
+            generation.view = view;
         }
-        self.view = view;
+        self.kept = kept;
     }
 
     /// A link is there, or has changed. Whether that calls for [`Self::sync_interfaces`].

@@ -2,9 +2,12 @@
 
 mod abi;
 mod btf;
+mod bundle;
 mod contract;
 mod explain;
+mod key;
 mod policy;
+mod trust;
 
 use std::path::PathBuf;
 
@@ -17,12 +20,16 @@ pub use crate::online::OnlineCommand;
 pub use crate::output::Format;
 pub use abi::{AbiCheckArgs, AbiCommand, LockArgs};
 pub use btf::{BindArgs, BtfCommand, ExtractArgs, ShowArgs, TypesArgs};
+pub use bundle::{BuildArgs, BundleCommand, InspectArgs, PublishArgs, SignBundleArgs, VerifyArgs};
 pub use contract::{ContractCommand, ContractSet, DiffArgs, ExportArgs, ExportFormat, ListArgs, OfArgs};
 pub use explain::ExplainArgs;
+pub use key::{KeyAlgorithm, KeyCommand, NewKeyArgs, PassphraseArgs, ShowKeyArgs, SigningKeyArgs};
 pub use policy::{
     CheckArgs, ClassbenchActions, CompileArgs, ImportArgs, ImportLanguage, Kind, PolicyCommand, PolicyDiffArgs,
     SchemaArgs, TestArgs,
 };
+
+pub use trust::{InitArgs, RotateArgs, ShowTrustArgs, SignTrustArgs, TrustCommand};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -37,7 +44,9 @@ Exit codes:
   2  what was given is wrong (arguments, policy, question)
   3  the system refused (permissions, disk, kernel)
   4  a defect of gabion
-  5  the answer is yes, with a migration (abi check)";
+  5  the answer is yes, with a migration (abi check)
+  6  held back: generations are pinned, or it failed before (apply, generation)
+  7  refused: signatures, versions, time or contents of a bundle (generation apply)";
 
 /// Typed network policy for the nodes that run power, water and transport.
 #[derive(Debug, Parser)]
@@ -67,6 +76,15 @@ pub enum Command {
     /// Show kernel types, and where on a kernel the fields are that kernel programs read
     #[command(subcommand)]
     Btf(BtfCommand),
+    /// Make keys that sign
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Say who may sign what runs on the nodes of a site
+    #[command(subcommand)]
+    Trust(TrustCommand),
+    /// Make, sign, publish and check what nodes are given to run
+    #[command(subcommand)]
+    Bundle(BundleCommand),
     /// Say what this node lacks, and what of gabion was left behind in its kernel
     Doctor(DoctorArgs),
     /// Commands that start an agent or talk to one

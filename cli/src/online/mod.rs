@@ -7,6 +7,7 @@ mod amounts;
 mod apply;
 mod detach;
 mod events;
+mod generation;
 mod mode;
 mod run;
 mod status;
@@ -25,6 +26,7 @@ use crate::output;
 pub use apply::ApplyArgs;
 pub use detach::DetachArgs;
 pub use events::EventsArgs;
+pub use generation::GenerationCommand;
 pub use mode::ModeArgs;
 pub use run::RunArgs;
 pub use status::StatusArgs;
@@ -50,6 +52,9 @@ pub enum OnlineCommand {
     Events(EventsArgs),
     /// Have the agent read its policy again, and say what came of it
     Apply(ApplyArgs),
+    /// List, undo, commit and pin generations
+    #[command(subcommand)]
+    Generation(GenerationCommand),
     /// Switch between enforcing and auditing without reloading
     Mode(ModeArgs),
     /// Take everything out of the kernel: the node is open afterwards
@@ -64,6 +69,7 @@ pub fn run(command: OnlineCommand) -> Result<Exit, Failure> {
         OnlineCommand::Top(arguments) => top::run(&arguments),
         OnlineCommand::Events(arguments) => events::run(&arguments),
         OnlineCommand::Apply(arguments) => apply::run(&arguments),
+        OnlineCommand::Generation(command) => generation::run(command),
         OnlineCommand::Mode(arguments) => mode::run(&arguments),
         OnlineCommand::Detach(arguments) => detach::run(&arguments),
     }
@@ -91,8 +97,12 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 
 /// The exit code for a problem, by whose fault it is.
 fn exit_of(problem: &Problem) -> Exit {
+    if matches!(problem.code.as_str(), "generations-pinned" | "failed-before") {
+        return Exit::Held;
+    }
     match problem.blame.as_str() {
         "input" => Exit::Input,
+        "refused" => Exit::Refused,
         "ours" => Exit::Defect,
         _ => Exit::System,
     }

@@ -9,6 +9,7 @@ use gabion_agent::load::TABLE_BYTES;
 use gabion_agent::run::RunOptions;
 
 use super::{BPFFS, Connection, STATE, failed};
+use crate::bundle::clock_policy;
 use crate::exit::{Exit, Failure};
 
 /// Flags of `gabion run`.
@@ -17,13 +18,21 @@ use crate::exit::{Exit, Failure};
 Examples:
   gabion run --policy /etc/gabion/policy
   gabion run --policy site.yaml --policy rules/ --listen 127.0.0.1:9464 --log-format json
+  gabion run --trust-root /etc/gabion/root.json     (then: gabion generation apply BUNDLE)
 
 SIGHUP, `gabion apply` and changed files put the policy into force anew, as a whole or not at all.
 SIGTERM stops the agent; enforcement stays. `gabion detach` takes it away.")]
 pub struct RunArgs {
     /// Files or folders of policy
-    #[arg(long, required = true, value_name = "PATH", num_args = 1..)]
+    #[arg(long, required_unless_present = "trust_root", conflicts_with = "trust_root", value_name = "PATH")]
+    #[arg(num_args = 1..)]
     policy: Vec<PathBuf>,
+    /// Take policy from signed bundles alone, and trust this root (root.json of `gabion trust init`) in the beginning
+    #[arg(long, value_name = "FILE")]
+    trust_root: Option<PathBuf>,
+    /// What to do about bundles when the clock is not to be trusted: refuse, accept, or accept until=TIME
+    #[arg(long, value_name = "CHOICE", default_value = "refuse", requires = "trust_root")]
+    clock: String,
     /// Folder of the bpffs that this agent owns
     #[arg(long, value_name = "DIR", default_value = BPFFS, env = "GABION_BPFFS")]
     bpffs: PathBuf,
@@ -80,6 +89,10 @@ pub(super) fn run(arguments: &RunArgs) -> Result<Exit, Failure> {
     start_log(arguments.log_format, arguments.log_level);
     let options = RunOptions {
         policy: arguments.policy.clone(),
+        trust: match &arguments.trust_root {
+            Some(root) => Some((root.clone(), clock_policy(&arguments.clock)?)),
+            None => None,
+        },
         bpffs: arguments.bpffs.clone(),
         state: arguments.state.clone(),
         socket: arguments.connection.socket.clone(),

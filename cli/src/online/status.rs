@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use clap::Args;
-use gabion_agent::api::wire::{Apply, Status};
+use gabion_agent::api::wire::{Apply, Status, Trial};
 
 use super::amounts::{bytes, count, duration};
 use super::{Connection, failed};
@@ -81,6 +81,7 @@ fn facts(status: &Status) -> Vec<Vec<String>> {
                 generation.number, generation.since, generation.rules
             ),
         ],
+        vec![String::from("trial"), generation.trial.as_ref().map_or_else(|| String::from("none"), trial)],
         vec![String::from("mode"), mode],
         vec![String::from("fail-safe"), status.failsafe.join(", ")],
         vec![String::from("policy"), status.policy_paths.join(", ")],
@@ -91,6 +92,12 @@ fn facts(status: &Status) -> Vec<Vec<String>> {
             format!("gabion {}, pid {}, up {}", status.version, status.pid, duration(status.uptime_s)),
         ],
     ]
+}
+
+fn trial(trial: &Trial) -> String {
+    let Trial { number, back_to, window_s, left_s, only } = trial;
+    let ports = if only.is_empty() { String::new() } else { format!(" on {}", only.join(", ")) };
+    format!("generation {number}{ports}, {left_s} of {window_s} s left; {back_to} comes back when the node gets worse")
 }
 
 fn last_apply(apply: &Apply) -> String {

@@ -6,7 +6,7 @@ mod diff;
 mod import;
 mod schema;
 mod stats;
-mod test;
+pub mod test;
 
 use crate::command::PolicyCommand;
 use crate::exit::{Exit, Failure};

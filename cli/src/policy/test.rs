@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use gabion_policy_explain::answer::verdict_name;
 use gabion_policy_explain::{Directory, Oracle, verdict};
+use gabion_policy_model::PolicySet;
 use gabion_policy_model::finding::Severity;
 use gabion_policy_model::set::Location;
 use gabion_policy_model::text::{API_VERSION, Source};
@@ -19,11 +20,15 @@ use crate::output;
 use crate::report::{self, Problem};
 use crate::sources;
 
+/// What came of probes.
 #[derive(Debug, Default, Serialize)]
-struct Results {
-    passed: usize,
-    failed: usize,
-    errors: usize,
+pub struct Results {
+    /// Verdicts as expected.
+    pub passed: usize,
+    /// Others.
+    pub failed: usize,
+    /// Probes that make no sense.
+    pub errors: usize,
     tests: Vec<Outcome>,
 }
 
@@ -85,6 +90,17 @@ pub fn run(arguments: &TestArgs) -> Result<Exit, Failure> {
     })
 }
 
+/// Probes about this policy, whatever policy they name themselves.
+pub fn ask(probes: &[Source], set: &PolicySet) -> Result<Results, Box<Problem>> {
+    let mut results = Results::default();
+    for source in probes {
+        for document in read(source)? {
+            try_each(source, &document, set, &mut results);
+        }
+    }
+    Ok(results)
+}
+
 fn read(source: &Source) -> Result<Vec<Document<'_>>, Box<Problem>> {
     Document::read(&source.text).map_err(|Malformed { at: At { line, column }, message }| {
         let location = Location {
@@ -122,8 +138,12 @@ fn try_all(
     } else {
         document.policies.iter().map(|policy| beside.join(policy)).collect()
     };
-    let set = sources::load(&paths)?;
-    let directory = Directory::new(&set);
+    try_each(source, document, &sources::load(&paths)?, results);
+    Ok(())
+}
+
+fn try_each(source: &Source, document: &Document<'_>, set: &PolicySet, results: &mut Results) {
+    let directory = Directory::new(set);
     for (at, probe) in document.cases() {
         let mut outcome = Outcome {
             name: probe.name.clone(),
@@ -143,13 +163,13 @@ fn try_all(
                 results.errors += 1;
             }
             Ok(packet) => {
-                let verdict = verdict(&Oracle(&set), &directory, &packet);
+                let verdict = verdict(&Oracle(set), &directory, &packet);
                 let named = verdict.deciding();
                 let got = Got {
                     verdict: verdict_name(verdict.is_allowed()),
-                    rule: named.map_or_else(String::new, |(way, d)| d.rule.name(&set, way)),
-                    tier: named.map_or_else(String::new, |(_, d)| d.rule.tier(&set).to_owned()),
-                    reason: verdict.reason(&set),
+                    rule: named.map_or_else(String::new, |(way, d)| d.rule.name(set, way)),
+                    tier: named.map_or_else(String::new, |(_, d)| d.rule.tier(set).to_owned()),
+                    reason: verdict.reason(set),
                 };
                 let as_expected = verdict.is_allowed() == (probe.expect == Expected::Allow)
                     && probe.rule.as_ref().is_none_or(|rule| *rule == got.rule)
@@ -165,10 +185,10 @@ fn try_all(
         }
         results.tests.push(outcome);
     }
-    Ok(())
 }
 
-fn table(results: &Results) -> String {
+/// For people.
+pub fn table(results: &Results) -> String {
     let mut text = String::new();
     let (red, green) = (anstyle::AnsiColor::Red.on_default().bold(), anstyle::AnsiColor::Green.on_default().bold());
     for test in &results.tests {

@@ -1,11 +1,12 @@
 //! Inputs → a layout, the same bytes from the same inputs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::path::Path as OsPath;
 
 use serde::Serialize;
 
+use crate::attached::Attachment;
 use crate::digest::Digest;
 use crate::error::Refused;
 use crate::layout::{
@@ -14,6 +15,7 @@ use crate::layout::{
 };
 use crate::manifest::{Content, Manifest, Use};
 use crate::name::Path;
+use crate::open::Bundle;
 
 /// A bundle under construction.
 #[derive(Clone, Debug)]
@@ -36,45 +38,73 @@ impl Builder {
         self.blobs.insert(digest, bytes);
     }
 
-    /// The layout.
+    /// The bundle.
     ///
     /// # Errors
     /// [`Refused`] for what would be refused when it is read.
-    pub fn finish(self) -> Result<Layout, Refused> {
+    pub fn finish(self) -> Result<Bundle, Refused> {
         let Self { manifest, mut blobs } = self;
         manifest.check()?;
-        let named: std::collections::BTreeSet<Digest> = manifest.files.values().map(|content| content.digest).collect();
+        let named: BTreeSet<Digest> = manifest.files.values().map(|content| content.digest).collect();
         blobs.retain(|digest, _| named.contains(digest));
-        let describe = |media_type: &str, bytes: &[u8]| Descriptor {
-            media_type: media_type.to_owned(),
-            artifact_type: None,
-            digest: Digest::of(bytes),
-            size: bytes.len() as u64,
-        };
-        let config = manifest.text();
         let image = ImageManifest {
             schema_version: 2,
             media_type: MANIFEST_TYPE.to_owned(),
             artifact_type: BUNDLE_TYPE.to_owned(),
-            config: describe(BUNDLE_TYPE, &config),
-            layers: blobs.values().map(|bytes| describe(BLOB_TYPE, bytes)).collect(),
+            config: Descriptor::of(BUNDLE_TYPE, &manifest.text()),
+            layers: blobs.values().map(|bytes| Descriptor::of(BLOB_TYPE, bytes)).collect(),
         };
         let image = text(&image);
-        let described = Descriptor { artifact_type: Some(BUNDLE_TYPE.to_owned()), ..describe(MANIFEST_TYPE, &image) };
-        let id = described.digest;
-        let index = Index { schema_version: 2, media_type: INDEX_TYPE.to_owned(), manifests: vec![described] };
-        let layout = OciLayout { image_layout_version: LAYOUT_VERSION.to_owned() };
-        let mut files =
-            BTreeMap::from([(LAYOUT_FILE.to_owned(), text(&layout)), (INDEX_FILE.to_owned(), text(&index))]);
-        let all = blobs.into_values().chain([config, image]);
-        files.extend(all.map(|bytes| (format!("{BLOBS}/{}", Digest::of(&bytes).hex()), bytes)));
-        Ok(Layout { id, files })
+        Ok(Bundle { id: Digest::of(&image), image, manifest, blobs, attached: Vec::new() })
     }
 }
 
 /// Records of text, numbers and lists have no value that could not be written.
 fn text(record: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(record).unwrap_or_default()
+}
+
+impl Bundle {
+    /// Attaches something. The bundle stays what it is; metadata that was attached before goes.
+    pub fn attach(&mut self, attachment: Attachment) {
+        if let Attachment::Trust(_) = attachment {
+            self.attached.retain(|it| !matches!(it, Attachment::Trust(_)));
+        }
+        if !self.attached.contains(&attachment) {
+            self.attached.push(attachment);
+        }
+    }
+
+    /// Takes away what is not to stay attached.
+    pub fn retain(&mut self, keep: impl FnMut(&Attachment) -> bool) {
+        self.attached.retain(keep);
+    }
+
+    /// Its files, ready to be written.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        let described = Descriptor {
+            artifact_type: Some(BUNDLE_TYPE.to_owned()),
+            ..Descriptor::of(MANIFEST_TYPE, self.image.as_slice())
+        };
+        let mut blobs: Vec<Vec<u8>> = self.blobs.values().cloned().collect();
+        blobs.extend([self.manifest.text(), self.image.clone()]);
+        let mut attached = Vec::new();
+        for attachment in &self.attached {
+            let (manifest, more) = attachment.blobs(&described);
+            attached.push(manifest);
+            blobs.extend(more);
+        }
+        // In whatever order they came, the same bytes.
+        attached.sort_by_key(|it| it.digest);
+        let manifests = [described].into_iter().chain(attached).collect();
+        let index = Index { schema_version: 2, media_type: INDEX_TYPE.to_owned(), manifests };
+        let layout = OciLayout { image_layout_version: LAYOUT_VERSION.to_owned() };
+        let mut files =
+            BTreeMap::from([(LAYOUT_FILE.to_owned(), text(&layout)), (INDEX_FILE.to_owned(), text(&index))]);
+        files.extend(blobs.into_iter().map(|bytes| (format!("{BLOBS}/{}", Digest::of(&bytes).hex()), bytes)));
+        Layout { id: self.id, files }
+    }
 }
 
 /// The files of a bundle, ready to be written.
@@ -89,6 +119,12 @@ impl Layout {
     #[must_use]
     pub fn id(&self) -> Digest {
         self.id
+    }
+
+    /// Its files, by their paths.
+    #[must_use]
+    pub fn files(&self) -> &BTreeMap<String, Vec<u8>> {
+        &self.files
     }
 
     /// Writes it as a folder that is not there yet, or is empty.

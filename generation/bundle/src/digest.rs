@@ -19,6 +19,14 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
+    /// Of bytes that come part by part.
+    #[must_use]
+    pub fn of_parts(give: impl FnOnce(&mut dyn FnMut(&[u8]))) -> Self {
+        let mut hash = Sha256::new();
+        give(&mut |part| hash.update(part));
+        Self(hash.finalize().into())
+    }
+
     /// 64 digits, as blobs are called.
     #[must_use]
     pub fn hex(&self) -> String {
@@ -87,6 +95,8 @@ mod tests {
         let text = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(Digest::of(b"abc").to_string(), text);
         assert_eq!(text.parse::<Digest>().unwrap(), Digest::of(b"abc"));
+        let parts = Digest::of_parts(|part| [&b"a"[..], b"", b"bc"].into_iter().for_each(part));
+        assert_eq!(parts, Digest::of(b"abc"));
         let others = [text.to_uppercase(), text.replace("ba78", "BA78"), format!("{text}0"), text[..70].to_owned()];
         for other in others.iter().map(String::as_str).chain(["", "sha256:", "sha512:00", "sha256:+a"]) {
             assert!(other.parse::<Digest>().is_err(), "{other}");

@@ -33,6 +33,10 @@ pub enum Limit {
     Bundle,
     /// Number of files.
     Files,
+    /// Number of manifests.
+    Manifests,
+    /// Bytes of all that is attached.
+    Attached,
 }
 
 impl fmt::Display for Limit {
@@ -42,6 +46,8 @@ impl fmt::Display for Limit {
             Self::Blob => "bytes of a blob",
             Self::Bundle => "bytes of all blobs",
             Self::Files => "files",
+            Self::Manifests => "manifests",
+            Self::Attached => "bytes of what is attached",
         })
     }
 }
@@ -127,6 +133,14 @@ pub enum Refused {
         /// What is wrong.
         what: String,
     },
+    /// Something attached that is not about this bundle, or has not the form of an attachment.
+    #[error("{place}: {what}")]
+    Attachment {
+        /// Which manifest.
+        place: Place,
+        /// What is wrong.
+        what: String,
+    },
 }
 
 impl Refused {
@@ -143,6 +157,7 @@ impl Refused {
             Self::Size { .. } => "bundle-size",
             Self::Limit { .. } => "bundle-limit",
             Self::Contradiction { .. } => "bundle-manifest",
+            Self::Attachment { .. } => "bundle-attachment",
         }
     }
 }

@@ -1,7 +1,9 @@
 //! What a bundle is for, and what each of its files is.
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
+use std::fmt;
+use std::str::FromStr;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +18,8 @@ use crate::name::{Name, Path};
 pub struct Manifest {
     /// Version of this form: 1.
     pub bundle: u32,
+    /// Whether it is a whole generation.
+    pub kind: Kind,
     /// What it is a bundle of; versions of one name are compared.
     pub name: Name,
     /// Higher is newer.
@@ -32,6 +36,16 @@ pub struct Manifest {
     pub contracts: BTreeMap<Name, Digest>,
     /// Everything else, by path.
     pub files: BTreeMap<Path, Content>,
+}
+
+/// What a bundle may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// All that a generation is made of.
+    Generation,
+    /// Documents of policy and nothing else: what few may sign must not bring programs.
+    Emergency,
 }
 
 /// An architecture, and the series of kernels.
@@ -84,6 +98,31 @@ impl Time {
     }
 }
 
+impl From<SystemTime> for Time {
+    /// To the second, downwards; what is before 1970 is 1970.
+    fn from(moment: SystemTime) -> Self {
+        let seconds = moment.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        Self(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.min(LAST)))
+    }
+}
+
+/// The last second that RFC 3339 can write.
+const LAST: u64 = 253_402_300_799;
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&humantime::format_rfc3339_seconds(self.0), f)
+    }
+}
+
+impl FromStr for Time {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.to_owned().try_into()
+    }
+}
+
 impl TryFrom<String> for Time {
     type Error = String;
 
@@ -98,7 +137,7 @@ impl TryFrom<String> for Time {
 
 impl From<Time> for String {
     fn from(time: Time) -> Self {
-        humantime::format_rfc3339_seconds(time.0).to_string()
+        time.to_string()
     }
 }
 
@@ -145,6 +184,10 @@ impl Manifest {
         }
         let mut total = 0u64;
         for (path, content) in &self.files {
+            if self.kind == Kind::Emergency && content.used_as != Use::Policy {
+                let what = "an emergency bundle holds documents of policy and nothing else";
+                return wrong(&format!("files, {path}"), what.to_owned());
+            }
             let place = || Place::Field(format!("files, {path}"));
             let (found, most) = (content.size, limits::BLOB);
             if found > most {

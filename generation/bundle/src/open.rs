@@ -3,17 +3,18 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
-use std::io::{Read, Seek as _};
+use std::io::{Cursor, Read, Seek};
 use std::path::Path as OsPath;
 
 use rustix::fs::{Mode, OFlags, openat};
 use serde::de::DeserializeOwned;
 
+use crate::attached::{Attachment, Reader};
 use crate::digest::Digest;
 use crate::error::{Limit, Place, Refused};
 use crate::layout::{
-    BLOB_TYPE, BLOBS, BUNDLE_TYPE, Descriptor, INDEX_FILE, INDEX_TYPE, ImageManifest, Index, LAYOUT_FILE,
-    LAYOUT_VERSION, MANIFEST_TYPE, OciLayout,
+    BLOB_TYPE, BLOBS, BUNDLE_TYPE, Descriptor, INDEX_FILE, INDEX_TYPE, ImageManifest, Index, Kind, LAYOUT_FILE,
+    LAYOUT_VERSION, MANIFEST_TYPE, OciLayout, STATEMENT_TYPE, TRUST_TYPE,
 };
 use crate::limits;
 use crate::manifest::{Content, Manifest};
@@ -22,9 +23,12 @@ use crate::name::Path;
 /// A bundle all of whose bytes are what they are said to be.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Bundle {
-    id: Digest,
-    manifest: Manifest,
-    blobs: BTreeMap<Digest, Vec<u8>>,
+    pub(crate) id: Digest,
+    /// Text of the image manifest.
+    pub(crate) image: Vec<u8>,
+    pub(crate) manifest: Manifest,
+    pub(crate) blobs: BTreeMap<Digest, Vec<u8>>,
+    pub(crate) attached: Vec<Attachment>,
 }
 
 impl fmt::Debug for Bundle {
@@ -46,23 +50,42 @@ impl Bundle {
         if kind.is_dir() { Self::of(Folder(file)) } else { Self::of(Archive::read(file)?) }
     }
 
+    /// Reads an archive that is in memory, and checks all of it.
+    ///
+    /// # Errors
+    /// [`Refused`], and nothing of it is given away.
+    pub fn parse(archive: &[u8]) -> Result<Self, Refused> {
+        Self::of(Archive::read(Cursor::new(archive))?)
+    }
+
     fn of(mut files: impl Files) -> Result<Self, Refused> {
         let layout: OciLayout = parsed(&mut files, LAYOUT_FILE)?;
         expect(LAYOUT_FILE, "layout version 1.0.0", &layout.image_layout_version, LAYOUT_VERSION)?;
         let index: Index = parsed(&mut files, INDEX_FILE)?;
         expect(INDEX_FILE, "schema version 2", &index.schema_version.to_string(), "2")?;
         expect(INDEX_FILE, INDEX_TYPE, &index.media_type, INDEX_TYPE)?;
-        let ours = |it: &&Descriptor| it.artifact_type.as_deref() == Some(BUNDLE_TYPE);
-        let mut bundles = index.manifests.iter().filter(ours);
-        let (Some(described), None) = (bundles.next(), bundles.next()) else {
-            let found = format!("{} of them", index.manifests.iter().filter(ours).count());
+        if index.manifests.len() > limits::MANIFESTS {
+            let (found, most) = (index.manifests.len() as u64, limits::MANIFESTS as u64);
+            let place = Place::File(INDEX_FILE.to_owned());
+            return Err(Refused::Limit { place, limit: Limit::Manifests, found, most });
+        }
+        let (mut bundles, mut others) = (Vec::new(), Vec::new());
+        for described in &index.manifests {
+            match kind_of(&mut files, described)?.as_deref() {
+                Some(BUNDLE_TYPE) => bundles.push(described),
+                Some(TRUST_TYPE | STATEMENT_TYPE) => others.push(described),
+                // Somebody else's.
+                _ => {}
+            }
+        }
+        let &[described] = bundles.as_slice() else {
+            let found = format!("{} of them", bundles.len());
             let place = Place::File(INDEX_FILE.to_owned());
             return Err(Refused::Form { place, expected: "one manifest of a bundle of gabion", found });
         };
-        let image = blob(&mut files, described, MANIFEST_TYPE, limits::MANIFEST)?;
+        let text = blob(&mut files, described, MANIFEST_TYPE, limits::MANIFEST)?;
         let place = blob_place(described.digest);
-        let image: ImageManifest =
-            serde_json::from_slice(&image).map_err(|source| Refused::Syntax { place, source })?;
+        let image: ImageManifest = serde_json::from_slice(&text).map_err(|source| Refused::Syntax { place, source })?;
         let at = blob_path(described.digest);
         expect(&at, "schema version 2", &image.schema_version.to_string(), "2")?;
         expect(&at, MANIFEST_TYPE, &image.media_type, MANIFEST_TYPE)?;
@@ -85,13 +108,31 @@ impl Bundle {
         for layer in &image.layers {
             blobs.insert(layer.digest, blob(&mut files, layer, BLOB_TYPE, limits::BLOB)?);
         }
-        Ok(Self { id: described.digest, manifest, blobs })
+        let mut attached = Vec::new();
+        let mut reader = Reader::of(described.digest);
+        for other in others {
+            let manifest = blob(&mut files, other, MANIFEST_TYPE, limits::MANIFEST)?;
+            attached.push(reader.read(&mut files, other.digest, &manifest)?);
+        }
+        Ok(Self { id: described.digest, image: text, manifest, blobs, attached })
     }
 
     /// What it is known by: the digest of its image manifest.
     #[must_use]
     pub fn id(&self) -> Digest {
         self.id
+    }
+
+    /// Bytes of its image manifest, whose digest it is known by.
+    #[must_use]
+    pub fn id_length(&self) -> u64 {
+        self.image.len() as u64
+    }
+
+    /// What is attached to it.
+    #[must_use]
+    pub fn attached(&self) -> &[Attachment] {
+        &self.attached
     }
 
     /// What it says of itself.
@@ -108,7 +149,18 @@ impl Bundle {
     }
 }
 
-fn expect(file: &str, expected: &'static str, found: &str, wanted: &str) -> Result<(), Refused> {
+/// What a manifest of an index is, by the index or else by itself: tools that copy layouts do not always say it.
+fn kind_of(files: &mut impl Files, described: &Descriptor) -> Result<Option<String>, Refused> {
+    if described.artifact_type.is_some() || described.media_type != MANIFEST_TYPE {
+        return Ok(described.artifact_type.clone());
+    }
+    let text = blob(files, described, MANIFEST_TYPE, limits::MANIFEST)?;
+    let place = blob_place(described.digest);
+    let kind: Kind = serde_json::from_slice(&text).map_err(|source| Refused::Syntax { place, source })?;
+    Ok(kind.artifact_type)
+}
+
+pub(crate) fn expect(file: &str, expected: &'static str, found: &str, wanted: &str) -> Result<(), Refused> {
     if found == wanted {
         return Ok(());
     }
@@ -116,11 +168,11 @@ fn expect(file: &str, expected: &'static str, found: &str, wanted: &str) -> Resu
     Err(Refused::Form { place: Place::File(file.to_owned()), expected, found })
 }
 
-fn blob_path(digest: Digest) -> String {
+pub(crate) fn blob_path(digest: Digest) -> String {
     format!("{BLOBS}/{}", digest.hex())
 }
 
-fn blob_place(digest: Digest) -> Place {
+pub(crate) fn blob_place(digest: Digest) -> Place {
     Place::File(blob_path(digest))
 }
 
@@ -130,7 +182,7 @@ fn parsed<T: DeserializeOwned>(files: &mut impl Files, path: &str) -> Result<T, 
 }
 
 /// A blob that is what its descriptor says.
-fn blob(
+pub(crate) fn blob(
     files: &mut impl Files,
     described: &Descriptor,
     media_type: &'static str,
@@ -152,7 +204,7 @@ fn blob(
 }
 
 /// Where files of a layout come from.
-trait Files {
+pub(crate) trait Files {
     /// A file, of so many bytes at most.
     fn read(&mut self, path: &str, most: u64, limit: Limit) -> Result<Vec<u8>, Refused>;
 }
@@ -192,16 +244,16 @@ impl Files for Folder {
 }
 
 /// An archive: where in it each file is.
-struct Archive {
-    file: File,
+struct Archive<R> {
+    file: R,
     members: BTreeMap<String, (u64, u64)>,
 }
 
-impl Archive {
-    fn read(file: File) -> Result<Self, Refused> {
+impl<R: Read + Seek> Archive<R> {
+    fn read(mut file: R) -> Result<Self, Refused> {
         let unreadable = |source| Refused::Unreadable { place: Place::File(String::from("the archive")), source };
         let mut members = BTreeMap::new();
-        let mut archive = tar::Archive::new(&file);
+        let mut archive = tar::Archive::new(&mut file);
         for entry in archive.entries_with_seek().map_err(unreadable)? {
             let entry = entry.map_err(unreadable)?;
             let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
@@ -212,7 +264,7 @@ impl Archive {
             if !is_of_layout(&name) {
                 return Err(wrong("no layout has that"));
             }
-            if members.len() > limits::FILES + 4 {
+            if members.len() > limits::FILES + limits::ATTACHED_FILES {
                 let (found, most) = (members.len() as u64, limits::FILES as u64);
                 let place = Place::File(String::from("the archive"));
                 return Err(Refused::Limit { place, limit: Limit::Files, found, most });
@@ -233,13 +285,13 @@ fn is_of_layout(name: &str) -> bool {
         || blob.is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|it| matches!(it, b'0'..=b'9' | b'a'..=b'f')))
 }
 
-impl Files for Archive {
+impl<R: Read + Seek> Files for Archive<R> {
     fn read(&mut self, path: &str, most: u64, limit: Limit) -> Result<Vec<u8>, Refused> {
         let place = || Place::File(path.to_owned());
         let &(at, length) = self.members.get(path).ok_or_else(|| Refused::Missing { place: place() })?;
         let unreadable = |source| Refused::Unreadable { place: place(), source };
         self.file.seek(std::io::SeekFrom::Start(at)).map_err(unreadable)?;
-        let bytes = bounded((&self.file).take(length), path, most, limit)?;
+        let bytes = bounded(self.file.by_ref().take(length), path, most, limit)?;
         if (bytes.len() as u64) < length {
             return Err(Refused::Size { place: place(), expected: length, found: bytes.len() as u64 });
         }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 fn manifest() -> Manifest {
     let text = json!({
-        "bundle": 1, "name": "substation-7", "version": 42,
+        "bundle": 1, "kind": "generation", "name": "substation-7", "version": 42,
         "notBefore": "2027-01-01T00:00:00Z", "expires": "2028-01-01T00:00:00Z",
         "targets": [{"architecture": "x86_64", "kernels": ["6.1", "6.12"]}],
         "tables": Digest::of(b"tables").to_string(),
@@ -40,7 +40,7 @@ struct Files(BTreeMap<String, Vec<u8>>);
 impl Files {
     fn whole() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        builder().finish().unwrap().write_folder(folder.path()).unwrap();
+        builder().finish().unwrap().layout().write_folder(folder.path()).unwrap();
         let mut files = BTreeMap::new();
         for name in ["oci-layout", "index.json"] {
             files.insert(name.to_owned(), std::fs::read(folder.path().join(name)).unwrap());
@@ -156,7 +156,7 @@ fn open(path: &OsPath) -> Result<Bundle, (&'static str, String)> {
 #[test]
 fn what_is_written_is_read_and_is_the_same_every_time() {
     let folder = tempfile::tempdir().unwrap();
-    let (layout, again) = (builder().finish().unwrap(), builder().finish().unwrap());
+    let (layout, again) = (builder().finish().unwrap().layout(), builder().finish().unwrap().layout());
     assert_eq!(layout, again);
     let mut bytes = [Vec::new(), Vec::new()];
     layout.write_archive(&mut bytes[0]).unwrap();
@@ -264,7 +264,8 @@ fn indices_and_layouts_of_others_are_refused() {
         files.0.insert("index.json".into(), serde_json::to_vec(&index).unwrap());
         files.open()
     };
-    let cases: [(&dyn Fn(&mut Value), &str, &str); 7] = [
+    type Case<'c> = (&'c dyn Fn(&mut Value), &'c str, &'c str);
+    let cases: [Case<'_>; 7] = [
         (
             &|it| it["manifests"] = json!([]),
             "bundle-form",

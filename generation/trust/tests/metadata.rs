@@ -27,7 +27,8 @@ impl Key {
     fn public(&self) -> Value {
         match self {
             Self::Ed(key) => {
-                json!({"keytype": "ed25519", "scheme": "ed25519", "keyval": {"public": hex(key.verifying_key().as_bytes())}})
+                let public = hex(key.verifying_key().as_bytes());
+                json!({"keytype": "ed25519", "scheme": "ed25519", "keyval": {"public": public}})
             }
             Self::P256(key) => {
                 use p256::pkcs8::EncodePublicKey as _;

@@ -2,7 +2,7 @@
 //!
 //! Once it is sealed, only the program that sealed it loads BPF programs, from its cgroup, and only those whose digest
 //! is allowed; who else tries is refused with an [`Attempt`]. Why it goes by these, and how strong that is:
-//! `docs/decisions/0027-the-gatekeeper.md`. It judges no packet and reads no policy. Start with [`Gatekeeper`].
+//! `docs/decisions/0028-the-gatekeeper.md`. It judges no packet and reads no policy. Start with [`Gatekeeper`].
 
 use aya::maps::{Array, HashMap, MapData, RingBuf};
 use aya::programs::Lsm;

@@ -146,6 +146,32 @@ pub struct Options {
 }
 
 impl Compiled {
+    /// Everything that decides or is named, part by part in one order: two that give the same parts are the same. What
+    /// a digest of the tables is of.
+    pub fn parts(&self, mut part: impl FnMut(&[u8])) {
+        let length = |part: &mut dyn FnMut(&[u8]), length: usize| part(&(length as u64).to_le_bytes());
+        self.params.iter().for_each(|param| part(&param.to_le_bytes()));
+        length(&mut part, self.words.len());
+        // A hash is quicker by pages than by words.
+        for page in self.words.chunks(512) {
+            let mut bytes = [0; 4096];
+            for (place, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(page) {
+                *place = word.to_le_bytes();
+            }
+            part(&bytes[..page.len() * 8]);
+        }
+        let mut text = |text: &str| {
+            length(&mut part, text.len());
+            part(text.as_bytes());
+        };
+        self.interfaces.iter().for_each(|name| text(name));
+        for rule in &self.rules {
+            text(if rule.direction == Direction::Egress { "egress" } else { "ingress" });
+            text(&rule.name);
+            text(&rule.tier);
+        }
+    }
+
     /// The entries of both directions.
     pub fn entries(&self) -> impl Iterator<Item = u64> + '_ {
         [tables::EGRESS, tables::INGRESS].into_iter().flat_map(move |at| {

@@ -1,6 +1,7 @@
 //! The node's place in the plant: interfaces, defaults, fail-safe ports, limits.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use crate::set::Location;
 use crate::subject::{AnySubject, Subject};
@@ -106,6 +107,68 @@ impl Default for EventLimits {
     }
 }
 
+/// When a change makes the node worse, so that it is undone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// How long a change is watched before the node relies on it.
+    pub window: Duration,
+    /// A change stays on trial when the agent that watches it dies, instead of being undone.
+    pub keep_on_death: bool,
+    /// Another inventory alone goes into the tables in force, at once; else it is on trial as any other change.
+    pub inventory_in_place: bool,
+    /// How far drops may rise.
+    pub drops: DropBound,
+    /// What must go on.
+    pub probes: Vec<HealthProbe>,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self {
+            window: Duration::from_secs(30),
+            keep_on_death: false,
+            inventory_in_place: false,
+            drops: DropBound::default(),
+            probes: Vec::new(),
+        }
+    }
+}
+
+/// How far the packets dropped a second for one reason may rise above what they were: `times` that, and `above` more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DropBound {
+    /// A multiple of what it was.
+    pub times: u32,
+    /// Packets a second beyond it.
+    pub above: u32,
+}
+
+impl Default for DropBound {
+    fn default() -> Self {
+        Self { times: 3, above: 10 }
+    }
+}
+
+/// Something that must go on while a change is on trial.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthProbe {
+    /// What it is called.
+    pub name: String,
+    /// What is looked at.
+    pub look: Look,
+    /// It must succeed at least once in so long.
+    pub within: Duration,
+}
+
+/// What a probe looks at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// Somebody takes a TCP connection from this node there.
+    Tcp(SocketAddr),
+    /// A packet passes by a rule of this name (`policy/rule`).
+    Rule(String),
+}
+
 /// Connections that are tracked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionLimits {
@@ -142,6 +205,8 @@ pub struct Site<S: Subject = AnySubject> {
     pub events: EventLimits,
     /// Connection limits.
     pub connections: ConnectionLimits,
+    /// When a change is undone.
+    pub health: Health,
     /// Where the text says so.
     pub location: Location,
 }
@@ -156,6 +221,7 @@ impl<S: Subject> Default for Site<S> {
             failsafe: vec![FailsafePort { protocol: gabion_abi::facts::protocol::TCP, port: 22 }],
             events: EventLimits::default(),
             connections: ConnectionLimits::default(),
+            health: Health::default(),
             location: Location::default(),
         }
     }

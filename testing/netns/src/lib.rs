@@ -267,6 +267,11 @@ impl Bench {
         Some(agent)
     }
 
+    /// What a reboot leaves of the kernel's part: nothing.
+    pub fn forget_kernel(&self) -> Result<(), SiteError> {
+        self.node.lose_bpffs(&self.place.bpffs())
+    }
+
     /// Replaces the policy text; says nothing to the agent. Text that is no policy is a mistake in the test.
     pub fn write(&self, site: &Site, documents: &str) {
         let rest = if documents.is_empty() { String::new() } else { format!("---\n{documents}") };
@@ -291,7 +296,9 @@ impl Bench {
         assert!(output.status.success(), "apply: {}\n{words}\npolicy:\n{}", output.status, self.policy_text());
     }
 
-    fn policy_text(&self) -> String {
+    /// The policy that is there.
+    #[must_use]
+    pub fn policy_text(&self) -> String {
         std::fs::read_to_string(self.place.policy().join("policy.yaml")).unwrap_or_default()
     }
 }

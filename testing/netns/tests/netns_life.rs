@@ -5,6 +5,7 @@
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -128,11 +129,13 @@ fn another_inventory_takes_effect_in_the_generation_in_force() {
              - {{name: other, labels: {{role: {other}}}, addresses: [10.1.0.77]}}\n"
         )
     };
-    let Some(agent) = bench.guard(&policy("operator", "guest")) else { return };
+    let site = Site { more: "  health: {inventory: inPlace}\n", ..Site::default() };
+    bench.write(&site, &policy("operator", "guest"));
+    let Some(agent) = bench.start(2) else { return };
     let before = agent.status().unwrap()["generation"]["number"].clone();
     bench.verify(&[(&good, true), (&bad, false)]);
     for (client, other) in [("guest", "operator"), ("operator", "guest"), ("guest", "operator")] {
-        bench.apply(&agent, &policy(client, other));
+        bench.apply_with(&agent, &site, &policy(client, other));
         let status = agent.status().unwrap();
         assert_eq!(status["generation"]["number"], before, "{status}");
         // The agent may have seen the file before it was asked.
@@ -251,9 +254,45 @@ fn pinned(bench: &Bench) -> Vec<String> {
     found
 }
 
+/// What the journal says of generations is one way from the beginning to the end for each, and what is in force is on
+/// trial or committed. Its number is the answer.
+fn explained(agent: &gabion_testing_site::agent::Agent<'_>) -> u64 {
+    let output = agent.ask(&["generation", "show", "--output", "json"]).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let known: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let mut at = std::collections::BTreeMap::new();
+    for line in known["journal"].as_array().unwrap() {
+        let (number, step) = (line["generation"].as_u64().unwrap(), line["step"].as_str().unwrap());
+        let from = line["from"].as_str();
+        if from.is_none() && step != "built" {
+            // Something else that happened.
+            continue;
+        }
+        // The journal that is shown may begin in the middle of a life.
+        if let Some(before) = at.insert(number, step) {
+            assert_eq!(from, Some(before), "{line}");
+        }
+    }
+    let in_force: Vec<u64> = known["generations"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|it| !it["interfaces"].as_array().unwrap().is_empty())
+        .map(|it| it["number"].as_u64().unwrap())
+        .collect();
+    assert_eq!(in_force.len(), 1, "{known:#}");
+    assert!(matches!(at.get(&in_force[0]), Some(&("live" | "committed"))), "{known:#}");
+    in_force[0]
+}
+
 #[test]
-fn fifty_crashes_under_traffic_let_nothing_through() {
-    const CRASHES: u32 = 50;
+fn five_hundred_crashes_under_traffic_let_nothing_through() {
+    const CRASHES: u32 = 500;
+    const HEALTH: [&str; 3] = [
+        "  health: {windowSeconds: 30}\n",
+        "  health: {windowSeconds: 1, onAgentDeath: keep}\n",
+        "  health: {windowSeconds: 0}\n",
+    ];
     let Some(bench) = Bench::new() else { return };
     let [good, bad] = pair();
     bench.baseline(&[&good, &bad]);
@@ -273,18 +312,17 @@ fn fifty_crashes_under_traffic_let_nothing_through() {
     };
     println!("seed {seed}");
     let binary = gabion_testing_netns::agent_binary().unwrap();
-    let mut generation = 0;
     let (sent, allowed, forbidden) = under_traffic(&bench, || {
         for crash in 0..CRASHES {
             // Half of them while the agent starts or applies an edit, half while it is at rest.
-            bench.write(&Site::default(), &allow(ALLOWED, (crash % 5) as usize));
+            let more = HEALTH[next(HEALTH.len() as u64) as usize];
+            bench.write(&Site { more, ..Site::default() }, &allow(ALLOWED, (crash % 50) as usize));
             let mut agent = gabion_testing_site::agent::Agent::start(&bench.node, &bench.place, &binary).unwrap();
             if next(2) == 0 {
-                let status =
-                    agent.until("adopted", |status| status["generation"]["number"].as_u64() > Some(0)).unwrap();
-                let number = status["generation"]["number"].as_u64().unwrap();
-                assert!(number >= generation, "generation {number} after {generation}");
-                generation = number;
+                agent.until("in force", |status| status["generation"]["number"].as_u64() > Some(0)).unwrap();
+                if next(4) == 0 {
+                    explained(&agent);
+                }
             }
             thread::sleep(Duration::from_micros(next(30_000)));
             agent.crash().unwrap();
@@ -294,15 +332,81 @@ fn fifty_crashes_under_traffic_let_nothing_through() {
     assert_eq!(allowed, sent, "allowed packets were lost; seed {seed}");
     println!("{sent} packets of each kind during {CRASHES} crashes");
 
+    // Committed at once, so that nothing of what was before is kept for going back.
+    let site = Site { more: "  health: {windowSeconds: 0}\n", ..Site::default() };
+    bench.write(&site, &allow(ALLOWED, 7));
     let agent = bench.start(2).unwrap();
     let answer = Probe::udp(Server, Client, false, ALLOWED, 700);
     bench.verify(&[(&answer, true)]);
-    let number = agent.status().unwrap()["generation"]["number"].as_u64().unwrap();
-    assert!(number >= generation, "generation {number} after {generation}: the last one was not adopted");
+    explained(&agent);
     bench.verify(&[(&good, true), (&bad, false)]);
     // Nothing of the crashed ones is left beside what the first had pinned.
     assert_eq!(pinned(&bench).len(), before.len(), "before: {before:#?}\nafter: {:#?}", pinned(&bench));
     assert!(agent.ask(&["detach"]).unwrap().status.success());
     assert_eq!(pinned(&bench), Vec::<String>::new());
     bench.baseline(&[&good, &bad]);
+}
+
+/// An agent that dies at each of the system calls by which it changes the kernel or the disk, one after the other, from
+/// its start to the commit of another policy; each of its successors also has to mend what the one before left.
+#[test]
+fn a_crash_at_any_step_leaves_the_old_generation_or_the_new_one() {
+    /// What changes something: programs, maps, links, pins; the store.
+    const STEPS: &str = "bpf,fdatasync,fsync,rename,renameat,renameat2,unlink,unlinkat,rmdir";
+    let Some(bench) = Bench::new() else { return };
+    if !Command::new("strace").arg("-V").output().is_ok_and(|it| it.status.success()) {
+        println!("skipped: there is no strace (apt-get install strace)");
+        return;
+    }
+    let [good, bad] = pair();
+    bench.baseline(&[&good, &bad]);
+    let Some(agent) = bench.guard(&allow(ALLOWED, 0)) else { return };
+    agent.crash().unwrap();
+    let binary = gabion_testing_netns::agent_binary().unwrap();
+    let site = |window: u32| -> Site {
+        let more = if window == 0 { "  health: {windowSeconds: 0}\n" } else { "  health: {windowSeconds: 1}\n" };
+        Site { more, ..Site::default() }
+    };
+    let mut deaths = 0;
+    let (sent, allowed, forbidden) = under_traffic(&bench, || {
+        let mut survived = 0;
+        for step in 1.. {
+            bench.write(&site(step % 4), &allow(ALLOWED, (step % 50) as usize));
+            let inject = format!("inject={STEPS}:signal=KILL:when={step}");
+            let trace = format!("trace={STEPS}");
+            let under = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject];
+            let policy = [bench.place.policy()];
+            let mut agent =
+                gabion_testing_site::agent::Agent::start_under(&bench.node, &bench.place, &binary, &policy, &under)
+                    .unwrap();
+            // Until nothing is on trial any more: the commit, or the way back, is among the steps.
+            let settled = |status: &serde_json::Value| {
+                status["generation"]["number"].as_u64() > Some(0)
+                    && status["generation"]["trial"].is_null()
+                    && !status["last_apply"].is_null()
+            };
+            let died = agent.dies_before(settled).unwrap();
+            if died {
+                (deaths, survived) = (deaths + 1, 0);
+            } else {
+                survived += 1;
+            }
+            if step % 10 == 0 && !died {
+                explained(&agent);
+            }
+            agent.crash().unwrap();
+            if survived == 3 {
+                break;
+            }
+        }
+    });
+    println!("{deaths} deaths, {sent} packets of each kind");
+    assert!(deaths > 30, "{deaths}");
+    assert_eq!(forbidden, 0, "of {sent} forbidden packets some passed");
+    assert_eq!(allowed, sent, "allowed packets were lost");
+    let agent = bench.start(2).unwrap();
+    explained(&agent);
+    bench.verify(&[(&good, true), (&bad, false)]);
+    assert!(agent.ask(&["detach"]).unwrap().status.success());
+    assert_eq!(pinned(&bench), Vec::<String>::new());
 }

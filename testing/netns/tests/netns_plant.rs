@@ -11,6 +11,7 @@ use gabion_testing_site::expectation::{Case, Promise, table};
 use gabion_testing_site::plant::{DEVICES, Plant};
 use gabion_testing_site::role::server::serve;
 use gabion_testing_site::scenario::{Extent, Scenario};
+use gabion_testing_site::update;
 
 #[test]
 fn the_example_substation_keeps_its_promises() {
@@ -41,4 +42,25 @@ fn the_example_substation_keeps_its_promises() {
         let cases = scenario.round().unwrap();
         assert!(cases.iter().all(Case::kept), "{}", table(&cases, &[]));
     }
+}
+
+/// Who reads it learns what an operator sees: `./x up --once --scenario bad-update`.
+#[test]
+fn an_update_that_takes_the_rtu_away_is_undone_by_the_node() {
+    let plant = match Plant::build() {
+        Ok(plant) => plant,
+        Err(SiteError::Unable { what, need, remedy }) => {
+            gabion_testing_netns::skip(&format!("{what} needs {need}; {remedy}"));
+            return;
+        }
+        Err(error) => panic!("the plant could not be built: {error}"),
+    };
+    let _servers = serve(&plant).unwrap();
+    let Some(binary) = agent_binary() else { return };
+    let place = Workplace::new(&plant.gateway).unwrap();
+    let policy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/substation");
+    update::copy(&[policy], &place.policy()).unwrap();
+    let mut agent = Agent::start(&plant.gateway, &place, &binary).unwrap();
+    agent.enforcing(DEVICES.len()).unwrap();
+    assert!(update::bad_update(&plant, &mut agent, &place.policy()).unwrap());
 }

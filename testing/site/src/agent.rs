@@ -144,11 +144,46 @@ impl<'h> Agent<'h> {
 
     /// Starts `gabion run` on these files and folders.
     pub fn start_on(host: &'h Host, place: &'h Workplace, binary: &Path, policy: &[PathBuf]) -> Result<Self> {
+        Self::start_under(host, place, binary, policy, &[])
+    }
+
+    /// The same under another program, which is given the command line.
+    pub fn start_under(
+        host: &'h Host,
+        place: &'h Workplace,
+        binary: &Path,
+        policy: &[PathBuf],
+        under: &[&str],
+    ) -> Result<Self> {
+        let mut arguments = vec![PathBuf::from("--policy")];
+        arguments.extend_from_slice(policy);
+        Self::start_with(host, place, binary, &arguments, under)
+    }
+
+    /// Starts `gabion run` on signed bundles: the arguments say whose.
+    pub fn start_sealed(host: &'h Host, place: &'h Workplace, binary: &Path, arguments: &[PathBuf]) -> Result<Self> {
+        Self::start_with(host, place, binary, arguments, &[])
+    }
+
+    fn start_with(
+        host: &'h Host,
+        place: &'h Workplace,
+        binary: &Path,
+        arguments: &[PathBuf],
+        under: &[&str],
+    ) -> Result<Self> {
         let path = place.log_path();
         let log =
             File::options().create(true).append(true).open(&path).map_err(|source| SiteError::File { path, source })?;
-        let mut command = Command::new(binary);
-        command.arg("run").arg("--policy").args(policy);
+        let mut command = match under {
+            [] => Command::new(binary),
+            [program, arguments @ ..] => {
+                let mut command = Command::new(program);
+                command.args(arguments).arg(binary);
+                command
+            }
+        };
+        command.arg("run").args(arguments);
         command.arg("--bpffs").arg(place.bpffs());
         command.arg("--state").arg(place.state());
         command.arg("--socket").arg(place.socket());
@@ -222,6 +257,21 @@ impl<'h> Agent<'h> {
         let mut command = Command::new(&self.binary);
         command.arg("top").arg("--socket").arg(self.place.socket());
         self.host.start(command)
+    }
+
+    /// Waits until the process is gone, or status says what the test wants to hear; whether it is gone.
+    pub fn dies_before(&mut self, wanted: impl Fn(&Value) -> bool) -> Result<bool> {
+        let end = Instant::now() + ANSWER;
+        while Instant::now() < end {
+            if self.child.try_wait().calling("wait for the agent")?.is_some() {
+                return Ok(true);
+            }
+            if self.status().is_ok_and(|status| wanted(&status)) {
+                return Ok(false);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Err(self.failed(format!("neither dead nor ready after {ANSWER:?}")))
     }
 
     /// SIGKILL, as a crash would be; waits until the process is gone.

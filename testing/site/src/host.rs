@@ -12,7 +12,7 @@ use std::process::{Child, Command};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 
 use crate::death;
@@ -131,6 +131,13 @@ impl Host {
             mount(Some("bpf"), &at, Some("bpf"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some("mode=0700"))
                 .calling(format!("mount a bpffs at {}", at.display()))
         })
+    }
+
+    /// Takes a bpffs away, with all that only its pins held, and mounts an empty one: what a reboot leaves.
+    pub fn lose_bpffs(&self, at: &Path) -> Result<()> {
+        let old = at.to_owned();
+        self.at_home(move || umount2(&old, MntFlags::MNT_DETACH).calling(format!("unmount {}", old.display())))?;
+        self.mount_bpffs(at)
     }
 
     fn enter(&self) {

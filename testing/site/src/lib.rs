@@ -21,4 +21,5 @@ pub mod plant;
 pub mod role;
 pub mod scenario;
 pub mod tun;
+pub mod update;
 pub mod wire;

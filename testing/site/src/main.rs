@@ -15,6 +15,7 @@ use gabion_testing_site::expectation::{Case, Promise, table};
 use gabion_testing_site::plant::{DEVICES, Plant};
 use gabion_testing_site::role::server::serve;
 use gabion_testing_site::scenario::{Extent, Scenario, legend};
+use gabion_testing_site::update;
 use serde_json::Value;
 
 /// A small plant in network namespaces, with the agent in its gateway.
@@ -36,6 +37,9 @@ struct Up {
     /// Play one minute's worth in a few seconds, print the verdicts, exit 0 only when all are as promised
     #[arg(long)]
     once: bool,
+    /// What is played, with --once
+    #[arg(long, value_enum, default_value = "round", requires = "once", conflicts_with = "unguarded")]
+    scenario: Story,
     /// Stop after so many seconds
     #[arg(long, value_name = "N", conflicts_with = "once")]
     seconds: Option<u64>,
@@ -45,6 +49,15 @@ struct Up {
     /// Without the agent: shows that every attack would arrive
     #[arg(long)]
     unguarded: bool,
+}
+
+/// What can be played.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Story {
+    /// One minute in the life of the plant, with attacks
+    Round,
+    /// An edit takes the RTU away from the operators, and is undone by the node itself
+    BadUpdate,
 }
 
 /// Time between two summaries where no terminal is.
@@ -99,12 +112,31 @@ fn run(up: &Up) -> Result<bool> {
     let plant = Plant::build()?;
     let _servers = serve(&plant)?;
     let place = Workplace::new(&plant.gateway)?;
+    let policy = if up.scenario == Story::BadUpdate {
+        update::copy(&policy, &place.policy())?;
+        vec![place.policy()]
+    } else {
+        policy
+    };
     let mut agent = match binary {
         Some(binary) if !up.unguarded => Some(Agent::start_on(&plant.gateway, &place, &binary, &policy)?),
         _ => None,
     };
     if let Some(agent) = &mut agent {
         agent.enforcing(DEVICES.len())?;
+    }
+    if let (Story::BadUpdate, Some(agent)) = (up.scenario, &mut agent) {
+        println!("The plant\n{}", legend());
+        let undone = update::bad_update(&plant, agent, &place.policy())?;
+        let known = agent.ask(&["generation", "list"])?;
+        let differs = agent.ask(&["generation", "diff"])?;
+        println!("\n$ gabion generation diff\n{}", String::from_utf8_lossy(&differs.stdout));
+        println!("\n$ gabion generation list\n{}", String::from_utf8_lossy(&known.stdout));
+        println!(
+            "{}",
+            if undone { "The node undid the change by itself." } else { "The node did NOT undo the change." }
+        );
+        return Ok(undone);
     }
     let kept =
         if up.once { once(&plant, agent.as_ref(), &policy)? } else { keep_up(up, &plant, agent.as_ref(), &stop)? };

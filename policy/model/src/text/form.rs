@@ -202,6 +202,14 @@ pub(super) static INTERFACES: Form = text(
     "(?!\\.{1,2}\\*?$)[^/:*\\s\\x00-\\x1f\\x7f]{1,15}\\*?|\\*",
 );
 pub(super) static ROLE: Form = Form { what: "text", pattern: Pattern::Any, longest: None, quotable: true };
+/// A rule as `explain` names it: with the names of its policy, and of that one's namespace.
+pub(super) static RULE_PATH: Form =
+    short("a rule, `policy/rule` or `namespace/policy/rule`", "[^/\\s]+(/[^/\\s]+){1,2}", 420);
+pub(super) static END: Form = composed(
+    "an address and a TCP port, `192.0.2.1:2404` or `[2001:db8::1]:2404`",
+    Pattern::Text("[0-9.]+:[0-9]+|\\[[0-9a-fA-F:.]+\\]:[0-9]+"),
+    None,
+);
 pub(super) static PORT_NAME: Form = short("the name of a port", "([0-9]+-)*[0-9]*[a-z][a-z0-9]*(-[a-z0-9]+)*", 15);
 pub(super) static NAMED: Form = composed("protocol and port, `tcp/502`", Pattern::NamedPort, None);
 pub(super) static PROTOCOL: Form = numbers(

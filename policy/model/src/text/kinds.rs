@@ -1,9 +1,9 @@
 //! The table of the kinds of document: every key, its shape and what it means.
 
 use super::form::{
-    ACCOUNT, ADDRESS, CIDR, ETHER_TYPE, FLAGS, ICMP, INTERFACE, INTERFACES, LABEL_KEY, LABEL_VALUE, LLC, MAC, NAME,
-    NAMED, NAMESPACE, NAMESPACES, PORT, PORT_NAME, PROTOCOL, ROLE, RULE_NAME, SOURCE_PORT, SPIFFE, SPIFFE_ID, VLAN,
-    VLAN_ID,
+    ACCOUNT, ADDRESS, CIDR, END, ETHER_TYPE, FLAGS, ICMP, INTERFACE, INTERFACES, LABEL_KEY, LABEL_VALUE, LLC, MAC,
+    NAME, NAMED, NAMESPACE, NAMESPACES, PORT, PORT_NAME, PROTOCOL, ROLE, RULE_NAME, RULE_PATH, SOURCE_PORT, SPIFFE,
+    SPIFFE_ID, VLAN, VLAN_ID,
 };
 use super::shape::Shape::{Bool, Either, Integer, List, Record as Map, Table, Text, Word};
 use super::shape::{Field, Record, Shape};
@@ -457,6 +457,59 @@ static CONNECTIONS: Record = Record {
     also: "",
 };
 
+static DROPS: Record = Record {
+    name: "DropBound",
+    doc: "How far the packets dropped a second for any one reason may rise above what they were: so many times that, \
+          and so many more.",
+    fields: &[
+        optional("times", Integer { min: 1, max: 1_000_000 }, "a multiple of what it was; 3 unless stated"),
+        optional("above", U32, "packets a second beyond it; 10 unless stated"),
+    ],
+    groups: &[],
+    also: "",
+};
+
+static HEALTH_PROBE: Record = Record {
+    name: "HealthProbe",
+    doc: "Something that must go on while a change is on trial.",
+    fields: &[
+        required("name", Text(&RULE_NAME), "what it is called"),
+        optional("rule", Text(&RULE_PATH), "a packet passes by this rule"),
+        optional("tcp", Text(&END), "a TCP connection from this node is taken there"),
+        optional("withinSeconds", Integer { min: 1, max: 3_600 }, "at least once in so many seconds; 5 unless stated"),
+    ],
+    groups: &[&["rule"], &["tcp"]],
+    also: "",
+};
+
+static HEALTH: Record = Record {
+    name: "Health",
+    doc: "When a change makes the node worse, so that it is undone by itself.",
+    fields: &[
+        optional(
+            "windowSeconds",
+            Integer { min: 0, max: 86_400 },
+            "how long a change is on trial before the node relies on it; 30 unless stated, 0 is not at all",
+        ),
+        optional(
+            "onAgentDeath",
+            Word(&["rollBack", "keep"]),
+            "what an agent's death means for a change on trial: rollBack, unless stated, or keep, which begins the \
+             window anew",
+        ),
+        optional(
+            "inventory",
+            Word(&["onTrial", "inPlace"]),
+            "another inventory alone is a change as any other: onTrial, unless stated; or inPlace, in the tables in force \
+             at once, for inventories that follow what comes and goes by itself",
+        ),
+        optional("drops", Map(&DROPS), "how far drops may rise"),
+        optional("probes", List { of: &Map(&HEALTH_PROBE), empty: None }, "what must go on"),
+    ],
+    groups: &[],
+    also: "",
+};
+
 static SITE: Record = Record {
     name: "SiteSpec",
     doc: "The node's place in the plant. At most one document.",
@@ -471,6 +524,7 @@ static SITE: Record = Record {
         ),
         optional("events", Map(&EVENTS), "how many verdicts are reported"),
         optional("connections", Map(&CONNECTIONS), "how many connections are tracked"),
+        optional("health", Map(&HEALTH), "when a change is undone"),
     ],
     groups: &[],
     also: "",

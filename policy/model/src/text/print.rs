@@ -12,7 +12,7 @@ use super::tree::{Plain, resolve};
 use crate::inventory::{DEFAULT_NAMESPACE, Entry, Inventory};
 use crate::rule::{Action, ClusterPolicy, Policy, Rule, Stage};
 use crate::set::{PolicySet, Spanned};
-use crate::site::{DefaultAction, Mode, Site};
+use crate::site::{DefaultAction, Health, Look, Mode, Site};
 use crate::subject::{AnySubject, LabelSelector, LabelTest, Namespaces, SpiffePath};
 
 /// Writes a set as YAML documents: the site, the inventory, cluster policies, policies.
@@ -379,6 +379,25 @@ pub(super) fn site_lines(site: &Site) -> String {
         "  connections: {{established: {}, datagrams: {}, opening: {}, fragments: {}}}",
         connections.established, connections.datagrams, connections.opening, connections.fragments
     );
+    let Health { window, keep_on_death, inventory_in_place, drops, probes } = &site.health;
+    let _ = writeln!(
+        lines,
+        "  health:\n    windowSeconds: {}\n    onAgentDeath: {}\n    inventory: {}\n    drops: {{times: {}, above: {}}}",
+        window.as_secs(),
+        if *keep_on_death { "keep" } else { "rollBack" },
+        if *inventory_in_place { "inPlace" } else { "onTrial" },
+        drops.times,
+        drops.above
+    );
+    let probes = probes.iter().map(|probe| {
+        let look = match &probe.look {
+            Look::Rule(rule) => format!("rule: {}", scalar(rule)),
+            Look::Tcp(end) => format!("tcp: \"{end}\""),
+        };
+        let within = format!("withinSeconds: {}", probe.within.as_secs());
+        map(vec![format!("name: {}", scalar(&probe.name)), look, within])
+    });
+    let _ = writeln!(lines, "    probes: {}", list(probes.collect()));
     lines
 }
 

@@ -1,5 +1,7 @@
 //! `Inventory` and `Site` documents.
 
+use std::time::Duration;
+
 use gabion_abi::event::FAILSAFE_LIMIT;
 
 use super::decode::{Decoder, Document};
@@ -11,8 +13,12 @@ use crate::finding::{Code, quote};
 use crate::inventory::{Entry, NamedPort};
 use crate::set::Spanned;
 use crate::site::{
-    ConnectionLimits, DefaultAction, Defaults, EventLimits, FailsafePort, Interface, Mode, Site, SubjectDefault,
+    ConnectionLimits, DefaultAction, Defaults, DropBound, EventLimits, FailsafePort, Health, HealthProbe, Interface,
+    Look, Mode, Site, SubjectDefault,
 };
+
+/// Seconds in which a probe must succeed, unless stated.
+const PROBE_WITHIN: u64 = 5;
 
 impl Decoder<'_, '_> {
     pub fn inventory(&mut self, spec: &Node) -> Document {
@@ -113,8 +119,47 @@ impl Decoder<'_, '_> {
                 opening: limit("connections", "opening", connections.opening),
                 fragments: limit("connections", "fragments", connections.fragments),
             },
+            health: self.health(spec.get("health")),
             location: self.place.locate(at),
         })
+    }
+
+    fn health(&mut self, node: Option<&Node>) -> Health {
+        let unstated = Health::default();
+        let Some(node) = node else { return unstated };
+        let seconds = |node: &Node, key: &str| node.get(key).and_then(Node::number).map(u64::from);
+        let drops = |key: &str| node.get("drops").and_then(|drops| drops.get(key)).and_then(Node::number);
+        let probes = node.get("probes").map(Node::items).unwrap_or_default();
+        Health {
+            window: seconds(node, "windowSeconds").map_or(unstated.window, Duration::from_secs),
+            keep_on_death: node.get("onAgentDeath").and_then(Node::word) == Some("keep"),
+            inventory_in_place: node.get("inventory").and_then(Node::word) == Some("inPlace"),
+            drops: DropBound {
+                times: drops("times").unwrap_or(unstated.drops.times),
+                above: drops("above").unwrap_or(unstated.drops.above),
+            },
+            probes: probes.iter().filter_map(|probe| self.health_probe(probe)).collect(),
+        }
+    }
+
+    fn health_probe(&mut self, node: &Node) -> Option<HealthProbe> {
+        let name = node.get("name").and_then(Node::word)?.to_owned();
+        let within = node.get("withinSeconds").and_then(Node::number).map_or(PROBE_WITHIN, u64::from);
+        let look = match (node.get("rule"), node.get("tcp")) {
+            (Some(rule), None) => Look::Rule(rule.word()?.to_owned()),
+            (None, Some(end)) => {
+                let text = end.word()?;
+                let Ok(address) = text.parse() else {
+                    let help = "write 192.0.2.1:2404 or [2001:db8::1]:2404";
+                    self.report(Code::Address, end.span, format!("{} is no address and port", quote(text)), help);
+                    return None;
+                };
+                Look::Tcp(address)
+            }
+            // Refused when the keys were checked.
+            _ => return None,
+        };
+        Some(HealthProbe { name, look, within: Duration::from_secs(within) })
     }
 
     fn interface(&mut self, node: &Node) -> Option<Interface> {

@@ -10,7 +10,8 @@ use gabion_policy_model::rule::{Action, ClusterPolicy, Policy, Rule, Stage, Tier
 use gabion_policy_model::service::{FlagMatch, FragmentMatch, PortMatch, Service, Vlan};
 use gabion_policy_model::set::{Location, Spanned};
 use gabion_policy_model::site::{
-    ConnectionLimits, DefaultAction, Defaults, EventLimits, FailsafePort, Interface, Mode, Site, SubjectDefault,
+    ConnectionLimits, DefaultAction, Defaults, DropBound, EventLimits, FailsafePort, Health, HealthProbe, Interface,
+    Look, Mode, Site, SubjectDefault,
 };
 use gabion_policy_model::subject::{
     Any, AnySubject, Cidr, InterfaceName, LabelSelector, LabelTest, Labels, Mac, Namespaces, ServiceAccount,
@@ -286,6 +287,7 @@ fn site() -> impl Strategy<Value = Site> {
         prop::collection::vec(failsafe, 0..4),
         any::<[u32; 4]>(),
         prop::array::uniform4(1..1_u32 << 26),
+        health(),
     )
         .prop_map(
             |(
@@ -296,6 +298,7 @@ fn site() -> impl Strategy<Value = Site> {
                 failsafe,
                 [denied_rate, denied_burst, allowed_rate, allowed_sample],
                 [established, datagrams, opening, fragments],
+                health,
             )| Site {
                 name,
                 interfaces,
@@ -304,9 +307,32 @@ fn site() -> impl Strategy<Value = Site> {
                 failsafe,
                 events: EventLimits { denied_rate, denied_burst, allowed_rate, allowed_sample },
                 connections: ConnectionLimits { established, datagrams, opening, fragments },
+                health,
                 location: Location::default(),
             },
         )
+}
+
+fn health() -> impl Strategy<Value = Health> {
+    let look = prop_oneof![
+        Just(Look::Rule("plc/poll".into())),
+        Just(Look::Rule("ns/plc/12".into())),
+        any::<std::net::SocketAddrV4>().prop_map(|end| Look::Tcp(end.into())),
+        any::<(std::net::Ipv6Addr, u16)>().prop_map(|end| Look::Tcp(end.into())),
+    ];
+    let seconds = |range: std::ops::Range<u64>| range.prop_map(std::time::Duration::from_secs);
+    let probe = ("[a-z][a-z0-9]{0,8}", look, seconds(1..3_600));
+    let probe = probe.prop_map(|(name, look, within)| HealthProbe { name, look, within });
+    let drops = (1..1_000_000_u32, any::<u32>()).prop_map(|(times, above)| DropBound { times, above });
+    (seconds(0..86_400), any::<bool>(), any::<bool>(), drops, prop::collection::vec(probe, 0..3)).prop_map(
+        |(window, keep_on_death, inventory_in_place, drops, probes)| Health {
+            window,
+            keep_on_death,
+            inventory_in_place,
+            drops,
+            probes,
+        },
+    )
 }
 
 /// A set that text can say, in the order in which it is read.

@@ -1,0 +1,105 @@
+//! What is on trial is watched, once a second.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use gabion_life::{Event, Number};
+
+use super::{Agent, Problem};
+use crate::health::{Outcome, Sample};
+
+impl Agent {
+    /// A second is over.
+    pub fn tick(&mut self, now: Instant) {
+        self.point_again();
+        let sample = self.sample();
+        let Some(mut watching) = self.watching.take() else {
+            self.before.add(now, sample.drops);
+            return;
+        };
+        let outcome = watching.judge(now, sample);
+        self.watching = Some(watching);
+        let event = match outcome {
+            Outcome::Watch => return,
+            Outcome::Over => Event::WindowOver,
+            Outcome::Worse(why) => Event::Worse { why },
+        };
+        let _expedited = self.kernel.expedite();
+        if let Err(problem) = self.drive(event) {
+            tracing::error!("{}", problem.message);
+        }
+    }
+
+    fn sample(&self) -> Sample {
+        let mut sample = Sample { malformed: self.hub.malformed, ..Sample::default() };
+        // What the kernel does not say is not worse than it was.
+        if let Ok([_, drops]) = self.kernel.reason_counts() {
+            sample.drops = drops.map(|count| count.packets);
+        }
+        let broken = self.guards.iter().filter(|(_, guard)| guard.problem.is_some());
+        sample.unguarded = broken.filter_map(|(index, _)| Some(self.links.get(index)?.name.clone())).collect();
+        if let Some(watching) = &self.watching
+            && let Some(kept) = self.kept.get(&watching.number)
+        {
+            let mut counts = None;
+            sample.passed = watching
+                .rules()
+                .map(|rule| {
+                    let counts =
+                        counts.get_or_insert_with(|| self.kernel.rule_counts(watching.number).unwrap_or_default());
+                    let named = kept.record.rules.iter().enumerate().filter(|(_, name)| *name.key.name == *rule);
+                    let found = named.map(|(at, _)| counts.get(at).map_or(0, |count| count.packets));
+                    found.reduce(u64::saturating_add)
+                })
+                .collect();
+        }
+        sample
+    }
+
+    /// Connections that are to be tried while a generation is on trial: by which probe of which generation, and where.
+    pub fn connections_to_try(&self) -> Vec<(Number, String, SocketAddr)> {
+        let watching = self.watching.iter();
+        let ends = watching.flat_map(|it| it.ends().map(|(name, end)| (it.number, name.to_owned(), end)));
+        ends.collect()
+    }
+
+    /// One of them was taken.
+    pub fn connection_taken(&mut self, number: Number, name: &str, now: Instant) {
+        if let Some(watching) = self.watching.as_mut().filter(|watching| watching.number == number) {
+            watching.taken(name, now);
+        }
+    }
+
+    /// An operator commits what is on trial, before its window is over.
+    ///
+    /// # Errors
+    /// Nothing is.
+    pub fn commit_now(&mut self) -> Result<(), Problem> {
+        self.drive(Event::Commit)
+    }
+
+    /// An operator undoes what is on trial.
+    ///
+    /// # Errors
+    /// Nothing is.
+    pub fn roll_back(&mut self, why: String) -> Result<(), Problem> {
+        let _expedited = self.kernel.expedite();
+        self.drive(Event::RollBack { why })
+    }
+
+    /// An operator wants something else than what is committed: it stays out, whatever the files say.
+    ///
+    /// # Errors
+    /// Nothing is committed, or it is pinned.
+    pub fn condemn(&mut self, why: String) -> Result<(), Problem> {
+        self.drive(Event::Condemned { why })
+    }
+
+    /// Nothing changes from now on, or again.
+    ///
+    /// # Errors
+    /// The disk refused.
+    pub fn pin(&mut self, why: Option<String>) -> Result<(), Problem> {
+        self.drive(Event::Pin(why))
+    }
+}

@@ -1,0 +1,191 @@
+//! Bundles: what a sealed node takes its policy from, and how it judges them.
+//!
+//! [`Seal::judge`] opens a bundle and has [`gabion_trust`] verify it. What the bundle lets the node trust from then on
+//! is in what comes back, and is put on disk when the generation made of it goes live, not before: a bundle that is
+//! refused later on has changed nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::SystemTime;
+
+use gabion_abi::boundary::{OBJECT, STATE};
+use gabion_bundle::{Bundle, Digest, Kind, Name, Use};
+use gabion_policy_compile::Compiled;
+use gabion_trust::{Accepted, Alarm, Circumstances, Clock, ClockPolicy, Node, Trust, clock};
+
+use crate::api::wire::Problem;
+use crate::life::problem;
+use crate::policy::SourceFile;
+
+/// How bundles are judged on this node.
+#[derive(Clone, Debug)]
+pub struct Seal {
+    /// What is trusted where nothing is stored.
+    root: Vec<u8>,
+    policy: ClockPolicy,
+    node: Node,
+    /// Programs that need no signature.
+    own: BTreeSet<Digest>,
+}
+
+/// A bundle that may be taken.
+#[derive(Clone, Debug)]
+pub struct Judged {
+    /// `name version`, for people.
+    pub what: String,
+    /// Its id.
+    pub id: String,
+    /// Who vouches for it.
+    pub vouched: String,
+    /// Its policy.
+    pub files: Vec<SourceFile>,
+    /// Its golden packets.
+    pub golden: Vec<SourceFile>,
+    /// Its kernel programs, when they are not the agent's own.
+    pub object: Option<Vec<u8>>,
+    /// What its policy must compile to.
+    tables: Digest,
+    /// What to trust from then on.
+    pub next: Trust,
+    /// What to tell.
+    pub alarms: Vec<String>,
+}
+
+fn refused(code: &str, message: String) -> Problem {
+    problem(code, "refused", message)
+}
+
+impl Seal {
+    /// Of a node that is running this agent, with a root that somebody brought there.
+    ///
+    /// # Errors
+    /// The root is none, or the system does not say what it is.
+    pub fn new(root: &Path, policy: ClockPolicy) -> Result<Self, Problem> {
+        let unreadable = |error| problem("trust-root", "input", format!("{}: cannot read: {error}", root.display()));
+        let bytes = std::fs::read(root).map_err(unreadable)?;
+        let wrong =
+            |refused: gabion_trust::Refused| problem(refused.code(), "input", format!("{}: {refused}", root.display()));
+        Trust::begin(&bytes).map_err(wrong)?;
+        let name = |text: &str| {
+            let odd = |error| problem("uname", "system", format!("the system is called {text:?}: {error}"));
+            text.parse::<Name>().map_err(odd)
+        };
+        let system = rustix::system::uname();
+        let release = system.release().to_string_lossy();
+        let series: Vec<&str> = release.splitn(3, ['.', '-', '+']).take(2).collect();
+        let contract = |set: &gabion_abi::contract::Set<'_>| {
+            Ok::<_, Problem>((name(set.name)?, Digest::of(gabion_contracts::text(set).as_bytes())))
+        };
+        let contracts: BTreeMap<Name, Digest> = [contract(&OBJECT)?, contract(&STATE)?].into_iter().collect();
+        let node = Node {
+            architecture: name(&system.machine().to_string_lossy())?,
+            kernel: name(&series.join("."))?,
+            contracts,
+        };
+        let own = gabion_kernel_object::object().ok().map(Digest::of).into_iter().collect();
+        Ok(Self { root: bytes, policy, node, own })
+    }
+
+    /// Digest of the root that was brought: another one begins trust anew.
+    #[must_use]
+    pub fn root(&self) -> String {
+        Digest::of(&self.root).to_string()
+    }
+
+    /// What is trusted in the beginning.
+    ///
+    /// # Errors
+    /// None that did not show when this was made.
+    pub fn begin(&self) -> Result<Trust, Problem> {
+        Trust::begin(&self.root).map_err(|wrong| problem(wrong.code(), "input", wrong.to_string()))
+    }
+
+    /// Opens a bundle, and says whether it may be taken by what is trusted.
+    ///
+    /// # Errors
+    /// Why not, by its code.
+    pub fn judge(&self, path: &Path, trust: &Trust) -> Result<Judged, Problem> {
+        let bundle =
+            Bundle::open(path).map_err(|wrong| refused(wrong.code(), format!("{}: {wrong}", path.display())))?;
+        let clock = Clock { now: SystemTime::now(), trusted: clock::synchronised().unwrap_or(false) };
+        let circumstances = Circumstances { clock, policy: self.policy, node: &self.node, programs: &self.own };
+        let accepted = trust
+            .verify(&bundle, &circumstances)
+            .map_err(|wrong| refused(wrong.code(), format!("{}: {wrong}", path.display())))?;
+        let manifest = bundle.manifest();
+        if manifest.kind == Kind::Emergency {
+            let message = format!("{}: emergency bundles are not taken by this version", path.display());
+            return Err(refused("bundle-kind", message));
+        }
+        if manifest.files.values().any(|it| it.used_as == Use::Plugin) {
+            let message = format!("{}: it has plugins, which this version does not run", path.display());
+            return Err(refused("bundle-plugins", message));
+        }
+        let what = format!("{} {}", manifest.name, manifest.version);
+        Ok(Judged {
+            id: bundle.id().to_string(),
+            vouched: vouched(&accepted),
+            files: texts(&bundle, &what, Use::Policy)?,
+            golden: texts(&bundle, &what, Use::Probes)?,
+            object: self.object(&bundle)?,
+            tables: manifest.tables,
+            alarms: accepted.alarms.iter().map(alarm).collect(),
+            next: accepted.next,
+            what,
+        })
+    }
+
+    /// The programs of a bundle, when they are not our own.
+    fn object(&self, bundle: &Bundle) -> Result<Option<Vec<u8>>, Problem> {
+        let programs = bundle.manifest().files.iter().filter(|(_, it)| it.used_as == Use::Programs);
+        let foreign: Vec<_> = programs.filter(|(_, it)| !self.own.contains(&it.digest)).collect();
+        match foreign.as_slice() {
+            [] => Ok(None),
+            [(path, _)] => Ok(bundle.file(path).map(<[u8]>::to_vec)),
+            more => Err(refused("bundle-programs", format!("{} objects of programs; one is loaded", more.len()))),
+        }
+    }
+}
+
+impl Judged {
+    /// Whether its policy compiled to what it says.
+    ///
+    /// # Errors
+    /// It did not.
+    pub fn hold(&self, compiled: &Compiled) -> Result<(), Problem> {
+        let found = Digest::of_parts(|part| compiled.parts(part));
+        if found == self.tables {
+            return Ok(());
+        }
+        let Self { what, tables, .. } = self;
+        let message = format!(
+            "{what}: its policy compiles to tables {found} here, and its manifest says {tables}: build it with this \
+             version of gabion"
+        );
+        Err(refused("bundle-tables", message))
+    }
+}
+
+fn texts(bundle: &Bundle, what: &str, used_as: Use) -> Result<Vec<SourceFile>, Problem> {
+    let of_use = bundle.manifest().files.iter().filter(|(_, it)| it.used_as == used_as);
+    let texts = of_use.map(|(path, _)| {
+        let odd = || refused("bundle-text", format!("{what}, {path}: is no text (UTF-8)"));
+        let text = std::str::from_utf8(bundle.file(path).unwrap_or_default()).map_err(|_| odd())?;
+        Ok(SourceFile { name: path.to_string(), text: text.into() })
+    });
+    texts.collect()
+}
+
+fn vouched(accepted: &Accepted) -> String {
+    let keys: Vec<&str> = accepted.signed.iter().map(|it| it.key.get(..12).unwrap_or(&it.key)).collect();
+    format!("{}: {}", accepted.by, keys.join(", "))
+}
+
+fn alarm(alarm: &Alarm) -> String {
+    match alarm {
+        Alarm::Clock(doubt) => doubt.to_string(),
+        Alarm::WentBack { floor, version, grant } => {
+            format!("back from version {floor} to {version}, as was granted until {}: {}", grant.expires, grant.reason)
+        }
+    }
+}

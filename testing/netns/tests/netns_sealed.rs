@@ -1,0 +1,205 @@
+//! A sealed node: what it takes from whom, what it refuses, and that refusing changes nothing.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use gabion_testing_netns::End::{Client, Server};
+use gabion_testing_netns::{Bench, Probe, Site, rules};
+use gabion_testing_site::agent::Agent;
+use serde_json::Value;
+
+const ALLOWED: u16 = 5_000;
+const FORBIDDEN: u16 = 5_001;
+
+/// People with keys, and the site's metadata.
+struct People {
+    folder: tempfile::TempDir,
+    binary: PathBuf,
+}
+
+impl People {
+    fn new(binary: &Path) -> Self {
+        let people = Self { folder: tempfile::tempdir().unwrap(), binary: binary.to_owned() };
+        for (name, algorithm) in
+            [("anna", "ed25519"), ("bert", "ecdsa-p256"), ("dora", "ed25519"), ("server", "ed25519")]
+        {
+            people.says(&["key", "new", "--algorithm", algorithm, &format!("{name}.key")]);
+        }
+        let role = |role: &str, who: &str| format!("{role}={who}");
+        let roles = [
+            role("root", "2:anna.key.pub,bert.key.pub"),
+            role("targets", "2:anna.key.pub,bert.key.pub"),
+            role("publisher", "1:server.key.pub"),
+            role("release", "1:dora.key.pub"),
+            role("policy", "2:anna.key.pub,bert.key.pub"),
+            role("emergency", "1:anna.key.pub"),
+        ];
+        let mut init = vec!["trust", "init", "site"];
+        for role in &roles {
+            init.extend(["--role", role]);
+        }
+        people.says(&init);
+        for key in ["anna.key", "bert.key"] {
+            people.says(&["trust", "sign", "--key", key, "site"]);
+        }
+        people
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(&self.binary);
+        command.args(arguments).current_dir(self.folder.path()).env("GABION_PASSPHRASE", "correct horse");
+        command.output().unwrap()
+    }
+
+    fn says(&self, arguments: &[&str]) {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A bundle of this policy, signed by some, and published.
+    fn bundle(&self, version: u32, policy: &str, signers: &[&str]) -> PathBuf {
+        let port = if policy.contains(&format!("ports: {ALLOWED}")) { ALLOWED } else { FORBIDDEN };
+        let golden = format!(
+            "apiVersion: gabion.dev/v1alpha1\nkind: PolicyTest\ntests:\n  - {{name: the port, expect: allow, in: c0, \
+             from: 10.1.0.2, to: 10.2.0.2, protocol: udp, port: {port}}}\n"
+        );
+        std::fs::write(self.path("golden.yaml"), golden).unwrap();
+        std::fs::write(self.path("policy.yaml"), policy).unwrap();
+        let (name, version) = (format!("bench-{version}.tar"), version.to_string());
+        self.says(&[
+            "bundle",
+            "build",
+            "--name",
+            "bench",
+            "--version",
+            &version,
+            "--policy",
+            "policy.yaml",
+            "--probes",
+            "golden.yaml",
+            "--out",
+            &name,
+        ]);
+        for key in signers {
+            self.says(&["bundle", "sign", "--role", "policy", "--key", key, "--trust", "site", &name]);
+        }
+        self.says(&["bundle", "publish", "--key", "server.key", "--trust", "site", &name]);
+        self.path(&name)
+    }
+}
+
+fn policy(bench: &Bench, port: u16, health: &'static str) -> String {
+    let site = Site { more: health, ..Site::default() };
+    bench.write(
+        &site,
+        &rules(&[&format!("{{name: r, action: allow, services: [{{protocol: udp, ports: {port}}}]}}")], &[]),
+    );
+    bench.policy_text()
+}
+
+fn start<'b>(bench: &'b Bench, binary: &Path, root: &Path) -> Agent<'b> {
+    let arguments = ["--trust-root".into(), root.to_owned(), "--clock".into(), "accept".into()];
+    Agent::start_sealed(&bench.node, &bench.place, binary, &arguments).unwrap()
+}
+
+fn apply(agent: &Agent<'_>, bundle: &Path) -> (Option<i32>, Value) {
+    let output = agent.ask(&["generation", "apply", bundle.to_str().unwrap(), "--output", "json"]).unwrap();
+    (output.status.code(), serde_json::from_slice(&output.stdout).unwrap_or_default())
+}
+
+#[test]
+fn a_node_takes_what_enough_people_signed_and_nothing_else() {
+    let Some(bench) = Bench::new() else { return };
+    let binary = gabion_testing_netns::agent_binary().unwrap();
+    let [good, bad] = [ALLOWED, FORBIDDEN].map(|port| Probe::udp(Client, Server, false, 700, port));
+    bench.baseline(&[&good, &bad]);
+    let people = People::new(&binary);
+    let root = people.path("site/1.root.json");
+    let quick = "  health: {windowSeconds: 0}\n";
+    let first = people.bundle(1, &policy(&bench, ALLOWED, quick), &["anna.key", "bert.key"]);
+
+    let mut agent = start(&bench, &binary, &root);
+    let status = agent.until("up", |_| true).unwrap();
+    assert_eq!(status["generation"]["number"], 0, "it waits for a bundle");
+    let (code, said) = apply(&agent, &first);
+    assert_eq!((code, &said["generation"]), (Some(0), &1.into()), "{said:#}");
+    agent.enforcing(2).unwrap();
+    bench.verify(&[(&good, true), (&bad, false)]);
+
+    // Files are not what this node listens to.
+    let files = agent.ask(&["apply", "--output", "json"]).unwrap();
+    assert_eq!(files.status.code(), Some(2), "{}", String::from_utf8_lossy(&files.stdout));
+
+    // One signature of the two that it takes.
+    let refused = |agent: &Agent<'_>, bundle: &Path, expected: &str| {
+        let (code, said) = apply(agent, bundle);
+        assert_eq!((code, said["error"]["code"].as_str()), (Some(7), Some(expected)), "{said:#}");
+        bench.verify(&[(&good, true), (&bad, false)]);
+    };
+    let short = people.bundle(2, &policy(&bench, FORBIDDEN, quick), &["anna.key"]);
+    refused(&agent, &short, "bundle-another");
+    // Somebody else's root.
+    let strangers = People::new(&binary);
+    let foreign = strangers.bundle(9, &policy(&bench, FORBIDDEN, quick), &["anna.key", "bert.key"]);
+    refused(&agent, &foreign, "trust-key-unknown");
+    // A flipped bit.
+    let mut bytes = std::fs::read(&first).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    let flipped = people.path("flipped.tar");
+    std::fs::write(&flipped, bytes).unwrap();
+    refused(&agent, &flipped, "bundle-digest");
+
+    // The draft is signed to its end, so that the next one can begin; nobody brings that bundle here.
+    people.says(&["bundle", "sign", "--role", "policy", "--key", "bert.key", "--trust", "site", "bench-2.tar"]);
+    // The next version, and never the one before again; also not for the next agent.
+    let third =
+        people.bundle(3, &policy(&bench, ALLOWED, "  health: {windowSeconds: 30}\n"), &["anna.key", "bert.key"]);
+    assert_eq!(apply(&agent, &third).0, Some(0));
+    assert!(agent.ask(&["generation", "commit"]).unwrap().status.success());
+    refused(&agent, &first, "trust-rolled-back");
+    agent.crash().unwrap();
+    let mut agent = start(&bench, &binary, &root);
+    let status = agent.enforcing(2).unwrap();
+    assert_eq!((&status["generation"]["number"], &status["state"]), (&2.into(), &"enforcing".into()), "{status:#}");
+    refused(&agent, &first, "trust-rolled-back");
+
+    // What is on trial goes back without anybody's grant, and its version stays the floor.
+    let fourth =
+        people.bundle(4, &policy(&bench, FORBIDDEN, "  health: {windowSeconds: 30}\n"), &["anna.key", "bert.key"]);
+    assert_eq!(apply(&agent, &fourth).0, Some(0));
+    bench.verify(&[(&good, false), (&bad, true)]);
+    assert!(agent.ask(&["generation", "rollback", "--reason", "a test"]).unwrap().status.success());
+    refused(&agent, &third, "trust-rolled-back");
+    let (code, said) = apply(&agent, &fourth);
+    assert_eq!((code, &said["error"]["code"]), (Some(6), &"failed-before".into()));
+    assert!(agent.ask(&["detach"]).unwrap().status.success());
+    bench.baseline(&[&good, &bad]);
+}
+
+#[test]
+fn a_sealed_node_that_lost_its_kernel_begins_with_what_was_committed() {
+    let Some(bench) = Bench::new() else { return };
+    let binary = gabion_testing_netns::agent_binary().unwrap();
+    let [good, bad] = [ALLOWED, FORBIDDEN].map(|port| Probe::udp(Client, Server, false, 700, port));
+    let people = People::new(&binary);
+    let root = people.path("site/1.root.json");
+    let bundle = people.bundle(1, &policy(&bench, ALLOWED, ""), &["anna.key", "bert.key"]);
+    let mut agent = start(&bench, &binary, &root);
+    agent.until("up", |_| true).unwrap();
+    assert_eq!(apply(&agent, &bundle).0, Some(0));
+    agent.crash().unwrap();
+    std::fs::remove_file(&bundle).unwrap();
+    // As after a reboot: nothing is pinned any more.
+    bench.forget_kernel().unwrap();
+    bench.baseline(&[&good, &bad]);
+    let mut agent = start(&bench, &binary, &root);
+    agent.enforcing(2).unwrap();
+    bench.verify(&[(&good, true), (&bad, false)]);
+}
