@@ -9,9 +9,10 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use gabion_abi::boundary::{OBJECT, STATE};
+use gabion_abi::contract::Set;
 use gabion_bundle::{Bundle, Digest, Kind, Name, Use};
 use gabion_policy_compile::Compiled;
-use gabion_trust::{Accepted, Alarm, Circumstances, Clock, ClockPolicy, Node, Trust, clock};
+use gabion_trust::{Accepted, Circumstances, Clock, ClockPolicy, Node, Trust, clock};
 
 use crate::api::wire::Problem;
 use crate::life::problem;
@@ -55,6 +56,31 @@ fn refused(code: &str, message: String) -> Problem {
     problem(code, "refused", message)
 }
 
+fn name(text: &str) -> Result<Name, Problem> {
+    text.parse().map_err(|error| problem("name", "system", format!("{text:?} is no name in a bundle: {error}")))
+}
+
+/// Digests of the contracts that this gabion has, by the name of their set.
+///
+/// # Errors
+/// None that a test would not show: the names are ours.
+pub fn contracts() -> Result<BTreeMap<Name, Digest>, Problem> {
+    let of = |set: &Set<'_>| Ok((name(set.name)?, Digest::of(gabion_contracts::text(set).as_bytes())));
+    [of(&OBJECT), of(&STATE)].into_iter().collect()
+}
+
+/// What this machine is, to those who say where a bundle may run.
+///
+/// # Errors
+/// The system is called what no bundle could name.
+pub fn this_node() -> Result<Node, Problem> {
+    let system = rustix::system::uname();
+    let release = system.release().to_string_lossy();
+    let series: Vec<&str> = release.splitn(3, ['.', '-', '+']).take(2).collect();
+    let architecture = name(&system.machine().to_string_lossy())?;
+    Ok(Node { architecture, kernel: name(&series.join("."))?, contracts: contracts()? })
+}
+
 impl Seal {
     /// Of a node that is running this agent, with a root that somebody brought there.
     ///
@@ -66,22 +92,7 @@ impl Seal {
         let wrong =
             |refused: gabion_trust::Refused| problem(refused.code(), "input", format!("{}: {refused}", root.display()));
         Trust::begin(&bytes).map_err(wrong)?;
-        let name = |text: &str| {
-            let odd = |error| problem("uname", "system", format!("the system is called {text:?}: {error}"));
-            text.parse::<Name>().map_err(odd)
-        };
-        let system = rustix::system::uname();
-        let release = system.release().to_string_lossy();
-        let series: Vec<&str> = release.splitn(3, ['.', '-', '+']).take(2).collect();
-        let contract = |set: &gabion_abi::contract::Set<'_>| {
-            Ok::<_, Problem>((name(set.name)?, Digest::of(gabion_contracts::text(set).as_bytes())))
-        };
-        let contracts: BTreeMap<Name, Digest> = [contract(&OBJECT)?, contract(&STATE)?].into_iter().collect();
-        let node = Node {
-            architecture: name(&system.machine().to_string_lossy())?,
-            kernel: name(&series.join("."))?,
-            contracts,
-        };
+        let node = this_node()?;
         let own = gabion_kernel_object::object().ok().map(Digest::of).into_iter().collect();
         Ok(Self { root: bytes, policy, node, own })
     }
@@ -129,7 +140,7 @@ impl Seal {
             golden: texts(&bundle, &what, Use::Probes)?,
             object: self.object(&bundle)?,
             tables: manifest.tables,
-            alarms: accepted.alarms.iter().map(alarm).collect(),
+            alarms: accepted.alarms.iter().map(ToString::to_string).collect(),
             next: accepted.next,
             what,
         })
@@ -179,13 +190,4 @@ fn texts(bundle: &Bundle, what: &str, used_as: Use) -> Result<Vec<SourceFile>, P
 fn vouched(accepted: &Accepted) -> String {
     let keys: Vec<&str> = accepted.signed.iter().map(|it| it.key.get(..12).unwrap_or(&it.key)).collect();
     format!("{}: {}", accepted.by, keys.join(", "))
-}
-
-fn alarm(alarm: &Alarm) -> String {
-    match alarm {
-        Alarm::Clock(doubt) => doubt.to_string(),
-        Alarm::WentBack { floor, version, grant } => {
-            format!("back from version {floor} to {version}, as was granted until {}: {}", grant.expires, grant.reason)
-        }
-    }
 }

@@ -87,14 +87,16 @@ impl Agent {
     /// Changes the tables of the generation in force, when nothing but the inventory is another, the site wants that,
     /// and nothing is on trial; gives the built policy back when that cannot be.
     pub(super) fn change_in_place(&mut self, built: Box<Built>, trigger: Trigger) -> Result<Apply, Box<Built>> {
+        // A bundle is tried, and what it lets the node trust is written down, on the way of a change.
+        let signed = built.bundle.is_some() || self.seal.is_some();
         let alone = self.life.live.is_none() && self.life.committed.ahead.is_empty() && self.life.pinned.is_none();
         let site = built.loaded.set.site.as_ref();
-        let in_place = site.is_some_and(|site| site.health.inventory_in_place || site.health.window.is_zero());
+        let in_place = site.is_none_or(|site| site.health.inventory_in_place || site.health.window.is_zero());
         let inventory_only = self.current().is_some_and(|current| {
             let set = current.set.as_ref();
             !current.adopted && set.is_some_and(|set| set.differs_in_inventory_only(&built.loaded.set))
         });
-        if !alone || !in_place || !inventory_only || trigger == Trigger::Room {
+        if signed || !alone || !in_place || !inventory_only || trigger == Trigger::Room {
             return Err(built);
         }
         match self.kernel.patch(&built.loaded.compiled) {

@@ -39,10 +39,10 @@ impl Agent {
         let golden = golden_of(set, documents)?;
         let live = self.live();
         let settings = new.record.limits.settings(false);
-        let new = Meant { set, compiled, settings: &settings, object: object_of(new) };
+        let new = Meant { set, compiled, settings: &settings, object: new.object.as_deref() };
         let before = self.current().and_then(|kept| {
             let (set, compiled) = (kept.set.clone()?, kept.compiled.clone()?);
-            Some((set, compiled, kept.record.limits.settings(false), object_of(kept).map(<[u8]>::to_vec)))
+            Some((set, compiled, kept.record.limits.settings(false), kept.object.clone()))
         });
         let old = before.as_ref().map(|(set, compiled, settings, object)| Meant {
             set,
@@ -86,11 +86,6 @@ impl Agent {
         };
         self.hub.sample().filter_map(probe).collect()
     }
-}
-
-/// The kernel programs of a generation whose text is still at hand.
-fn object_of(kept: &Kept) -> Option<&[u8]> {
-    kept.object.as_deref()
 }
 
 fn golden_of(set: &PolicySet, documents: &[SourceFile]) -> Result<Vec<Golden>, Problem> {

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use gabion_abi::boundary::{OBJECT, STATE};
+use gabion_abi::boundary::OBJECT;
+use gabion_agent::sealed;
 use gabion_bundle::{Bundle, Digest, Name, Use};
-use gabion_contracts::{embedded, text};
+use gabion_contracts::embedded;
 use gabion_policy_compile::{Options, compile};
 use gabion_policy_model::PolicySet;
 use gabion_policy_model::text::{self as policy, Source};
 
 use crate::exit::{Exit, Failure};
+use crate::online::failed;
 use crate::output;
 use crate::policy::test;
 use crate::progress::doing;
@@ -69,18 +71,15 @@ pub fn policy(bundle: &Bundle) -> Result<PolicySet, Failure> {
 
 /// Digests of the contracts that this gabion has.
 pub fn contracts() -> Result<BTreeMap<Name, Digest>, Failure> {
-    let of = |set: &gabion_abi::contract::Set<'_>| Ok((name(set.name)?, Digest::of(text(set).as_bytes())));
-    [of(&OBJECT), of(&STATE)].into_iter().collect()
+    sealed::contracts().map_err(failed)
 }
 
 /// Those of an object, and of what outlives it.
 pub fn contracts_of(object: &[u8], by: &str) -> Result<BTreeMap<Name, Digest>, Failure> {
     let said = embedded(object).map_err(|error| Failure::input(format!("{by}: {error}")))?;
     let mut all = contracts()?;
-    all.insert(name(OBJECT.name)?, Digest::of(said));
+    let name = OBJECT.name;
+    let name = name.parse().map_err(|_| Failure::defect(format!("{name:?} is no name in a bundle")))?;
+    all.insert(name, Digest::of(said));
     Ok(all)
-}
-
-fn name(text: &str) -> Result<Name, Failure> {
-    text.parse().map_err(|_| Failure::defect(format!("{text:?} is no name in a bundle")))
 }

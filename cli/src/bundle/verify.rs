@@ -4,14 +4,16 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::SystemTime;
 
+use gabion_agent::sealed;
 use gabion_bundle::{Bundle, Digest, Name, Time, Use};
-use gabion_trust::{Accepted, Alarm, Circumstances, Clock, ClockPolicy, Node, Refused, Trust, clock};
+use gabion_trust::{Accepted, Circumstances, Clock, ClockPolicy, Node, Refused, Trust, clock};
 use serde::Serialize;
 
 use super::{compiled, open, target};
 use crate::command::VerifyArgs;
 use crate::exit::{Exit, Failure};
 use crate::file::Input;
+use crate::online::failed;
 use crate::output;
 use crate::progress::Progress;
 use crate::trust::{replace, short};
@@ -87,18 +89,11 @@ pub fn clock_policy(text: &str) -> Result<ClockPolicy, Failure> {
 }
 
 fn node(arguments: &VerifyArgs) -> Result<Node, Failure> {
-    let contracts = compiled::contracts()?;
-    let name = |text: &str| text.parse::<Name>().map_err(|error| Failure::system(format!("uname: {error}")));
-    let Some(text) = &arguments.target else {
-        let system = rustix::system::uname();
-        let release = system.release().to_string_lossy();
-        let series: Vec<&str> = release.splitn(3, ['.', '-', '+']).take(2).collect();
-        let architecture = name(&system.machine().to_string_lossy())?;
-        return Ok(Node { architecture, kernel: name(&series.join("."))?, contracts });
-    };
+    let here = sealed::this_node().map_err(failed)?;
+    let Some(text) = &arguments.target else { return Ok(here) };
     let target = target(text)?;
     match <[Name; 1]>::try_from(target.kernels) {
-        Ok([kernel]) => Ok(Node { architecture: target.architecture, kernel, contracts }),
+        Ok([kernel]) => Ok(Node { architecture: target.architecture, kernel, ..here }),
         Err(_) => Err(Failure::input(format!("--target {text}: a node has one kernel")).help("write x86_64/6.12")),
     }
 }
@@ -139,17 +134,8 @@ fn said(bundle: &Bundle, judged: Result<&Accepted, &Refused>, meant: Result<usiz
         reason,
         role: accepted.map(|it| it.by.to_string()),
         signed: accepted.map_or_else(Vec::new, |it| it.signed.iter().map(|it| it.key.clone()).collect()),
-        alarms: accepted.map_or_else(Vec::new, |it| it.alarms.iter().map(alarm).collect()),
+        alarms: accepted.map_or_else(Vec::new, |it| it.alarms.iter().map(ToString::to_string).collect()),
         golden_packets,
-    }
-}
-
-fn alarm(alarm: &Alarm) -> String {
-    match alarm {
-        Alarm::Clock(doubt) => doubt.to_string(),
-        Alarm::WentBack { floor, version, grant } => {
-            format!("back from version {floor} to {version}, as was granted until {}: {}", grant.expires, grant.reason)
-        }
     }
 }
 

@@ -109,7 +109,7 @@ fn exit_of(problem: &Problem) -> Exit {
 }
 
 /// A problem of the agent as a failure of this command; details that are more than the message are printed first.
-fn failed(problem: Problem) -> Failure {
+pub fn failed(problem: Problem) -> Failure {
     let exit = exit_of(&problem);
     if problem.details.trim() != problem.message.trim() && !problem.details.is_empty() {
         output::say(&problem.details);

@@ -379,3 +379,36 @@ fn a_registry_that_keeps_what_was_attached_before_does_no_harm() {
     assert_eq!(bundle.attached().len(), 2);
     assert_eq!(code(&node, &bundle), "accepted");
 }
+
+/// What a verdict costs at a node that has accepted something before: hashes, a threshold of 3, TUF, what is trusted
+/// read and verified again. `cargo test --release -p gabion-trust --test tuf -- --ignored --nocapture cost`.
+#[test]
+#[ignore = "a measurement"]
+fn cost_of_a_verdict() {
+    let mut builder = edited(|_| {});
+    let rules: String =
+        (0..1_000).map(|at| format!("    - {{name: rule-{at}, from: [{{cidr: 10.0.{at}.0/24}}]}}\n")).collect();
+    builder.add(path("policy/rules.yaml"), gabion_bundle::Use::Policy, rules.into_bytes());
+    builder.add(path("programs/hooks.o"), gabion_bundle::Use::Programs, vec![7; 600_000]);
+    let bundle = builder.finish().unwrap();
+    let site = Site::new().signs("policy", &bundle).releases(&vec![7; 600_000]);
+    let stored = judge_at(&begin(&site), &site.on(&bundle), NOW).unwrap().next.text();
+    let mut archive = Vec::new();
+    site.clone().at(2).on(&bundle).layout().write_archive(&mut archive).unwrap();
+    let mut times: Vec<_> = (0..201)
+        .map(|_| {
+            let start = std::time::Instant::now();
+            let bundle = Bundle::parse(&archive).unwrap();
+            let parsed = start.elapsed();
+            assert!(judge_at(&Trust::open(&stored).unwrap(), &bundle, NOW).is_ok());
+            (start.elapsed(), parsed)
+        })
+        .collect();
+    times.sort();
+    let (all, parsed) = times[100];
+    println!(
+        "{} bytes: {all:?} in all, of which {parsed:?} for the bundle's own bytes; p99 {:?}",
+        archive.len(),
+        times[198].0
+    );
+}

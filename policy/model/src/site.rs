@@ -127,7 +127,7 @@ impl Default for Health {
         Self {
             window: Duration::from_secs(30),
             keep_on_death: false,
-            inventory_in_place: false,
+            inventory_in_place: true,
             drops: DropBound::default(),
             probes: Vec::new(),
         }

@@ -129,13 +129,11 @@ fn another_inventory_takes_effect_in_the_generation_in_force() {
              - {{name: other, labels: {{role: {other}}}, addresses: [10.1.0.77]}}\n"
         )
     };
-    let site = Site { more: "  health: {inventory: inPlace}\n", ..Site::default() };
-    bench.write(&site, &policy("operator", "guest"));
-    let Some(agent) = bench.start(2) else { return };
+    let Some(agent) = bench.guard(&policy("operator", "guest")) else { return };
     let before = agent.status().unwrap()["generation"]["number"].clone();
     bench.verify(&[(&good, true), (&bad, false)]);
     for (client, other) in [("guest", "operator"), ("operator", "guest"), ("guest", "operator")] {
-        bench.apply_with(&agent, &site, &policy(client, other));
+        bench.apply(&agent, &policy(client, other));
         let status = agent.status().unwrap();
         assert_eq!(status["generation"]["number"], before, "{status}");
         // The agent may have seen the file before it was asked.

@@ -13,16 +13,21 @@ use gabion_testing_site::role::server::serve;
 use gabion_testing_site::scenario::{Extent, Scenario};
 use gabion_testing_site::update;
 
-#[test]
-fn the_example_substation_keeps_its_promises() {
-    let plant = match Plant::build() {
-        Ok(plant) => plant,
+/// The plant, or why there is none.
+fn plant() -> Option<Plant> {
+    match Plant::build() {
+        Ok(plant) => Some(plant),
         Err(SiteError::Unable { what, need, remedy }) => {
             gabion_testing_netns::skip(&format!("{what} needs {need}; {remedy}"));
-            return;
+            None
         }
         Err(error) => panic!("the plant could not be built: {error}"),
-    };
+    }
+}
+
+#[test]
+fn the_example_substation_keeps_its_promises() {
+    let Some(plant) = plant() else { return };
     let _servers = serve(&plant).unwrap();
     let scenario = Scenario::new(&plant, Extent { polls: 12, goose: 24, flood: 500, ..Extent::MINUTE }).unwrap();
 
@@ -47,14 +52,7 @@ fn the_example_substation_keeps_its_promises() {
 /// Who reads it learns what an operator sees: `./x up --once --scenario bad-update`.
 #[test]
 fn an_update_that_takes_the_rtu_away_is_undone_by_the_node() {
-    let plant = match Plant::build() {
-        Ok(plant) => plant,
-        Err(SiteError::Unable { what, need, remedy }) => {
-            gabion_testing_netns::skip(&format!("{what} needs {need}; {remedy}"));
-            return;
-        }
-        Err(error) => panic!("the plant could not be built: {error}"),
-    };
+    let Some(plant) = plant() else { return };
     let _servers = serve(&plant).unwrap();
     let Some(binary) = agent_binary() else { return };
     let place = Workplace::new(&plant.gateway).unwrap();

@@ -170,9 +170,19 @@ fn a_node_takes_what_enough_people_signed_and_nothing_else() {
     assert_eq!((&status["generation"]["number"], &status["state"]), (&2.into(), &"enforcing".into()), "{status:#}");
     refused(&agent, &first, "trust-rolled-back");
 
+    // Another inventory alone is a bundle as any other: tried, counted, and nothing older comes after it.
+    let entry = "spec: {entries: [{name: hmi, addresses: [10.1.0.99]}]}";
+    let inventory = format!("---\napiVersion: gabion.dev/v1alpha1\nkind: Inventory\nmetadata: {{name: i}}\n{entry}\n");
+    for (version, more) in [(10, ""), (11, inventory.as_str())] {
+        let bundle = people.bundle(version, &(policy(&bench, ALLOWED, quick) + more), &["anna.key", "bert.key"]);
+        let before = agent.status().unwrap()["generation"]["number"].as_u64().unwrap();
+        let (code, said) = apply(&agent, &bundle);
+        assert_eq!((code, said["generation"].as_u64(), &said["in_place"]), (Some(0), Some(before + 1), &false.into()));
+    }
+    refused(&agent, &people.path("bench-10.tar"), "trust-rolled-back");
     // What is on trial goes back without anybody's grant, and its version stays the floor.
     let fourth =
-        people.bundle(4, &policy(&bench, FORBIDDEN, "  health: {windowSeconds: 30}\n"), &["anna.key", "bert.key"]);
+        people.bundle(12, &policy(&bench, FORBIDDEN, "  health: {windowSeconds: 30}\n"), &["anna.key", "bert.key"]);
     assert_eq!(apply(&agent, &fourth).0, Some(0));
     bench.verify(&[(&good, false), (&bad, true)]);
     assert!(agent.ask(&["generation", "rollback", "--reason", "a test"]).unwrap().status.success());

@@ -109,6 +109,17 @@ pub enum Alarm {
     },
 }
 
+impl std::fmt::Display for Alarm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Clock(doubt) => doubt.fmt(f),
+            Self::WentBack { floor, version, grant: Grant { expires, reason, .. } } => {
+                write!(f, "back from version {floor} to {version}, as was granted until {expires}: {reason}")
+            }
+        }
+    }
+}
+
 /// A bundle that may be taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Accepted {

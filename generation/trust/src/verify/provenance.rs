@@ -1,7 +1,5 @@
 //! Statements that came with a bundle. They decide nothing: what they say is shown; but what does not hold is refused.
 
-use std::collections::BTreeMap;
-
 use gabion_bundle::{Attachment, Bundle};
 use serde::Serialize;
 
@@ -28,9 +26,10 @@ pub struct Provenance {
 }
 
 pub(crate) fn read(bundle: &Bundle, believed: &Believed<'_>) -> Result<Vec<Provenance>, Refused> {
-    let keys: BTreeMap<&String, PublicKey> =
-        believed.all_keys().filter_map(|(name, key)| Some((name, PublicKey::of_metadata(key).ok()?))).collect();
-    of(bundle, |name| keys.get(&name.to_owned()).copied())
+    of(bundle, |name| {
+        let (_, key) = believed.all_keys().find(|(it, _)| *it == name)?;
+        PublicKey::of_metadata(key).ok()
+    })
 }
 
 /// What is said about a bundle, and by whom of these.

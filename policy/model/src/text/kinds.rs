@@ -499,9 +499,9 @@ static HEALTH: Record = Record {
         ),
         optional(
             "inventory",
-            Word(&["onTrial", "inPlace"]),
-            "another inventory alone is a change as any other: onTrial, unless stated; or inPlace, in the tables in force \
-             at once, for inventories that follow what comes and goes by itself",
+            Word(&["inPlace", "onTrial"]),
+            "another inventory alone goes into the tables in force at once: inPlace, unless stated; or it is a change as \
+             any other: onTrial, for inventories that people write",
         ),
         optional("drops", Map(&DROPS), "how far drops may rise"),
         optional("probes", List { of: &Map(&HEALTH_PROBE), empty: None }, "what must go on"),

@@ -133,7 +133,7 @@ impl Decoder<'_, '_> {
         Health {
             window: seconds(node, "windowSeconds").map_or(unstated.window, Duration::from_secs),
             keep_on_death: node.get("onAgentDeath").and_then(Node::word) == Some("keep"),
-            inventory_in_place: node.get("inventory").and_then(Node::word) == Some("inPlace"),
+            inventory_in_place: node.get("inventory").and_then(Node::word) != Some("onTrial"),
             drops: DropBound {
                 times: drops("times").unwrap_or(unstated.drops.times),
                 above: drops("above").unwrap_or(unstated.drops.above),
