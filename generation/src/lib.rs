@@ -12,6 +12,7 @@ mod census;
 mod checkup;
 mod clsact;
 mod contracts;
+mod digest;
 mod error;
 mod expedite;
 mod folder;
@@ -28,6 +29,7 @@ mod twin;
 
 pub use checkup::{Check, State, checkup};
 pub use contracts::{ContractMismatch, ObjectContract};
+pub use digest::{ProgramDigest, digests};
 pub use error::{Blame, Error};
 pub use expedite::Expedited;
 pub use limits::Sizes;

@@ -22,6 +22,8 @@ pub struct Contracts {
     pub state: String,
     /// With the programs that follow sockets.
     pub owners: String,
+    /// With the gatekeeper.
+    pub gatekeeper: String,
 }
 
 /// Packets and bytes.
