@@ -15,6 +15,7 @@ use tokio::sync::broadcast;
 use crate::api::wire;
 use crate::counters::RuleName;
 use crate::processes::{Processes, Totals};
+use crate::record::Line;
 
 /// Denials that are remembered for `status` and `top`.
 const RECENT: usize = 256;
@@ -27,6 +28,15 @@ const FOLLOWER_QUEUE: usize = 1024;
 /// Generations whose names are kept for events that were on their way when the next took over.
 const NAMED_GENERATIONS: usize = 3;
 
+/// What followers are told.
+#[derive(Clone, Debug)]
+pub enum Told {
+    /// A verdict.
+    Verdict(Arc<wire::Event>),
+    /// What was put into the journal.
+    Journal(Arc<Line>),
+}
+
 /// Where events go.
 #[derive(Debug)]
 pub struct Hub {
@@ -34,7 +44,7 @@ pub struct Hub {
     recent: VecDeque<Arc<wire::Event>>,
     /// Packets of late, each kind once: on what a new generation is tried.
     sample: VecDeque<KernelEvent>,
-    sender: broadcast::Sender<Arc<wire::Event>>,
+    sender: broadcast::Sender<Told>,
     /// By process.
     totals: Totals,
     /// Taken from the ring.
@@ -100,7 +110,13 @@ impl Hub {
             self.recent.push_back(Arc::clone(&named));
         }
         // No receiver is no error: nobody follows now.
-        let _ = self.sender.send(named);
+        let _ = self.sender.send(Told::Verdict(named));
+    }
+
+    /// Tells followers what happened besides verdicts.
+    pub fn tell(&self, line: Line) {
+        // As above.
+        let _ = self.sender.send(Told::Journal(Arc::new(line)));
     }
 
     /// Packets of late, each kind once.
@@ -119,7 +135,7 @@ impl Hub {
     }
 
     /// What comes from now on.
-    pub fn follow(&self) -> broadcast::Receiver<Arc<wire::Event>> {
+    pub fn follow(&self) -> broadcast::Receiver<Told> {
         self.sender.subscribe()
     }
 
@@ -361,7 +377,7 @@ mod tests {
         let mut quick = hub.follow();
         take(&mut hub, denial(1));
         assert!(quick.try_recv().is_ok());
-        assert_eq!(slow.try_recv(), Err(broadcast::error::TryRecvError::Lagged(6)));
+        assert!(matches!(slow.try_recv(), Err(broadcast::error::TryRecvError::Lagged(6))));
     }
 
     #[test]

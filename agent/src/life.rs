@@ -193,6 +193,8 @@ pub struct Agent {
     pub(crate) last_apply: Option<Apply>,
     pub(crate) mode_override: Option<ModeOverride>,
     pub(crate) standing_warnings: Vec<String>,
+    /// Generations that were rolled back.
+    pub(crate) rolled_back: u64,
     /// Connections that the API turned away.
     pub(crate) connections_refused: u64,
     /// How bundles are judged, on a node that takes nothing else.
@@ -284,6 +286,7 @@ impl Agent {
             last_apply: None,
             mode_override: mode,
             standing_warnings: warning.into_iter().collect(),
+            rolled_back: 0,
             connections_refused: 0,
             seal: None,
             trust: trust.map(|(trust, root)| (Some(trust), root)).unwrap_or_default(),
@@ -519,7 +522,10 @@ impl Agent {
     fn note(&mut self, step: &str, detail: &str) -> Result<(), StoreError> {
         let time = timestamp(SystemTime::now());
         let line = Line::note(&time, step, self.number(), detail);
-        self.store.write(Batch::default().note(&line))
+        let outcome = self.store.write(Batch::default().note(&line));
+        // Also what the disk does not take.
+        self.hub.tell(line);
+        outcome
     }
 
     /// Undoes what is on trial, since nobody watches it any more, and writes down what would be lost with the maps.

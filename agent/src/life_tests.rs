@@ -13,6 +13,7 @@ use gabion_abi::verdict::{Count, interface as flag};
 use gabion_store::Store;
 
 use crate::api::wire::Apply;
+use crate::events::Told;
 use crate::interfaces::{Link, Links, Stacking};
 use crate::kernel::fake::{Fake, World};
 use crate::life::{Agent, How, Source, Trigger};
@@ -448,6 +449,7 @@ fn a_change_that_makes_the_node_worse_is_undone_and_stays_out() {
     node.write(&bad);
     assert!(apply(&mut agent).ok);
     assert_eq!(node.world.borrow().settings.failsafe_count, 0);
+    let mut follower = agent.hub.follow();
     seconds(&node, &mut agent, Instant::now(), 0..5, 0);
     assert_eq!((agent.number(), node.world.borrow().generation), (1, Some(1)), "in force again");
     assert_eq!(node.world.borrow().loaded, BTreeSet::from([1]));
@@ -456,6 +458,15 @@ fn a_change_that_makes_the_node_worse_is_undone_and_stays_out() {
     let status = agent.status();
     let why = "generation 2 was rolled back: probe polls: nothing passed by plc/poll for 4.0 s, the bound is 4.0 s";
     assert!(status.warnings.iter().any(|warning| warning == why), "{:?}", status.warnings);
+
+    let told = std::iter::from_fn(|| follower.try_recv().ok()).find_map(|told| match told {
+        Told::Journal(line) => Some(line),
+        Told::Verdict(_) => None,
+    });
+    let line = told.unwrap();
+    assert_eq!((line.generation, line.step.as_str(), line.from.as_deref()), (2, "rolled back", Some("live")));
+    assert!(why.ends_with(&line.detail), "{}", line.detail);
+    assert_eq!(status.generation.rolled_back, 1);
 
     let again = apply(&mut agent);
     assert_eq!(again.error.unwrap().code, "failed-before");

@@ -18,6 +18,8 @@ pub struct Figure {
     pub minimum: f64,
     /// The one in the middle.
     pub median: f64,
+    /// All but one in a hundred are no larger.
+    pub p99: f64,
     /// The largest value.
     pub maximum: f64,
     /// How often it was measured.
@@ -30,7 +32,9 @@ impl Figure {
     pub fn new(name: impl Into<String>, mut values: Vec<f64>) -> Option<Self> {
         values.sort_by(f64::total_cmp);
         let (&minimum, &maximum) = (values.first()?, values.last()?);
-        Some(Self { name: name.into(), minimum, median: values[values.len() / 2], maximum, runs: values.len() })
+        let runs = values.len();
+        let (median, p99) = (values[runs / 2], values[(runs * 99).div_ceil(100) - 1]);
+        Some(Self { name: name.into(), minimum, median, p99, maximum, runs })
     }
 }
 
@@ -73,10 +77,11 @@ struct Results<'f> {
 /// # Errors
 /// When the file cannot be written.
 pub fn report(name: &str, load_before: String, figures: &[Figure]) -> std::io::Result<PathBuf> {
-    println!("{:<52} {:>10} {:>10} {:>10} {:>5}", name, "median", "minimum", "maximum", "runs");
+    let width = figures.iter().map(|figure| figure.name.chars().count()).max().unwrap_or(0).max(name.len());
+    println!("{name:<width$} {:>10} {:>10} {:>10} {:>10} {:>5}", "median", "minimum", "p99", "maximum", "runs");
     for figure in figures {
-        let Figure { name, minimum, median, maximum, runs } = figure;
-        println!("{name:<52} {median:>10.1} {minimum:>10.1} {maximum:>10.1} {runs:>5}");
+        let Figure { name, minimum, median, p99, maximum, runs } = figure;
+        println!("{name:<width$} {median:>10.1} {minimum:>10.1} {p99:>10.1} {maximum:>10.1} {runs:>5}");
     }
     let text = serde_json::to_string_pretty(&Results { place: Place::here(load_before), figures })?;
     write(&format!("{name}.json"), &(text + "\n"))

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use aya::maps::{MapData, RingBuf};
 use gabion_abi::conn::{ConnKey, ConnValue};
@@ -39,7 +40,7 @@ pub struct Adopted {
 #[derive(Debug)]
 pub struct Node {
     folder: Folder,
-    programs: Programs,
+    programs: Arc<Programs>,
     state: State,
     generations: BTreeMap<Number, Staged>,
     pointers: Pointers,
@@ -56,7 +57,7 @@ impl Node {
         let folder = Folder::open(root)?;
         let (state, was_there) = State::open(&folder, sizes, &programs)?;
         let (generations, pointers) = (BTreeMap::new(), Pointers::default());
-        let mut node = Self { folder, programs, state, generations, pointers, last_number: 0 };
+        let mut node = Self { folder, programs: Arc::new(programs), state, generations, pointers, last_number: 0 };
         let mut adopted = Adopted { state: was_there, ..Adopted::default() };
         node.adopt(&mut adopted)?;
         Ok((node, adopted))
@@ -101,6 +102,12 @@ impl Node {
     /// Numbers go on after `last`: the folder forgets them when the node starts anew, the agent does not.
     pub fn resume_numbers(&mut self, last: Number) {
         self.last_number = self.last_number.max(last);
+    }
+
+    /// The node's own programs.
+    #[must_use]
+    pub fn programs(&self) -> Arc<Programs> {
+        Arc::clone(&self.programs)
     }
 
     /// Loads and verifies `compiled` as the next generation. Nothing that is in force changes; what does not fit is

@@ -118,6 +118,12 @@ fn event_families(text: &mut Text, status: &Status) {
 fn agent_families(text: &mut Text, status: &Status) {
     let generation = u64::from(status.generation.number);
     text.single("gabion_generation", "gauge", "Number of the generation in force.", generation);
+    let trial = status.generation.trial.as_ref().map_or(0, |trial| u64::from(trial.number));
+    text.single("gabion_generation_on_trial", "gauge", "Number of the generation on trial; 0 is none.", trial);
+    let pinned = u64::from(status.generation.pinned.is_some());
+    text.single("gabion_generation_pinned", "gauge", "1 when an operator lets nothing change.", pinned);
+    let (name, help) = ("gabion_generations_rolled_back_total", "Generations that were rolled back.");
+    text.single(name, "counter", help, status.generation.rolled_back);
     let audit = u64::from(status.mode.current == "audit");
     text.single("gabion_audit_mode", "gauge", "1 when denials are only reported.", audit);
     let degraded = u64::from(status.state == "degraded");

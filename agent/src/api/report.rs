@@ -57,6 +57,7 @@ impl Agent {
                 trial: self.trial(),
                 ahead: self.life.wanted().ahead,
                 pinned: self.life.pinned.clone(),
+                rolled_back: self.rolled_back,
             },
             mode: Mode {
                 current: mode_name(audit).to_owned(),

@@ -5,7 +5,6 @@ use std::convert::Infallible;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -21,9 +20,11 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::metrics;
 use super::wire::{self, Apply, Event, Failure, Line, ModeRequest, Problem};
+use crate::events::Told;
 use crate::explain;
 use crate::interfaces::name_matches;
 use crate::life::{Agent, How, Trigger, What, problem};
+use crate::record;
 
 /// Bytes of a request's body; the largest that makes sense is a mode.
 const BODY_LIMIT: usize = 4 << 10;
@@ -321,13 +322,16 @@ async fn roll_back(shared: &Shared, query: &str) -> Result<Answer, Refusal> {
     let refused = |problem: Problem| (StatusCode::CONFLICT, problem);
     let on_trial = shared.agent.borrow().life().live.is_some();
     let committed = shared.agent.borrow().life().committed.all;
+    let mut took = Duration::ZERO;
     if on_trial {
         let outcome = shared.agent.borrow_mut().roll_back(why.clone());
-        outcome.map_err(refused)?;
+        took = outcome.map_err(refused)?;
     }
     if (on_trial && to.is_none()) || (to.is_some() && to == committed) {
         let agent = shared.agent.borrow();
-        let apply = Apply { ok: true, generation: agent.number(), trigger: "api".to_owned(), ..Apply::default() };
+        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let (generation, trigger) = (agent.number(), "api".to_owned());
+        let apply = Apply { ok: true, generation, trigger, took_us, ..Apply::default() };
         return Ok(json(StatusCode::OK, &apply));
     }
     // It must be there before what is in force is given up.
@@ -390,6 +394,11 @@ struct Filter {
 }
 
 impl Filter {
+    /// What is no verdict has no rule, and is no denial.
+    fn wants_all(&self) -> bool {
+        !self.denied && self.rule.is_none()
+    }
+
     fn wants(&self, event: &Event) -> bool {
         (!self.denied || event.is_denial()) && self.rule.as_ref().is_none_or(|rule| name_matches(rule, &event.rule))
     }
@@ -445,7 +454,7 @@ fn events(shared: &Rc<Shared>, access: Access, streaming: &Cell<bool>, query: &s
 /// Hands events to one follower until it goes away or takes nothing for too long.
 async fn feed(
     shared: Rc<Shared>,
-    mut source: tokio::sync::broadcast::Receiver<Arc<Event>>,
+    mut source: tokio::sync::broadcast::Receiver<Told>,
     sender: mpsc::Sender<Bytes>,
     filter: Filter,
     first: Bytes,
@@ -462,7 +471,12 @@ async fn feed(
             () = sender.closed() => return,
         };
         next = match received {
-            Ok(event) if filter.wants(&event) => Some(line(&Line::Event(Box::new(Event::clone(&event))))),
+            Ok(Told::Verdict(event)) if filter.wants(&event) => {
+                Some(line(&Line::Event(Box::new(Event::clone(&event)))))
+            }
+            Ok(Told::Journal(it)) if filter.wants_all() => {
+                Some(line(&Line::Journal(Box::new(record::Line::clone(&it)))))
+            }
             Ok(_) => None,
             Err(RecvError::Lagged(count)) => {
                 shared.agent.borrow_mut().hub.lost_to_followers += count;

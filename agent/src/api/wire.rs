@@ -98,6 +98,8 @@ pub struct Generation {
     pub ahead: BTreeMap<String, u32>,
     /// Why nothing may change, when somebody said so.
     pub pinned: Option<String>,
+    /// Generations that were rolled back since the agent started, by itself or by an operator.
+    pub rolled_back: u64,
 }
 
 /// A generation on trial.
@@ -360,6 +362,8 @@ pub struct Suppressed {
 pub enum Line {
     /// A verdict.
     Event(Box<Event>),
+    /// Something else that happened to the node, as the journal has it.
+    Journal(Box<crate::record::Line>),
     /// This follower was too slow.
     Lost {
         /// Events that it missed here, whether or not they matched its filter.

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use aya::maps::{MapData, RingBuf};
@@ -26,6 +27,9 @@ use crate::api::wire::Problem;
 use crate::life::{digest_of, kernel_problem, store_problem};
 use crate::record;
 
+/// Tables of which a twin stays in memory, for the next change.
+const TWIN_BYTES: usize = 4 << 20;
+
 /// The kernel side of one node.
 pub struct Bpf {
     root: PathBuf,
@@ -38,6 +42,8 @@ pub struct Bpf {
     /// What each generation was told, for interfaces that are attached later.
     interfaces: BTreeMap<Number, BTreeMap<u32, Interface>>,
     pointers: Pointers,
+    /// What generations are tried by, of those that are kept.
+    twins: BTreeMap<Number, Twin>,
     /// Names under which interfaces are pinned.
     names: BTreeMap<u32, String>,
     /// Digest of the programs.
@@ -135,6 +141,7 @@ impl Bpf {
             events: None,
             interfaces: BTreeMap::new(),
             pointers: Pointers::default(),
+            twins: BTreeMap::new(),
             names: BTreeMap::new(),
             digest: digest_of_programs(),
             _lock: lock,
@@ -175,34 +182,55 @@ impl Bpf {
         told.and_then(|told| told.get(&ifindex)).copied().unwrap_or_default()
     }
 
+    /// A generation's twin: of the one that is tried it is there, and of the one before as well, unless that came from
+    /// an earlier agent or is large.
+    fn twin(&mut self, meant: &Meant<'_>) -> Result<Twin, Error> {
+        if let Some(twin) = self.twins.remove(&meant.number) {
+            return Ok(twin);
+        }
+        let programs = match meant.object {
+            Some(object) => Arc::new(Programs::of(object)?),
+            None => self.node.as_ref().ok_or(Error::NoGeneration)?.programs(),
+        };
+        Twin::load(&programs, meant.compiled, &Surroundings { interfaces: &[], settings: meant.settings })
+    }
+
+    fn tried_by(&mut self, trying: &Trying<'_>, tried: &mut Tried) -> Result<(), Error> {
+        if trying.golden.is_empty() && trying.live.is_empty() {
+            return Ok(());
+        }
+        let mut new = self.twin(&trying.new)?;
+        for golden in trying.golden {
+            match new.judge(&golden.probe) {
+                Ok(seen) => {
+                    tried.missed.extend(golden.check(&seen, trying.new.compiled).err().map(|it| it.to_string()))
+                }
+                Err(error) => tried.missed.push(error.to_string()),
+            }
+        }
+        if let Some(before) = trying.old.filter(|_| !trying.live.is_empty()) {
+            let mut old = self.twin(&before)?;
+            let Meant { set, compiled, settings, .. } = before;
+            let mut old_side = Side { set, compiled, program: &mut old, settings };
+            let Meant { set, compiled, settings, .. } = trying.new;
+            let mut new_side = Side { set, compiled, program: &mut new, settings };
+            tried.comparison = compare(&mut old_side, &mut new_side, trying.live, trying.questions);
+            self.keep_twin(&before, old);
+        }
+        self.keep_twin(&trying.new, new);
+        Ok(())
+    }
+
+    /// For the next change, which compares with this one.
+    fn keep_twin(&mut self, of: &Meant<'_>, twin: Twin) {
+        if of.compiled.stats.bytes <= TWIN_BYTES {
+            self.twins.insert(of.number, twin);
+        }
+    }
+
     fn node(&mut self) -> Result<&mut Node, KernelError> {
         self.node.as_mut().ok_or_else(|| failed(Error::NoGeneration))
     }
-}
-
-fn tried_by(trying: &Trying<'_>, tried: &mut Tried) -> Result<(), Error> {
-    if trying.golden.is_empty() && trying.live.is_empty() {
-        return Ok(());
-    }
-    let twin = |meant: &Meant<'_>| {
-        let programs = meant.object.map_or_else(Programs::parse, Programs::of)?;
-        Twin::load(&programs, meant.compiled, &Surroundings { interfaces: &[], settings: meant.settings })
-    };
-    let mut new = twin(&trying.new)?;
-    for golden in trying.golden {
-        match new.judge(&golden.probe) {
-            Ok(seen) => tried.missed.extend(golden.check(&seen, trying.new.compiled).err().map(|it| it.to_string())),
-            Err(error) => tried.missed.push(error.to_string()),
-        }
-    }
-    let Some(before) = trying.old.filter(|_| !trying.live.is_empty()) else { return Ok(()) };
-    let mut old = twin(&before)?;
-    let Meant { set, compiled, settings, .. } = before;
-    let mut old = Side { set, compiled, program: &mut old, settings };
-    let Meant { set, compiled, settings, .. } = trying.new;
-    let mut new = Side { set, compiled, program: &mut new, settings };
-    tried.comparison = compare(&mut old, &mut new, trying.live, trying.questions);
-    Ok(())
 }
 
 fn address(address: &IpAddr) -> (u8, Address) {
@@ -257,16 +285,30 @@ impl Kernel for Bpf {
         node.resume_numbers(plan.number.saturating_sub(1));
         let entries: Vec<InterfaceEntry> =
             plan.interfaces.iter().map(|(&ifindex, &interface)| InterfaceEntry { ifindex, interface }).collect();
-        let programs = plan.object.map(Programs::of).transpose().map_err(failed)?;
-        let staged = node.stage_with(programs.as_ref(), plan.compiled, &entries).map_err(failed)?;
-        node.keep(staged);
+        let foreign = plan.object.map(Programs::of).transpose().map_err(failed)?;
+        let own = node.programs();
+        let programs = foreign.as_ref().unwrap_or(&own);
+        // The verifier takes most of it, for each of the two.
+        let (staged, twin) = std::thread::scope(|scope| {
+            let twin = plan.trial.map(|settings| {
+                let around = Surroundings { interfaces: &[], settings };
+                scope.spawn(move || Twin::load(programs, plan.compiled, &around))
+            });
+            let staged = node.stage_with(Some(programs), plan.compiled, &entries);
+            (staged, twin.and_then(|twin| twin.join().ok()))
+        });
+        node.keep(staged.map_err(failed)?);
+        if let Some(Ok(twin)) = twin {
+            // One that could not be loaded is tried again by those who ask for it, and say why.
+            self.twins.insert(plan.number, twin);
+        }
         self.interfaces.insert(plan.number, plan.interfaces.clone());
         Ok(())
     }
 
     fn try_out(&mut self, trying: &Trying<'_>) -> Tried {
         let mut tried = Tried::default();
-        if let Err(error) = tried_by(trying, &mut tried) {
+        if let Err(error) = self.tried_by(trying, &mut tried) {
             tried.untried = Some(error.to_string());
         }
         tried
@@ -294,13 +336,19 @@ impl Kernel for Bpf {
 
     fn prune(&mut self, kept: &BTreeSet<Number>) -> Result<BTreeMap<Number, Vec<Count>>, KernelError> {
         self.interfaces.retain(|number, _| kept.contains(number));
+        self.twins.retain(|number, _| kept.contains(number));
         let Some(node) = &mut self.node else { return Ok(BTreeMap::new()) };
         let removed = node.prune(kept).map_err(failed)?;
         Ok(removed.iter().map(|it| (it.number(), it.rule_counts())).collect())
     }
 
     fn patch(&mut self, compiled: &Compiled) -> Result<bool, KernelError> {
-        self.node()?.patch(compiled).map_err(failed)
+        let patched = self.node()?.patch(compiled).map_err(failed)?;
+        if patched && let Some(number) = self.pointers.all {
+            // It has the tables of before.
+            self.twins.remove(&number);
+        }
+        Ok(patched)
     }
 
     fn attach(&mut self, ifindex: u32, name: &str) -> Result<Attachment, KernelError> {
@@ -336,6 +384,7 @@ impl Kernel for Bpf {
         self.events = None;
         self.found = Found::default();
         self.pointers = Pointers::default();
+        self.twins.clear();
         self.interfaces.clear();
         self.names.clear();
         self.node.take().map_or(Ok(()), |node| node.detach_all().map_err(failed))

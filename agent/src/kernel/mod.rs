@@ -57,11 +57,15 @@ pub struct Plan<'p> {
     pub object: Option<&'p [u8]>,
     /// Interfaces by index.
     pub interfaces: &'p BTreeMap<u32, Interface>,
+    /// What it is tried with next, if it is: what that takes is loaded at the same time.
+    pub trial: Option<&'p Settings>,
 }
 
 /// A policy and what it compiled to.
 #[derive(Clone, Copy, Debug)]
 pub struct Meant<'p> {
+    /// Its number.
+    pub number: u32,
     /// As it is written.
     pub set: &'p PolicySet,
     /// Its tables.

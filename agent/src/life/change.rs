@@ -260,7 +260,10 @@ impl Agent {
             Some(chosen) => batch.put("mode", chosen),
             None => batch.remove("mode"),
         };
-        self.store.write(batch.note(&Line::note(&since, name, number, ""))).map_err(store_problem)
+        let line = Line::note(&since, name, number, "");
+        let outcome = self.store.write(batch.note(&line)).map_err(store_problem);
+        self.hub.tell(line);
+        outcome
     }
 }
 

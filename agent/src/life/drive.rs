@@ -24,7 +24,8 @@ impl Agent {
         let mut next = Some(event);
         while let Some(event) = next.take() {
             let decision = self.life.take(event.clone()).map_err(|refusal| refusal_problem(&refusal))?;
-            if let Err(error) = self.remember(&decision, &event) {
+            let time = timestamp(SystemTime::now());
+            if let Err(error) = self.remember(&decision, &event, &time) {
                 match event {
                     // What is only wanted is not begun.
                     Event::Wanted(_) | Event::Pin(_) => return Err(store_problem(error)),
@@ -48,6 +49,10 @@ impl Agent {
                     }
                 }
             }
+            for arrow in &decision.arrows {
+                self.rolled_back += u64::from(arrow.to == Step::RolledBack);
+                self.hub.tell(Line::of(arrow, &time));
+            }
             self.life = decision.life;
             for effect in decision.effects {
                 if let Some(event) = self.perform(effect) {
@@ -59,8 +64,7 @@ impl Agent {
     }
 
     /// Puts a decision on disk, with what belongs to it.
-    fn remember(&mut self, decision: &Decision, event: &Event) -> Result<(), gabion_store::StoreError> {
-        let time = timestamp(SystemTime::now());
+    fn remember(&mut self, decision: &Decision, event: &Event, time: &str) -> Result<(), gabion_store::StoreError> {
         let mut batch = Batch::default();
         // Between these two a generation goes into force: its text can wait until it is.
         let urgent = matches!(event, Event::Wanted(_) | Event::Loaded | Event::Probed);
@@ -88,7 +92,7 @@ impl Agent {
                 }
                 step => tracing::debug!(generation = arrow.number, "{}: {}", step.name(), arrow.why),
             }
-            batch.note(&Line::of(arrow, &time));
+            batch.note(&Line::of(arrow, time));
         }
         if decision.life == self.life && decision.arrows.is_empty() && saved.is_empty() {
             return Ok(());
@@ -143,7 +147,9 @@ impl Agent {
         let view = kernel_view(&self.links, &|index| staying.contains(&index), &record.classes);
         let connections = site.connections;
         let object = made_of.object.as_deref();
-        let plan = Plan { number, compiled: &loaded.compiled, connections, object, interfaces: &view };
+        let settings = record.limits.settings(false);
+        let trial = (!self.golden.is_empty() || self.hub.sample().next().is_some()).then_some(&settings);
+        let plan = Plan { number, compiled: &loaded.compiled, connections, object, interfaces: &view, trial };
         if let Err(error) = self.kernel.stage(&plan) {
             return self.failed(kernel_problem(error));
         }

@@ -38,13 +38,14 @@ impl Agent {
         let (Some(set), Some(compiled)) = (&new.set, &new.compiled) else { return Ok(()) };
         let golden = golden_of(set, documents)?;
         let live = self.live();
-        let settings = new.record.limits.settings(false);
-        let new = Meant { set, compiled, settings: &settings, object: new.object.as_deref() };
+        let (number, settings) = (new.record.number, new.record.limits.settings(false));
+        let new = Meant { number, set, compiled, settings: &settings, object: new.object.as_deref() };
         let before = self.current().and_then(|kept| {
             let (set, compiled) = (kept.set.clone()?, kept.compiled.clone()?);
-            Some((set, compiled, kept.record.limits.settings(false), kept.object.clone()))
+            Some((kept.record.number, set, compiled, kept.record.limits.settings(false), kept.object.clone()))
         });
-        let old = before.as_ref().map(|(set, compiled, settings, object)| Meant {
+        let old = before.as_ref().map(|(number, set, compiled, settings, object)| Meant {
+            number: *number,
             set,
             compiled,
             settings,

@@ -1,7 +1,7 @@
 //! What is on trial is watched, once a second.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use gabion_life::{Event, Number};
 
@@ -24,10 +24,26 @@ impl Agent {
             Outcome::Over => Event::WindowOver,
             Outcome::Worse(why) => Event::Worse { why },
         };
-        let _expedited = self.kernel.expedite();
-        if let Err(problem) = self.drive(event) {
-            tracing::error!("{}", problem.message);
+        let since = Instant::now();
+        let is_worse = matches!(event, Event::Worse { .. });
+        let outcome = {
+            let _expedited = self.kernel.expedite();
+            self.drive(event)
+        };
+        match outcome {
+            Ok(()) if is_worse => drop(self.is_back(since)),
+            Ok(()) => {}
+            Err(problem) => tracing::error!("{}", problem.message),
         }
+    }
+
+    /// Says that what was in force before is so again, unless the kernel refused a part of it.
+    fn is_back(&self, since: Instant) -> Duration {
+        let took = since.elapsed();
+        if self.astray.is_none() {
+            tracing::warn!(generation = self.number(), took_us = took.as_micros(), "in force again");
+        }
+        took
     }
 
     fn sample(&self) -> Sample {
@@ -78,13 +94,15 @@ impl Agent {
         self.drive(Event::Commit)
     }
 
-    /// An operator undoes what is on trial.
+    /// An operator undoes what is on trial; how long it took.
     ///
     /// # Errors
     /// Nothing is.
-    pub fn roll_back(&mut self, why: String) -> Result<(), Problem> {
+    pub fn roll_back(&mut self, why: String) -> Result<Duration, Problem> {
+        let since = Instant::now();
         let _expedited = self.kernel.expedite();
-        self.drive(Event::RollBack { why })
+        self.drive(Event::RollBack { why })?;
+        Ok(self.is_back(since))
     }
 
     /// An operator wants something else than what is committed: it stays out, whatever the files say.

@@ -92,6 +92,11 @@ pub(super) fn encoded(text: &str) -> String {
 
 fn for_people(line: &Line) -> String {
     match line {
+        Line::Journal(it) => {
+            let before = it.from.as_ref().map_or(String::new(), |from| format!("{from} → "));
+            let why = if it.detail.is_empty() { String::new() } else { format!(": {}", it.detail) };
+            format!("{}  node   generation {}: {before}{}{why}\n", it.time, it.generation, it.step)
+        }
         Line::Lost { count } => format!("... {count} events lost: this reader is too slow\n"),
         Line::Event(event) => format!(
             "{}  {:<5}  {:<10} {}{}  by {} ({}, {}, generation {})\n",
@@ -180,6 +185,17 @@ mod tests {
         let process = gabion_agent::api::wire::Process { pid: 812, name: "plcd".into(), ..Default::default() };
         let line = for_people(&Line::Event(Box::new(Event { process: Some(process), ..event() })));
         assert!(line.contains("10.0.0.2:502 tcp syn for plcd[812]  by plc/isolation"), "{line}");
+        let happened = gabion_agent::record::Line {
+            time: "2026-01-02T03:04:05.000006Z".into(),
+            generation: 7,
+            step: "rolled back".into(),
+            from: Some("live".into()),
+            detail: "no packet by the rule rtu/modbus for 5 s".into(),
+        };
+        assert_eq!(
+            for_people(&Line::Journal(Box::new(happened))),
+            "2026-01-02T03:04:05.000006Z  node   generation 7: live → rolled back: no packet by the rule rtu/modbus for 5 s\n"
+        );
         assert!(for_people(&Line::Lost { count: 7 }).contains("7 events lost"));
     }
 

@@ -10,6 +10,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod probe;
+mod traffic;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -28,6 +29,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 pub use probe::{Probe, Seen};
+pub use traffic::{ALLOWED, FORBIDDEN, under_traffic};
 
 /// Where a probe starts or ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,18 +4,13 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use gabion_testing_netns::End::{Client, Node, Server};
-use gabion_testing_netns::{ARRIVAL, Bench, Probe, Site, rules, way};
-use gabion_testing_site::frame::{holds, tcp_flag::SYN};
-
-const ALLOWED: u16 = 5_000;
-const FORBIDDEN: u16 = 5_001;
+use gabion_testing_netns::{ALLOWED, ARRIVAL, Bench, FORBIDDEN, Probe, Site, rules, under_traffic};
+use gabion_testing_site::frame::tcp_flag::SYN;
 
 fn allow(port: u16, extra: usize) -> String {
     // More rules make another generation of the same meaning.
@@ -29,45 +24,6 @@ fn allow(port: u16, extra: usize) -> String {
 
 fn pair() -> [Probe; 2] {
     [ALLOWED, FORBIDDEN].map(|port| Probe::udp(Client, Server, false, 700, port))
-}
-
-/// Sends allowed and forbidden packets in turn while something happens. Gives back how many were sent
-/// and how many of each arrived.
-fn under_traffic(bench: &Bench, happens: impl FnOnce()) -> (u64, u64, u64) {
-    let (good, bad) = (bench.mark(), bench.mark());
-    let tap = bench.tap(Server);
-    let allowed = tap.watch({
-        let mark = good.clone();
-        move |frame| holds(frame, &mark)
-    });
-    let forbidden = tap.watch({
-        let mark = bad.clone();
-        move |frame| holds(frame, &mark)
-    });
-    let (stop, sent) = (AtomicBool::new(false), AtomicU64::new(0));
-    let transmitter = bench.transmitter(Client, Server);
-    let way = way(Client, Server, false);
-    thread::scope(|scope| {
-        let sender = scope.spawn(|| {
-            while !stop.load(Ordering::Relaxed) {
-                transmitter.send(&way.udp(700, FORBIDDEN, &bad)).unwrap();
-                transmitter.send(&way.udp(700, ALLOWED, &good)).unwrap();
-                sent.fetch_add(1, Ordering::Relaxed);
-                // About 5,000 a second: dense enough to meet every gap, and leaves the machine to the agent.
-                thread::sleep(Duration::from_micros(200));
-            }
-        });
-        // Also when this panics the sender has to end, or the scope would wait for it for ever.
-        let happened = catch_unwind(AssertUnwindSafe(happens));
-        stop.store(true, Ordering::Relaxed);
-        sender.join().unwrap();
-        happened.unwrap_or_else(|panic| resume_unwind(panic));
-    });
-    bench.fence(Client, Server);
-    let sent = sent.into_inner();
-    let counts = (sent, allowed.seen(), forbidden.seen());
-    tap.clear();
-    counts
 }
 
 #[test]

@@ -3,63 +3,34 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
 use gabion_testing_netns::End::{Client, Server};
 use gabion_testing_netns::{Bench, Probe, Site, rules};
 use gabion_testing_site::agent::Agent;
+use gabion_testing_site::people::{Contents, People};
 use serde_json::Value;
 
 const ALLOWED: u16 = 5_000;
 const FORBIDDEN: u16 = 5_001;
 
-/// People with keys, and the site's metadata.
-struct People {
-    folder: tempfile::TempDir,
-    binary: PathBuf,
+/// People in a folder that goes with them.
+struct Staff {
+    people: People,
+    _folder: tempfile::TempDir,
 }
 
-impl People {
+impl Staff {
     fn new(binary: &Path) -> Self {
-        let people = Self { folder: tempfile::tempdir().unwrap(), binary: binary.to_owned() };
-        for (name, algorithm) in
-            [("anna", "ed25519"), ("bert", "ecdsa-p256"), ("dora", "ed25519"), ("server", "ed25519")]
-        {
-            people.says(&["key", "new", "--algorithm", algorithm, &format!("{name}.key")]);
-        }
-        let role = |role: &str, who: &str| format!("{role}={who}");
-        let roles = [
-            role("root", "2:anna.key.pub,bert.key.pub"),
-            role("targets", "2:anna.key.pub,bert.key.pub"),
-            role("publisher", "1:server.key.pub"),
-            role("release", "1:dora.key.pub"),
-            role("policy", "2:anna.key.pub,bert.key.pub"),
-            role("emergency", "1:anna.key.pub"),
-        ];
-        let mut init = vec!["trust", "init", "site"];
-        for role in &roles {
-            init.extend(["--role", role]);
-        }
-        people.says(&init);
-        for key in ["anna.key", "bert.key"] {
-            people.says(&["trust", "sign", "--key", key, "site"]);
-        }
-        people
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(&self.binary);
-        command.args(arguments).current_dir(self.folder.path()).env("GABION_PASSPHRASE", "correct horse");
-        command.output().unwrap()
-    }
-
-    fn says(&self, arguments: &[&str]) {
-        let output = self.run(arguments);
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let folder = tempfile::tempdir().unwrap();
+        Self { people: People::new(folder.path(), binary, 2).unwrap(), _folder: folder }
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.people.path(name)
+    }
+
+    fn says(&self, arguments: &[&str]) {
+        self.people.says(arguments).unwrap();
     }
 
     /// A bundle of this policy, signed by some, and published.
@@ -69,28 +40,7 @@ impl People {
             "apiVersion: gabion.dev/v1alpha1\nkind: PolicyTest\ntests:\n  - {{name: the port, expect: allow, in: c0, \
              from: 10.1.0.2, to: 10.2.0.2, protocol: udp, port: {port}}}\n"
         );
-        std::fs::write(self.path("golden.yaml"), golden).unwrap();
-        std::fs::write(self.path("policy.yaml"), policy).unwrap();
-        let (name, version) = (format!("bench-{version}.tar"), version.to_string());
-        self.says(&[
-            "bundle",
-            "build",
-            "--name",
-            "bench",
-            "--version",
-            &version,
-            "--policy",
-            "policy.yaml",
-            "--probes",
-            "golden.yaml",
-            "--out",
-            &name,
-        ]);
-        for key in signers {
-            self.says(&["bundle", "sign", "--role", "policy", "--key", key, "--trust", "site", &name]);
-        }
-        self.says(&["bundle", "publish", "--key", "server.key", "--trust", "site", &name]);
-        self.path(&name)
+        self.people.bundle(Contents { name: "bench", version, policy, golden: &golden }, signers).unwrap()
     }
 }
 
@@ -119,10 +69,10 @@ fn a_node_takes_what_enough_people_signed_and_nothing_else() {
     let binary = gabion_testing_netns::agent_binary().unwrap();
     let [good, bad] = [ALLOWED, FORBIDDEN].map(|port| Probe::udp(Client, Server, false, 700, port));
     bench.baseline(&[&good, &bad]);
-    let people = People::new(&binary);
+    let people = Staff::new(&binary);
     let root = people.path("site/1.root.json");
     let quick = "  health: {windowSeconds: 0}\n";
-    let first = people.bundle(1, &policy(&bench, ALLOWED, quick), &["anna.key", "bert.key"]);
+    let first = people.bundle(1, &policy(&bench, ALLOWED, quick), &["anna", "bert"]);
 
     let mut agent = start(&bench, &binary, &root);
     let status = agent.until("up", |_| true).unwrap();
@@ -142,11 +92,11 @@ fn a_node_takes_what_enough_people_signed_and_nothing_else() {
         assert_eq!((code, said["error"]["code"].as_str()), (Some(7), Some(expected)), "{said:#}");
         bench.verify(&[(&good, true), (&bad, false)]);
     };
-    let short = people.bundle(2, &policy(&bench, FORBIDDEN, quick), &["anna.key"]);
+    let short = people.bundle(2, &policy(&bench, FORBIDDEN, quick), &["anna"]);
     refused(&agent, &short, "bundle-another");
     // Somebody else's root.
-    let strangers = People::new(&binary);
-    let foreign = strangers.bundle(9, &policy(&bench, FORBIDDEN, quick), &["anna.key", "bert.key"]);
+    let strangers = Staff::new(&binary);
+    let foreign = strangers.bundle(9, &policy(&bench, FORBIDDEN, quick), &["anna", "bert"]);
     refused(&agent, &foreign, "trust-key-unknown");
     // A flipped bit.
     let mut bytes = std::fs::read(&first).unwrap();
@@ -159,8 +109,7 @@ fn a_node_takes_what_enough_people_signed_and_nothing_else() {
     // The draft is signed to its end, so that the next one can begin; nobody brings that bundle here.
     people.says(&["bundle", "sign", "--role", "policy", "--key", "bert.key", "--trust", "site", "bench-2.tar"]);
     // The next version, and never the one before again; also not for the next agent.
-    let third =
-        people.bundle(3, &policy(&bench, ALLOWED, "  health: {windowSeconds: 30}\n"), &["anna.key", "bert.key"]);
+    let third = people.bundle(3, &policy(&bench, ALLOWED, "  health: {windowSeconds: 30}\n"), &["anna", "bert"]);
     assert_eq!(apply(&agent, &third).0, Some(0));
     assert!(agent.ask(&["generation", "commit"]).unwrap().status.success());
     refused(&agent, &first, "trust-rolled-back");
@@ -174,15 +123,14 @@ fn a_node_takes_what_enough_people_signed_and_nothing_else() {
     let entry = "spec: {entries: [{name: hmi, addresses: [10.1.0.99]}]}";
     let inventory = format!("---\napiVersion: gabion.dev/v1alpha1\nkind: Inventory\nmetadata: {{name: i}}\n{entry}\n");
     for (version, more) in [(10, ""), (11, inventory.as_str())] {
-        let bundle = people.bundle(version, &(policy(&bench, ALLOWED, quick) + more), &["anna.key", "bert.key"]);
+        let bundle = people.bundle(version, &(policy(&bench, ALLOWED, quick) + more), &["anna", "bert"]);
         let before = agent.status().unwrap()["generation"]["number"].as_u64().unwrap();
         let (code, said) = apply(&agent, &bundle);
         assert_eq!((code, said["generation"].as_u64(), &said["in_place"]), (Some(0), Some(before + 1), &false.into()));
     }
     refused(&agent, &people.path("bench-10.tar"), "trust-rolled-back");
     // What is on trial goes back without anybody's grant, and its version stays the floor.
-    let fourth =
-        people.bundle(12, &policy(&bench, FORBIDDEN, "  health: {windowSeconds: 30}\n"), &["anna.key", "bert.key"]);
+    let fourth = people.bundle(12, &policy(&bench, FORBIDDEN, "  health: {windowSeconds: 30}\n"), &["anna", "bert"]);
     assert_eq!(apply(&agent, &fourth).0, Some(0));
     bench.verify(&[(&good, false), (&bad, true)]);
     assert!(agent.ask(&["generation", "rollback", "--reason", "a test"]).unwrap().status.success());
@@ -198,9 +146,9 @@ fn a_sealed_node_that_lost_its_kernel_begins_with_what_was_committed() {
     let Some(bench) = Bench::new() else { return };
     let binary = gabion_testing_netns::agent_binary().unwrap();
     let [good, bad] = [ALLOWED, FORBIDDEN].map(|port| Probe::udp(Client, Server, false, 700, port));
-    let people = People::new(&binary);
+    let people = Staff::new(&binary);
     let root = people.path("site/1.root.json");
-    let bundle = people.bundle(1, &policy(&bench, ALLOWED, ""), &["anna.key", "bert.key"]);
+    let bundle = people.bundle(1, &policy(&bench, ALLOWED, ""), &["anna", "bert"]);
     let mut agent = start(&bench, &binary, &root);
     agent.until("up", |_| true).unwrap();
     assert_eq!(apply(&agent, &bundle).0, Some(0));

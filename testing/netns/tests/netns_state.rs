@@ -4,10 +4,13 @@
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::time::Duration;
 
 use gabion_testing_netns::End::{Client, Node, Server};
-use gabion_testing_netns::{Bench, Probe, Site, addresses, rules, way};
+use gabion_testing_netns::{ALLOWED, Bench, Probe, Site, addresses, agent_binary, rules, under_traffic, way};
+use gabion_testing_site::agent::Agent;
 use gabion_testing_site::frame::tcp_flag::{ACK, PSH, RST, SYN};
 
 /// How long a call may wait for what must not come: only reached by tests that fail, or prove a refusal
@@ -280,4 +283,69 @@ fn a_refused_connection_is_never_made() {
     assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
     // The node's own table has no trace of it either: an answer out of nowhere is refused.
     bench.verify(&[(&Probe::tcp(Server, Node, false, 502, 40_000, SYN | ACK), false)]);
+}
+
+/// The agent's binary with other kernel programs: the same ones under another of the licences that the kernel takes.
+fn upgraded(binary: &Path, to: &Path) {
+    let (license, other) = (b"Dual MIT/GPL\0", b"Dual BSD/GPL\0");
+    let mut bytes = std::fs::read(binary).unwrap();
+    let places: Vec<usize> =
+        bytes.windows(license.len()).enumerate().filter(|(_, it)| it == license).map(|(at, _)| at).collect();
+    assert!(!places.is_empty(), "no kernel programs in {}", binary.display());
+    for place in places {
+        bytes[place..place + other.len()].copy_from_slice(other);
+    }
+    std::fs::write(to, bytes).unwrap();
+    std::fs::set_permissions(to, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn an_upgrade_of_the_agent_leaves_no_packet_unjudged_and_cuts_no_connection() {
+    const UPGRADES: usize = 20;
+    let Some(bench) = Bench::new() else { return };
+    let open = |port: u16, protocol: &str| {
+        format!("{{name: {protocol}, action: allow, services: [{{protocol: {protocol}, ports: {port}}}]}}")
+    };
+    // No rule lets answers back.
+    let site = Site { more: "  health: {windowSeconds: 0}\n", ..Site::default() };
+    bench.write(&site, &rules(&[&open(ALLOWED, "udp"), &open(502, "tcp")], &[]));
+    let Some(agent) = bench.start(2) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let before = agent_binary().unwrap();
+    let after = folder.path().join("gabion");
+    upgraded(&before, &after);
+    let talks = [false, true].map(|six| talk(&bench, six, 502));
+    let first = agent.status().unwrap()["generation"].clone();
+
+    let (mut agent, mut programs) = (Some(agent), vec![first]);
+    let (sent, allowed, forbidden) = under_traffic(&bench, || {
+        for upgrade in 0..UPGRADES {
+            let agent_before = agent.take().unwrap();
+            // Every other time without being asked.
+            if upgrade % 2 == 0 {
+                assert!(agent_before.stop().unwrap().success())
+            } else {
+                agent_before.crash().unwrap()
+            }
+            for (client, server) in &talks {
+                // The server first: nothing but the connection lets it.
+                say(server, client, b"while no agent runs");
+                say(client, server, b"as ever");
+            }
+            let binary = if upgrade % 2 == 0 { &after } else { &before };
+            let mut next = Agent::start(&bench.node, &bench.place, binary).unwrap();
+            programs.push(next.enforcing(2).unwrap()["generation"].clone());
+            for (client, server) in &talks {
+                say(server, client, b"under the next one");
+                say(client, server, b"as ever");
+            }
+            agent = Some(next);
+        }
+    });
+    assert_eq!(forbidden, 0, "of {sent} forbidden packets some passed");
+    assert_eq!(allowed, sent, "allowed packets were lost");
+    println!("{sent} packets of each kind during {UPGRADES} upgrades");
+    for pair in programs.windows(2) {
+        assert!(pair[0]["number"].as_u64() < pair[1]["number"].as_u64(), "each brings its own programs: {pair:#?}");
+    }
 }

@@ -17,6 +17,7 @@ pub mod goose;
 pub mod host;
 pub mod link;
 mod offload;
+pub mod people;
 pub mod plant;
 pub mod role;
 pub mod scenario;

@@ -106,6 +106,13 @@ fn title_line(view: &View, width: u16) -> Paragraph<'static> {
             };
             spans.push(Span::styled(state.to_uppercase(), style.add_modifier(Modifier::BOLD)));
             spans.push(Span::raw(format!("  {site}  generation {}", generation.number)));
+            if let Some(trial) = &generation.trial {
+                let words = format!(" on trial, {} s", trial.left_s);
+                spans.push(Span::styled(words, palette.of(Color::Yellow).add_modifier(Modifier::BOLD)));
+            }
+            if generation.pinned.is_some() {
+                spans.push(Span::styled(" pinned", BOLD));
+            }
             if width >= 70 {
                 spans.push(Span::raw(format!("  mode {}", mode.current)));
             }
