@@ -10,6 +10,8 @@ pub struct Gate {
     pub state: u32,
     /// The process whose next call of `bpf` seals, while the state is [`state::SEALING`].
     pub pid: u32,
+    /// Attempts that were refused, those for which the ring had no room too.
+    pub refused: u64,
     /// Inode of the program that may load, as the kernel found it.
     pub inode: u64,
     /// Cgroup (version 2) of the process that may load.

@@ -13,6 +13,7 @@ pub mod api;
 pub mod counters;
 pub mod events;
 pub mod explain;
+pub mod gatekeeper;
 pub mod health;
 pub mod interfaces;
 pub mod kernel;

@@ -6,6 +6,7 @@
 
 mod change;
 mod drive;
+mod gate;
 mod hooks;
 mod tried;
 mod watch;
@@ -18,6 +19,7 @@ use std::time::{Instant, SystemTime};
 
 use gabion_abi::event::Settings;
 use gabion_abi::verdict::{Count, Interface as KernelInterface};
+use gabion_generation::ProgramDigest;
 use gabion_life::{Event, Life, Number};
 use gabion_policy_compile::Compiled;
 use gabion_policy_model::PolicySet;
@@ -28,6 +30,7 @@ use gabion_trust::Trust;
 use crate::api::wire::{Amount, Apply, Problem};
 use crate::counters::{Base, RuleName};
 use crate::events::{Clock, Hub, timestamp};
+use crate::gatekeeper::Gate;
 use crate::health::{Before, Watching};
 use crate::interfaces::Links;
 use crate::kernel::{Attachment, Kernel, KernelError};
@@ -101,6 +104,8 @@ pub(crate) struct Kept {
     compiled: Option<Arc<Compiled>>,
     /// Its kernel programs, when they are not the agent's own.
     object: Option<Arc<[u8]>>,
+    /// Digests of them, likewise.
+    programs: Vec<ProgramDigest>,
     /// An earlier agent made it.
     pub(crate) adopted: bool,
     /// What it was told of interfaces.
@@ -195,6 +200,8 @@ pub struct Agent {
     pub(crate) standing_warnings: Vec<String>,
     /// Generations that were rolled back.
     pub(crate) rolled_back: u64,
+    /// Who may load programs.
+    pub(crate) gate: Gate,
     /// Connections that the API turned away.
     pub(crate) connections_refused: u64,
     /// How bundles are judged, on a node that takes nothing else.
@@ -287,6 +294,7 @@ impl Agent {
             mode_override: mode,
             standing_warnings: warning.into_iter().collect(),
             rolled_back: 0,
+            gate: Gate::default(),
             connections_refused: 0,
             seal: None,
             trust: trust.map(|(trust, root)| (Some(trust), root)).unwrap_or_default(),

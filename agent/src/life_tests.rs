@@ -73,7 +73,7 @@ impl Node {
     }
 }
 
-fn apply(agent: &mut Agent) -> Apply {
+pub(crate) fn apply(agent: &mut Agent) -> Apply {
     let read = agent.source.build(agent.digest_in_force(Trigger::Api).as_deref());
     agent.apply(read, Trigger::Api, How::default())
 }
@@ -83,7 +83,7 @@ pub(crate) fn policy(interfaces: &[&str], rules: &[&str]) -> String {
     watched(interfaces, rules, "{windowSeconds: 0}")
 }
 
-fn watched(interfaces: &[&str], rules: &[&str], health: &str) -> String {
+pub(crate) fn watched(interfaces: &[&str], rules: &[&str], health: &str) -> String {
     let interfaces: String = interfaces.iter().map(|name| format!("    - name: {name}\n")).collect();
     let rules: String = rules
         .iter()

@@ -21,7 +21,7 @@ const MAPS: [u8; 2] = [1, 2];
 const SOME_MAP: i32 = 0;
 
 /// What the kernel makes of a program's instructions.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ProgramDigest {
     /// Name of the program in its object.
     pub name: String,

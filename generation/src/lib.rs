@@ -32,6 +32,7 @@ pub use contracts::{ContractMismatch, ObjectContract};
 pub use digest::{ProgramDigest, digests};
 pub use error::{Blame, Error};
 pub use expedite::Expedited;
+pub use folder::gatekeeper_folder;
 pub use limits::Sizes;
 pub use links::{Attachment, EgressHook, XdpWay};
 pub use measure::{FunctionStats, ProgramStats};

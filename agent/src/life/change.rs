@@ -164,7 +164,8 @@ impl Agent {
             on_death: if site.health.keep_on_death { OnDeath::Keep } else { OnDeath::RollBack },
             insisted: how.insisted || unchanged,
         };
-        let warnings = loaded.warnings.clone();
+        let mut warnings = loaded.warnings.clone();
+        warnings.extend(super::gate::warning(&site));
         let record = Record {
             since: time.clone(),
             digest,
@@ -175,6 +176,7 @@ impl Agent {
             site: site.name.clone(),
             interfaces: site.interfaces.iter().map(|it| (it.name.clone(), it.role.clone())).collect(),
             audit: site.mode == Mode::Audit,
+            seal: site.gatekeeper.seal,
             limits,
             ..Record::default()
         };

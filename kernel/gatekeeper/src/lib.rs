@@ -192,8 +192,11 @@ fn lsm<'p>(programs: &'p mut Ebpf, name: &'static str) -> Result<&'p mut Lsm, Fa
     programs.program_mut(name).ok_or_else(missing).doing(name)?.try_into().doing(name)
 }
 
-/// Whether a kernel runs BPF among its security modules; nothing when it does not show them.
-fn among_modules() -> Result<(), Failure> {
+/// Whether this kernel runs BPF among its security modules, as far as it shows them.
+///
+/// # Errors
+/// [`Failure::NotAmongModules`].
+pub fn among_modules() -> Result<(), Failure> {
     match std::fs::read_to_string(SECURITY_MODULES) {
         Ok(list) if !list.trim().split(',').any(|name| name == "bpf") => {
             Err(Failure::NotAmongModules { modules: list.trim().to_owned() })
@@ -263,9 +266,7 @@ impl Gatekeeper {
         match self.links {
             // They go with this process's descriptors.
             Links::Held(_) => Ok(()),
-            Links::Pinned(links) => {
-                links.into_iter().try_for_each(|link| link.unpin().map(drop).doing("open the gate"))
-            }
+            Links::Pinned(links) => pins::unpin(links),
         }
     }
 

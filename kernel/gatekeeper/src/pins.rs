@@ -19,6 +19,18 @@ pub(crate) fn pin(folder: &Path, links: Vec<FdLink>) -> Result<Vec<PinnedLink>, 
     pinned.map(|((name, _), link)| link.pin(folder.join(name)).doing("pin the gatekeeper")).collect()
 }
 
+/// Removes pins, all that can be; one that is gone is fine.
+pub(crate) fn unpin(links: Vec<PinnedLink>) -> Result<(), Failure> {
+    let mut outcome = Ok(());
+    for link in links {
+        match link.unpin() {
+            Err(error) if error.kind() != ErrorKind::NotFound => outcome = Err(error).doing("open the gate"),
+            _ => {}
+        }
+    }
+    outcome
+}
+
 /// Opens the gate that another process left in a folder. Whether there was one.
 ///
 /// # Errors

@@ -9,8 +9,9 @@ use aya::maps::MapData;
 use aya::programs::loaded_programs;
 use gabion_abi::event::Settings;
 use gabion_abi::gate::{Attempt, attempt, state};
-use gabion_gatekeeper::{Digest, Gatekeeper, by_tag};
-use gabion_generation::{Programs, Surroundings, Twin};
+use gabion_btf::Btf;
+use gabion_gatekeeper::{Digest, Gatekeeper, KERNEL_TYPES, bound, by_tag, let_go};
+use gabion_generation::{Programs, Surroundings, Twin, digests as computed};
 use gabion_policy_compile::{Options, compile};
 use gabion_policy_model::PolicySet;
 use gabion_policy_model::text::{Source, parse};
@@ -123,8 +124,15 @@ fn only_who_sealed_loads_and_only_what_is_allowed() {
     let [Attempt { reason: attempt::WHAT, digest, pid, .. }, ..] = found[..] else { panic!("{found:?}") };
     assert!(found.iter().all(|attempt| attempt.reason == attempt::WHAT && attempt.digest == digest), "{found:?}");
     assert_eq!(pid, std::process::id());
-    let own = digests(|_, name| ["gabion_who", "gabion_what", "gabion_own"].contains(&name));
+    let mut own = digests(|_, name| ["gabion_who", "gabion_what", "gabion_own"].contains(&name));
     assert!(own.contains(&digest), "{digest:02x?} {own:02x?}");
+    // They could have been known before.
+    let (object, hash) = bound(&Btf::open(KERNEL_TYPES).unwrap()).unwrap();
+    let known = computed(&object).unwrap();
+    let mut known: Vec<Digest> = known.iter().map(|it| hash.digest(&it.sha1, &it.sha256)).collect();
+    own.sort_unstable();
+    known.sort_unstable();
+    assert_eq!(own, known);
     changes(keeper, &allowed, &own, &stranger);
     assert!(other(&stranger, "load").contains("loaded"), "the gate is open again");
     std::fs::remove_file(&stranger).unwrap();
@@ -151,5 +159,12 @@ fn changes(mut keeper: Gatekeeper, allowed: &[Digest], own: &[Digest], stranger:
     assert!(refused.contains(PERMISSION_DENIED), "{refused}");
     assert!(reasons(&keeper.attempts()).contains(&(attempt::WHO, "stranger".to_owned())));
     overlaps.sort();
+    // It outlives who made it, and lets go at once.
+    let pins = Path::new("/sys/fs/bpf/gatekeeper");
+    keeper.pin(pins).unwrap();
+    drop(keeper);
+    let refused = other(stranger, "load");
+    assert!(refused.contains(PERMISSION_DENIED), "{refused}");
+    assert!(let_go(pins).unwrap() && !let_go(pins).unwrap() && !pins.exists());
     println!("both keep the gate for {:?} (median), {:?} (longest)", overlaps[CHANGES / 2], overlaps[CHANGES - 1]);
 }

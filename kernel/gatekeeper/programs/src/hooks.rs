@@ -1,5 +1,7 @@
 //! The hooks.
 
+use core::arch::asm;
+
 use aya_ebpf::helpers::generated::{
     bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_get_current_task, bpf_ktime_get_boot_ns,
 };
@@ -48,7 +50,12 @@ fn is_agent(gate: &Gate) -> bool {
 }
 
 #[inline(always)]
-fn tell(reason: u32, digest: [u8; DIGEST_BYTES]) -> i32 {
+fn tell(gate: &mut Gate, reason: u32, digest: [u8; DIGEST_BYTES]) -> i32 {
+    // SAFETY: the field is of map memory, which lives until the program ends, and aligned; other CPUs count there too.
+    unsafe {
+        asm!("lock *(u64 *)({place} + 0) += {one}", place = in(reg) &raw mut gate.refused, one = in(reg) 1_u64,
+            options(nostack));
+    }
     if let Some(mut entry) = ATTEMPTS.reserve::<Attempt>(0) {
         entry.write(Attempt {
             // SAFETY: a helper without arguments.
@@ -86,7 +93,7 @@ extern "C" fn gabion_who(arguments: *const u64) -> i32 {
         return 0;
     }
     if !is_agent(gate) {
-        return tell(attempt::WHO, [0; DIGEST_BYTES]);
+        return tell(gate, attempt::WHO, [0; DIGEST_BYTES]);
     }
     // What is not noted would not be looked at.
     if LOADING.insert(thread, 1, 0).is_err() { REFUSED } else { 0 }
@@ -96,9 +103,7 @@ extern "C" fn gabion_who(arguments: *const u64) -> i32 {
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "lsm/bpf_prog")]
 extern "C" fn gabion_what(arguments: *const u64) -> i32 {
-    if closed().is_none() {
-        return 0;
-    }
+    let Some(gate) = closed() else { return 0 };
     let thread = thread();
     // SAFETY: the value is not read.
     if unsafe { LOADING.get(thread) }.is_none() {
@@ -113,7 +118,7 @@ extern "C" fn gabion_what(arguments: *const u64) -> i32 {
         digest
     });
     // SAFETY: the value is not read.
-    if unsafe { ALLOWED.get(digest) }.is_some() { 0 } else { tell(attempt::WHAT, digest) }
+    if unsafe { ALLOWED.get(digest) }.is_some() { 0 } else { tell(gate, attempt::WHAT, digest) }
 }
 
 /// Each descriptor of a map.
@@ -125,5 +130,5 @@ extern "C" fn gabion_own(arguments: *const u64) -> i32 {
     let Some(map) = Map::read(unsafe { *arguments }) else { return 0 };
     let [one, two, three] = gate.maps;
     let is_own = map.id != 0 && (map.id == one || map.id == two || map.id == three);
-    if !is_own || is_agent(gate) { 0 } else { tell(attempt::GATE, [0; DIGEST_BYTES]) }
+    if !is_own || is_agent(gate) { 0 } else { tell(gate, attempt::GATE, [0; DIGEST_BYTES]) }
 }

@@ -1,4 +1,5 @@
-//! Maps, and what the object says of them. Once the gate is sealed, nobody but the agent gets a descriptor of the first three.
+//! Maps, and what the object says of them. Once the gate is sealed, nobody but the agent gets a descriptor of the
+//! first three.
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, RingBuf};

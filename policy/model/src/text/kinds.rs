@@ -517,8 +517,8 @@ static GATEKEEPER: Record = Record {
     fields: &[optional(
         "seal",
         Bool,
-        "only the agent loads programs, and only those that it verified: its own and those of bundles in use; everybody \
-         else is refused, root too. false unless stated",
+        "only the agent loads programs, and only those that it verified: its own and those of bundles in use; \
+         everybody else is refused, root too. false unless stated",
     )],
     groups: &[],
     also: "",
