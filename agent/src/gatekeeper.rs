@@ -38,8 +38,9 @@ pub trait Keeper {
     fn seal(&mut self) -> Result<(), String>;
     /// Stays when the agent dies.
     fn pin(&mut self) -> Result<(), String>;
-    /// Attempts since it was asked last, those that there was room for, and how many there were in all.
-    fn attempts(&mut self) -> (Vec<Attempt>, u64);
+    /// How many attempts there were in all, and then those since it was asked last that there was room for. In this
+    /// order: what is counted was put into the ring before, if it was.
+    fn attempts(&mut self) -> (u64, Vec<Attempt>);
     /// Leaves its hooks.
     fn open(self: Box<Self>) -> Result<(), String>;
 }
@@ -68,11 +69,10 @@ impl Keeper for Real {
         self.0.pin(&self.1).map_err(said)
     }
 
-    fn attempts(&mut self) -> (Vec<Attempt>, u64) {
-        let found = self.0.attempts();
-        // What the kernel does not say is no more than what was found.
+    fn attempts(&mut self) -> (u64, Vec<Attempt>) {
+        // What the kernel does not say is no more than what is found.
         let refused = self.0.gate().map_or(0, |gate| gate.refused);
-        (found, refused)
+        (refused, self.0.attempts())
     }
 
     fn open(self: Box<Self>) -> Result<(), String> {
@@ -248,7 +248,8 @@ impl Gate {
     /// # Errors
     /// It cannot be opened.
     pub fn open(&mut self) -> Result<bool, String> {
-        (self.since, self.allowed, self.attempts.counted) = (None, BTreeSet::new(), 0);
+        (self.since, self.allowed) = (None, BTreeSet::new());
+        self.attempts.begin_anew();
         self.forget();
         let Some(Standing { keeper, .. }) = self.standing.take() else { return Ok(false) };
         keeper.open().map(|()| true)
@@ -257,7 +258,7 @@ impl Gate {
     /// Takes the attempts of late; what to tell of them, a line each.
     pub fn watch(&mut self, now: Instant) -> Vec<String> {
         let Some(standing) = &mut self.standing else { return Vec::new() };
-        let (found, refused) = standing.keeper.attempts();
+        let (refused, found) = standing.keeper.attempts();
         self.attempts.take(&found, refused, now)
     }
 }
@@ -283,11 +284,13 @@ pub struct Tries {
 /// Attempts that were refused, by who tried and what.
 #[derive(Debug, Default)]
 pub struct Attempts {
-    /// All of them, since the agent started.
-    pub total: u64,
+    /// Those at gatekeepers that are gone.
+    past: u64,
+    /// At the one that stands: all of them, those that were looked at, and those for which the ring had no room.
+    refused: u64,
+    seen: u64,
+    lost: u64,
     by: BTreeMap<Caller, Tries>,
-    /// What the gatekeeper that stands had counted.
-    counted: u64,
     /// Of those that are not told of one by one.
     others: u64,
     since: Option<Instant>,
@@ -295,6 +298,18 @@ pub struct Attempts {
 }
 
 impl Attempts {
+    /// All of them, since the agent started.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.past + self.refused.max(self.seen + self.lost)
+    }
+
+    /// Another gatekeeper counts from the beginning.
+    fn begin_anew(&mut self) {
+        self.past = self.total();
+        (self.refused, self.seen, self.lost) = (0, 0, 0);
+    }
+
     /// By who tried, the latest first.
     pub fn list(&self) -> Vec<&Tries> {
         let mut list: Vec<&Tries> = self.by.values().collect();
@@ -304,13 +319,11 @@ impl Attempts {
 
     /// Adds attempts, of which there were so many in all at this gatekeeper; what to tell.
     fn take(&mut self, found: &[Attempt], refused: u64, now: Instant) -> Vec<String> {
-        // Another gatekeeper begins anew.
-        let before = if refused < self.counted { 0 } else { self.counted };
-        self.counted = refused;
-        let new = (refused - before).max(found.len() as u64);
-        self.total += new;
-        // Those for which the ring had no room.
-        self.others += new - found.len() as u64;
+        self.refused = self.refused.max(refused);
+        self.seen += found.len() as u64;
+        let lost = self.refused.saturating_sub(self.seen).max(self.lost);
+        self.others += lost - self.lost;
+        self.lost = lost;
         for attempt in found {
             self.add(attempt);
         }

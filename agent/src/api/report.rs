@@ -106,7 +106,7 @@ impl Agent {
             since: gate.since.clone(),
             problem: gate.problem.clone(),
             programs: gate.programs(),
-            attempts: gate.attempts.total,
+            attempts: gate.attempts.total(),
             callers: gate.attempts.list().into_iter().map(caller).collect(),
         }
     }

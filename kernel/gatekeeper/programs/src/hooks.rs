@@ -51,11 +51,6 @@ fn is_agent(gate: &Gate) -> bool {
 
 #[inline(always)]
 fn tell(gate: &mut Gate, reason: u32, digest: [u8; DIGEST_BYTES]) -> i32 {
-    // SAFETY: the field is of map memory, which lives until the program ends, and aligned; other CPUs count there too.
-    unsafe {
-        asm!("lock *(u64 *)({place} + 0) += {one}", place = in(reg) &raw mut gate.refused, one = in(reg) 1_u64,
-            options(nostack));
-    }
     if let Some(mut entry) = ATTEMPTS.reserve::<Attempt>(0) {
         entry.write(Attempt {
             // SAFETY: a helper without arguments.
@@ -67,6 +62,12 @@ fn tell(gate: &mut Gate, reason: u32, digest: [u8; DIGEST_BYTES]) -> i32 {
             digest,
         });
         entry.submit(0);
+    }
+    // Last: what is counted is in the ring, if there was room.
+    // SAFETY: the field is of map memory, which lives until the program ends, and aligned; other CPUs count there too.
+    unsafe {
+        asm!("lock *(u64 *)({place} + 0) += {one}", place = in(reg) &raw mut gate.refused, one = in(reg) 1_u64,
+            options(nostack));
     }
     REFUSED
 }

@@ -512,8 +512,8 @@ static HEALTH: Record = Record {
 
 static GATEKEEPER: Record = Record {
     name: "Gatekeeper",
-    doc: "Who may load BPF programs on this node. It takes a kernel that was booted with BPF among its security modules \
-          (lsm=...,bpf); where it is not, the agent says so and enforces all the same.",
+    doc: "Who may load BPF programs on this node. It takes a kernel that was booted with BPF among its security \
+          modules (lsm=...,bpf); where it is not, the agent says so and enforces all the same.",
     fields: &[optional(
         "seal",
         Bool,
