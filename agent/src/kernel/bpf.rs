@@ -77,14 +77,14 @@ pub fn open(root: &Path) -> Result<Box<dyn Kernel>, Problem> {
 /// Takes everything away that is pinned under `root`, when no agent is running. Whether there was something.
 pub fn detach(root: &Path, state: &Path) -> Result<bool, Problem> {
     let gate = gatekeeper_folder(root);
-    let was_sealed = gatekeeper::let_go(&gate).map_err(|why| kernel_problem(system("gatekeeper", why)))?;
-    if !root.join("state").exists() {
-        return Ok(was_sealed);
+    if !root.join("state").exists() && !gate.exists() {
+        return Ok(false);
     }
     // The state folder's lock too: an agent that could not open the bpffs yet is an agent. A folder that is not there
     // belongs to nobody, and is not made for this.
     let mut store = if state.exists() { Some(Store::open(state).map_err(store_problem)?.store) } else { None };
     let mut kernel = Bpf::open(root).map_err(kernel_problem)?;
+    gatekeeper::let_go(&gate).map_err(|why| kernel_problem(system("gatekeeper", why)))?;
     kernel.remove().map_err(kernel_problem)?;
     if let Some(store) = &mut store {
         record::detached(store).map_err(store_problem)?;

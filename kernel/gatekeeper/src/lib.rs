@@ -10,8 +10,8 @@ use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use aya::maps::{Array, HashMap, IterableMap as _, MapData, RingBuf};
-use aya::programs::Lsm;
 use aya::programs::links::{FdLink, PinnedLink};
+use aya::programs::{Lsm, ProgramError};
 use aya::{Ebpf, EbpfLoader};
 use gabion_abi::boundary::GATEKEEPER;
 use gabion_abi::gate::{Attempt, DIGEST_BYTES, Gate, state};
@@ -28,6 +28,9 @@ include!(concat!(env!("OUT_DIR"), "/object.rs"));
 pub const KERNEL_TYPES: &str = "/sys/kernel/btf/vmlinux";
 /// The security modules that run, in their order.
 const SECURITY_MODULES: &str = "/sys/kernel/security/lsm";
+/// What is done, and takes.
+const LOADING: &str =
+    "load programs for security hooks, which takes a kernel with CONFIG_BPF_LSM that was booted with lsm=...,bpf";
 /// Programs and their hooks.
 const HOOKS: [(&str, &str); 3] = [("gabion_who", "bpf"), ("gabion_what", "bpf_prog"), ("gabion_own", "bpf_map")];
 
@@ -79,8 +82,9 @@ pub enum Failure {
 
 /// An error with what is behind it.
 fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    std::iter::successors(error.source(), |error| error.source())
-        .fold(error.to_string(), |text, behind| format!("{text}: {behind}"))
+    let behind = std::iter::successors(error.source(), |error| error.source()).map(ToString::to_string);
+    // Many say what is behind them themselves.
+    behind.fold(error.to_string(), |text, more| if text.contains(&more) { text } else { format!("{text}: {more}") })
 }
 
 trait Doing<T> {
@@ -192,6 +196,14 @@ fn lsm<'p>(programs: &'p mut Ebpf, name: &'static str) -> Result<&'p mut Lsm, Fa
     programs.program_mut(name).ok_or_else(missing).doing(name)?.try_into().doing(name)
 }
 
+/// The kernel's refusal of a program: what the verifier said of it, if anything.
+fn without_log(error: ProgramError) -> std::io::Error {
+    match error {
+        ProgramError::LoadError { io_error, verifier_log } if verifier_log.to_string().is_empty() => io_error,
+        other => std::io::Error::other(other),
+    }
+}
+
 /// Whether this kernel runs BPF among its security modules, as far as it shows them.
 ///
 /// # Errors
@@ -217,7 +229,7 @@ impl Gatekeeper {
         let mut programs = EbpfLoader::new().load(&object).doing("load the gatekeeper")?;
         let types = aya::Btf::from_sys_fs().doing("read the kernel's types")?;
         for (name, hook) in HOOKS {
-            lsm(&mut programs, name)?.load(hook, &types).doing(name)?;
+            lsm(&mut programs, name)?.load(hook, &types).map_err(without_log).doing(LOADING)?;
         }
         // Only when all of them are there: one alone would refuse what the others explain.
         let mut links = Vec::new();

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Instant;
 
 use gabion_testing_netns::End::{Client, Server};
@@ -150,6 +151,17 @@ fn a_sealed_gate_lets_in_the_agent_alone_until_it_is_opened() {
     let seen = format!("/proc/{}/root{}", agent.pid(), bench.place.bpffs().display());
     assert!(Path::new(&seen).join("gatekeeper/gabion_who").exists());
     assert!(agent.ask(&["detach"]).unwrap().status.success());
+    assert!(stranger.loads(&bench));
+
+    // Where no agent runs any more as well.
+    let Some(mut agent) = bench.start(2) else { return };
+    sealed(&mut agent);
+    agent.crash().unwrap();
+    assert!(!stranger.loads(&bench));
+    let mut detach = Command::new(&binary);
+    detach.arg("detach").arg("--bpffs").arg(bench.place.bpffs()).arg("--state").arg(bench.place.state());
+    detach.arg("--socket").arg(bench.place.socket());
+    assert!(bench.node.start(detach).unwrap().wait().unwrap().success());
     assert!(stranger.loads(&bench));
 }
 
