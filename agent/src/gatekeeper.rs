@@ -3,25 +3,32 @@
 //! Nothing here knows of generations: what is wanted, and which programs may be loaded, `life` says
 //! ([`crate::life`]). Why it goes by digests, and what it does not cover: `docs/decisions/0028-the-gatekeeper.md`.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+mod attempts;
+mod earlier;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use gabion_abi::gate::{Attempt, attempt};
+use gabion_abi::gate::Attempt;
 use gabion_btf::Btf;
 use gabion_gatekeeper::{Digest, Failure, Gatekeeper, KERNEL_TYPES};
 use gabion_generation::{ProgramDigest, digests};
 
-use crate::processes::name;
+pub use attempts::{Attempts, Tries, digest_of, reason};
+use earlier::own_folder;
+pub use earlier::{LetGo, let_go, take_over};
 
 /// Pause before it is tried again what failed.
 const RETRY: Duration = Duration::from_secs(60);
-/// Time after which somebody who goes on trying is told of again.
-const TELL_AGAIN: Duration = Duration::from_secs(60);
-/// Attempts of different processes that are told of in that time, each with a line of the journal.
-const TELL_LIMIT: usize = 20;
-/// Processes whose attempts are counted one by one.
-const CALLERS: usize = 256;
+/// Programs by which the loader of the gatekeeper and of those that follow sockets asks what the kernel can do, and
+/// which do nothing: a program without anything, one that writes a global, one that asks for a number. What the kernel
+/// refuses of them counts as "it cannot".
+const QUESTIONS: [(&str, &[u8]); 3] = [
+    ("nothing", b"\xb7\0\0\0\0\0\0\0\x95\0\0\0\0\0\0\0"),
+    ("global", b"\x18\x21\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x7a\x01\0\0\x2a\0\0\0\xb7\0\0\0\0\0\0\0\x95\0\0\0\0\0\0\0"),
+    ("cookie", b"\x85\0\0\0\xae\0\0\0\x95\0\0\0\0\0\0\0"),
+];
 
 /// A gatekeeper that stands at its hooks.
 pub trait Keeper {
@@ -46,7 +53,7 @@ pub trait Keeper {
 }
 
 /// The real one, and where it is pinned.
-struct Real(Gatekeeper, std::path::PathBuf);
+struct Real(Gatekeeper, PathBuf);
 
 impl Keeper for Real {
     fn digest(&self, program: &ProgramDigest) -> Digest {
@@ -76,7 +83,10 @@ impl Keeper for Real {
     }
 
     fn open(self: Box<Self>) -> Result<(), String> {
-        self.0.open().map_err(said)
+        let outcome = self.0.open().map_err(said);
+        // It is empty, or gone with the folder around it.
+        let _ = std::fs::remove_dir(&self.1);
+        outcome
     }
 }
 
@@ -92,7 +102,7 @@ pub struct Standing {
     pub own: Vec<ProgramDigest>,
 }
 
-/// Puts a gatekeeper at its hooks, which refuses nothing yet, to be pinned in this folder. Takes some time: the
+/// Puts a gatekeeper at its hooks, which refuses nothing yet, to be pinned within this folder. Takes some time: the
 /// kernel's types are read.
 ///
 /// # Errors
@@ -100,15 +110,17 @@ pub struct Standing {
 pub fn attach(folder: &Path) -> Result<Standing, String> {
     let keeper = Gatekeeper::attach().map_err(said)?;
     let own = own_programs().map_err(|error| error.to_string())?;
-    Ok(Standing { keeper: Box::new(Real(keeper, folder.to_owned())), own })
+    Ok(Standing { keeper: Box::new(Real(keeper, own_folder(folder))), own })
 }
 
-/// Digests of what this agent has within it: programs that judge packets, that follow sockets, and the gatekeeper's.
+/// Digests of what this agent has within it: programs that judge packets, that follow sockets, and the gatekeeper's;
+/// and of the loader's questions.
 fn own_programs() -> Result<Vec<ProgramDigest>, Box<dyn std::error::Error>> {
     let kernel = Btf::open(KERNEL_TYPES)?;
     let mut own = digests(gabion_kernel_object::object()?)?;
     own.extend(digests(&gabion_owners::bound(&kernel)?.0)?);
     own.extend(digests(&gabion_gatekeeper::bound(&kernel)?.0)?);
+    own.extend(QUESTIONS.map(|(name, instructions)| ProgramDigest::of(name, instructions)));
     Ok(own)
 }
 
@@ -116,15 +128,6 @@ fn own_programs() -> Result<Vec<ProgramDigest>, Box<dyn std::error::Error>> {
 #[must_use]
 pub fn obstacle() -> Option<String> {
     gabion_gatekeeper::among_modules().err().map(said)
-}
-
-/// Opens the gate that an earlier agent left sealed. An agent that starts does so before it loads anything: it may be
-/// of another version, whose programs that gate does not let in.
-///
-/// # Errors
-/// It cannot be opened.
-pub fn let_go(folder: &Path) -> Result<bool, String> {
-    gabion_gatekeeper::let_go(folder).map_err(said)
 }
 
 /// What the agent knows of its gate.
@@ -141,6 +144,8 @@ pub struct Gate {
     /// Somebody is putting one at its hooks.
     busy: bool,
     tried: Option<Instant>,
+    /// The gate of an earlier agent, which is kept until this one's is sealed.
+    inherited: Option<LetGo>,
     /// Attempts that were refused.
     pub attempts: Attempts,
 }
@@ -162,6 +167,16 @@ impl Gate {
     #[must_use]
     pub fn programs(&self) -> usize {
         self.allowed.len()
+    }
+
+    /// An earlier agent's gate is sealed, and lets this one in.
+    pub fn inherit(&mut self, let_go: LetGo) {
+        self.inherited = Some(let_go);
+    }
+
+    /// Lets go of what an earlier agent left; whether there was something.
+    fn disinherit(&mut self) -> Result<bool, String> {
+        self.inherited.take().map_or(Ok(false), |let_go| let_go())
     }
 
     /// Whether a gatekeeper is to be put at its hooks now; [`Self::stands`] is told what came of it.
@@ -198,12 +213,18 @@ impl Gate {
         });
         match sealed {
             Ok((mut standing, allowed)) => {
-                let outlives = standing.keeper.pin();
-                self.problem = outlives.err().map(|why| format!("it opens when the agent ends: {why}"));
+                let outlives = standing.keeper.pin().map_err(|why| format!("it opens when the agent ends: {why}"));
+                // Both are asked until the old one goes.
+                let alone = self.disinherit().map_err(|why| format!("an earlier agent's gate stands beside it: {why}"));
+                self.problem = outlives.err().or(alone.err());
                 (self.standing, self.allowed, self.since) = (Some(standing), allowed, Some(time));
                 Ok(())
             }
-            Err(why) => {
+            Err(mut why) => {
+                // Nobody could change what that one lets in.
+                if let Err(more) = self.disinherit() {
+                    why = format!("{why}; and an earlier agent's gate stays sealed: {more}");
+                }
                 self.problem = Some(why.clone());
                 Err(why)
             }
@@ -215,7 +236,10 @@ impl Gate {
     /// # Errors
     /// Why the gatekeeper does not.
     pub fn admit(&mut self, programs: &[ProgramDigest]) -> Result<(), String> {
-        let Some(standing) = &mut self.standing else { return Ok(()) };
+        let Some(standing) = &mut self.standing else {
+            // What an earlier agent's gate does not know it does not let in.
+            return if programs.is_empty() { Ok(()) } else { self.disinherit().map(drop) };
+        };
         for program in programs {
             let digest = standing.keeper.digest(program);
             if !self.allowed.contains(&digest) {
@@ -251,7 +275,8 @@ impl Gate {
         (self.since, self.allowed) = (None, BTreeSet::new());
         self.attempts.begin_anew();
         self.forget();
-        let Some(Standing { keeper, .. }) = self.standing.take() else { return Ok(false) };
+        let inherited = self.disinherit()?;
+        let Some(Standing { keeper, .. }) = self.standing.take() else { return Ok(inherited) };
         keeper.open().map(|()| true)
     }
 
@@ -267,137 +292,5 @@ fn wanted(standing: &Standing, others: &BTreeSet<&ProgramDigest>) -> BTreeSet<Di
     standing.own.iter().chain(others.iter().copied()).map(|program| standing.keeper.digest(program)).collect()
 }
 
-/// Who tried, and what.
-type Caller = (u32, u32, [u8; 16]);
-
-/// What is known of one of them.
-#[derive(Clone, Debug)]
-pub struct Tries {
-    /// How often.
-    pub count: u64,
-    /// The last attempt.
-    pub last: Attempt,
-    untold: u64,
-    told: Option<Instant>,
-}
-
-/// Attempts that were refused, by who tried and what.
-#[derive(Debug, Default)]
-pub struct Attempts {
-    /// Those at gatekeepers that are gone.
-    past: u64,
-    /// At the one that stands: all of them, those that were looked at, and those for which the ring had no room.
-    refused: u64,
-    seen: u64,
-    lost: u64,
-    by: BTreeMap<Caller, Tries>,
-    /// Of those that are not told of one by one.
-    others: u64,
-    since: Option<Instant>,
-    told: usize,
-}
-
-impl Attempts {
-    /// All of them, since the agent started.
-    #[must_use]
-    pub fn total(&self) -> u64 {
-        self.past + self.refused.max(self.seen + self.lost)
-    }
-
-    /// Another gatekeeper counts from the beginning.
-    fn begin_anew(&mut self) {
-        self.past = self.total();
-        (self.refused, self.seen, self.lost) = (0, 0, 0);
-    }
-
-    /// By who tried, the latest first.
-    pub fn list(&self) -> Vec<&Tries> {
-        let mut list: Vec<&Tries> = self.by.values().collect();
-        list.sort_by_key(|tries| std::cmp::Reverse(tries.last.time_ns));
-        list
-    }
-
-    /// Adds attempts, of which there were so many in all at this gatekeeper; what to tell.
-    fn take(&mut self, found: &[Attempt], refused: u64, now: Instant) -> Vec<String> {
-        self.refused = self.refused.max(refused);
-        self.seen += found.len() as u64;
-        let lost = self.refused.saturating_sub(self.seen).max(self.lost);
-        self.others += lost - self.lost;
-        self.lost = lost;
-        for attempt in found {
-            self.add(attempt);
-        }
-        if self.since.is_none_or(|since| now.saturating_duration_since(since) >= TELL_AGAIN) {
-            (self.since, self.told) = (Some(now), 0);
-        }
-        let mut lines = Vec::new();
-        for tries in self.by.values_mut().filter(|tries| tries.untold != 0) {
-            let due = tries.told.is_none_or(|told| now.saturating_duration_since(told) >= TELL_AGAIN);
-            if due && self.told < TELL_LIMIT {
-                self.told += 1;
-                lines.push(line(&tries.last, tries.untold));
-                (tries.untold, tries.told) = (0, Some(now));
-            }
-        }
-        // The last line that may be told in that time is for all who had none.
-        if self.others != 0 && self.told < TELL_LIMIT + 1 && (self.told == TELL_LIMIT || !lines.is_empty()) {
-            self.told = TELL_LIMIT + 1;
-            lines.push(format!("{} more attempts, which were not looked at one by one", self.others));
-            self.others = 0;
-        }
-        lines
-    }
-
-    fn add(&mut self, attempt: &Attempt) {
-        let caller = (attempt.reason, attempt.pid, attempt.comm);
-        if self.by.len() >= CALLERS && !self.by.contains_key(&caller) {
-            let quiet = self.by.iter().min_by_key(|(_, tries)| tries.last.time_ns).map(|(caller, _)| *caller);
-            if let Some(gone) = quiet.and_then(|caller| self.by.remove(&caller)) {
-                self.others += gone.untold;
-            }
-        }
-        let first = || Tries { count: 0, last: *attempt, untold: 0, told: None };
-        let tries = self.by.entry(caller).or_insert_with(first);
-        (tries.count, tries.untold, tries.last) = (tries.count + 1, tries.untold + 1, *attempt);
-    }
-}
-
-/// Why an attempt was refused, as people and programs read it.
-#[must_use]
-pub fn reason(attempt: &Attempt) -> &'static str {
-    match attempt.reason {
-        attempt::WHO => "not-the-agent",
-        attempt::WHAT => "not-allowed",
-        attempt::GATE => "map-of-the-gate",
-        _ => "unknown",
-    }
-}
-
-/// What somebody tried.
-fn line(attempt: &Attempt, count: u64) -> String {
-    let what = match attempt.reason {
-        attempt::WHO => String::from("wanted to load a program, and is not the agent"),
-        attempt::WHAT => {
-            format!("wanted to load a program that is not allowed, with the digest {}", digest(&attempt.digest))
-        }
-        _ => String::from("wanted to open a map of the gatekeeper"),
-    };
-    let often = if count == 1 { String::new() } else { format!(", {count} times") };
-    format!("process {} ({}) in cgroup {} {what}{often}", attempt.pid, name(&attempt.comm), attempt.cgroup)
-}
-
-/// The digest of the program, where that was the reason.
-#[must_use]
-pub fn digest_of(attempt: &Attempt) -> Option<String> {
-    (attempt.reason == attempt::WHAT).then(|| digest(&attempt.digest))
-}
-
-/// A digest in digits, as many of them as the kernel keeps.
-fn digest(digest: &Digest) -> String {
-    let (tag, rest) = digest.split_at(8);
-    if rest.iter().all(|&byte| byte == 0) { crate::policy::hex(tag) } else { crate::policy::hex(digest) }
-}
-
 #[cfg(test)]
-#[path = "gatekeeper_tests.rs"]
 pub(crate) mod tests;

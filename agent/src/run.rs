@@ -110,11 +110,12 @@ async fn work(options: &RunOptions, open_kernel: OpenKernel, begun: Instant) -> 
     let kernel = open_kernel(&options.bpffs)?;
     // The folder is ours from here on, and nothing was loaded yet.
     let gate = gatekeeper_folder(&options.bpffs);
-    if gatekeeper::let_go(&gate).map_err(|why| system("gatekeeper", &why))? {
-        tracing::warn!("the gate that an earlier agent sealed is open until this one seals its own");
-    }
+    let inherited = gatekeeper::take_over(&gate).map_err(|why| system("gatekeeper", &why))?;
     let mut agent =
         Agent::new(kernel, opened, source, options.listen.map(|address| address.port())).map_err(store_problem)?;
+    if let Some(inherited) = inherited {
+        agent.inherit_gate(inherited);
+    }
     if let Some((root, clock)) = &options.trust {
         agent.seal(Seal::new(root, *clock)?)?;
     }

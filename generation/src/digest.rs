@@ -31,6 +31,15 @@ pub struct ProgramDigest {
     pub sha256: [u8; 32],
 }
 
+impl ProgramDigest {
+    /// Of these instructions, with zeros for what says which map.
+    #[must_use]
+    pub fn of(name: &str, instructions: &[u8]) -> Self {
+        let (sha1, sha256) = (Sha1::digest(instructions).into(), Sha256::digest(instructions).into());
+        Self { name: name.to_owned(), sha1, sha256 }
+    }
+}
+
 /// Digests of all programs of an object, in the order of their names. Placeholders in it must have been replaced.
 ///
 /// # Errors
@@ -46,9 +55,7 @@ pub fn digests(elf: &[u8]) -> Result<Vec<ProgramDigest>, Error> {
     let of = |(name, program): (&String, &aya_obj::Program)| {
         let missing = || Error::Object { what: "function of a program" };
         let function = object.functions.get(&program.function_key()).ok_or_else(missing)?;
-        let bytes = hashed(&function.instructions);
-        let (sha1, sha256) = (Sha1::digest(&bytes).into(), Sha256::digest(&bytes).into());
-        Ok(ProgramDigest { name: name.clone(), sha1, sha256 })
+        Ok(ProgramDigest::of(name, &hashed(&function.instructions)))
     };
     let mut digests: Vec<ProgramDigest> = object.programs.iter().map(of).collect::<Result<_, Error>>()?;
     digests.sort_by(|a, b| a.name.cmp(&b.name));

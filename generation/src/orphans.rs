@@ -395,7 +395,7 @@ mod tests {
         census.programs.insert(7, LoadedProgram { name: "gabion_who".to_owned(), maps: vec![13] });
         census.maps.insert(13, "LOADING".to_owned());
         census.links.insert(22, LoadedLink { program: 7, ifindex: None });
-        census.pins.push((at("/b/gabion/gatekeeper/gabion_who"), Id::Link(22)));
+        census.pins.push((at("/b/gabion/gatekeeper/12ab-77/gabion_who"), Id::Link(22)));
         assert_eq!(told(&census), [""; 0]);
     }
 

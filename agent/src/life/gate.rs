@@ -8,7 +8,7 @@ use gabion_policy_model::site::Site;
 
 use super::{Agent, Problem, problem};
 use crate::events::timestamp;
-use crate::gatekeeper::{Gate, Standing, obstacle};
+use crate::gatekeeper::{Gate, LetGo, Standing, obstacle};
 
 /// What whoever asks for a sealed gate should know at once.
 pub(super) fn warning(site: &Site) -> Option<String> {
@@ -31,6 +31,11 @@ impl Agent {
     /// Whether the gate is to be sealed. What is on trial can tighten that; only what is committed loosens it.
     pub(crate) fn wants_gate(&self) -> bool {
         self.life.kept().iter().any(|number| self.kept.get(number).is_some_and(|kept| kept.record.seal))
+    }
+
+    /// An earlier agent's gate is sealed, and lets this one in until its own is.
+    pub fn inherit_gate(&mut self, let_go: LetGo) {
+        self.gate.inherit(let_go);
     }
 
     /// Opens the gate when nobody wants it any more; else lets in the programs of those generations, and no others.

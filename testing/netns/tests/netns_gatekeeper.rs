@@ -82,6 +82,12 @@ fn sealed(agent: &mut Agent<'_>) -> Value {
     agent.until("the gate is sealed", |status| status["gate"]["state"] == "sealed").unwrap()
 }
 
+/// How many gatekeepers are pinned. The node sees another bpffs than we do.
+fn pinned(bench: &Bench, agent: &Agent<'_>) -> usize {
+    let folder = format!("/proc/{}/root{}/gatekeeper", agent.pid(), bench.place.bpffs().display());
+    std::fs::read_dir(folder).unwrap().count()
+}
+
 /// Journal lines of a step, as `gabion generation show` has them.
 fn noted(agent: &Agent<'_>, step: &str) -> Vec<Value> {
     let shown = json(&agent.ask(&["generation", "list", "--output", "json"]).unwrap()).unwrap();
@@ -135,6 +141,11 @@ fn a_sealed_gate_lets_in_the_agent_alone_until_it_is_opened() {
     let Some(mut agent) = bench.start(2) else { return };
     let status = sealed(&mut agent);
     println!("the agent began at {}, and sealed its own gate at {}", status["started"], status["gate"]["since"]);
+    assert_eq!(status["gate"]["problem"], Value::Null, "{status}");
+    // The loader of these asked the kernel what it can do, under the gate of the agent that died.
+    assert_eq!(status["events"]["no_processes"], Value::Null, "{status}");
+    assert!(!bench.place.log().contains("does not let this one in"), "{}", bench.place.log());
+    assert_eq!(pinned(&bench, &agent), 1);
     assert!(!stranger.loads(&bench));
     verify(&bench, OTHER, ALLOWED);
 
@@ -147,9 +158,7 @@ fn a_sealed_gate_lets_in_the_agent_alone_until_it_is_opened() {
     // What takes everything away opens it, too.
     bench.apply_with(&agent, &site(true), &documents(OTHER));
     sealed(&mut agent);
-    // The node sees another bpffs than we do.
-    let seen = format!("/proc/{}/root{}", agent.pid(), bench.place.bpffs().display());
-    assert!(Path::new(&seen).join("gatekeeper/gabion_who").exists());
+    assert_eq!(pinned(&bench, &agent), 1);
     assert!(agent.ask(&["detach"]).unwrap().status.success());
     assert!(stranger.loads(&bench));
 

@@ -3,6 +3,9 @@
 
 use std::sync::{Arc, Mutex};
 
+use gabion_abi::gate::attempt;
+
+use super::attempts::{CALLERS, TELL_AGAIN, TELL_LIMIT, digest};
 use super::*;
 
 /// What a test looks at, and decides.
@@ -152,4 +155,32 @@ fn a_digest_is_as_long_as_the_kernel_keeps_it() {
     tag[..8].fill(0x5a);
     assert_eq!(digest(&tag), "5a5a5a5a5a5a5a5a");
     assert_eq!(digest(&[1; 32]).len(), 64);
+}
+
+#[test]
+fn an_earlier_gate_goes_when_the_new_one_is_sealed_or_cannot_be() {
+    let inherited = |gate: &mut Gate, keeper: &FakeKeeper| {
+        let keeper = keeper.clone();
+        gate.inherit(Box::new(move || keeper.call("let go").map(|()| true)));
+    };
+    let (keeper, mut gate) = (FakeKeeper::default(), Gate::default());
+    inherited(&mut gate, &keeper);
+    gate.stands(Ok(standing(&keeper)), &BTreeSet::new(), String::new()).unwrap();
+    assert_eq!(keeper.0.lock().unwrap().calls, ["allow", "allow", "seal", "pin", "let go"]);
+
+    let (keeper, mut gate) = (FakeKeeper::default(), Gate::default());
+    inherited(&mut gate, &keeper);
+    gate.stands(Err(String::from("no")), &BTreeSet::new(), String::new()).unwrap_err();
+    assert_eq!(keeper.0.lock().unwrap().calls, ["let go"]);
+
+    // Programs that it cannot know, and nobody who wants it.
+    let (keeper, mut gate) = (FakeKeeper::default(), Gate::default());
+    inherited(&mut gate, &keeper);
+    gate.admit(&[]).unwrap();
+    gate.only(&BTreeSet::new()).unwrap();
+    assert_eq!(keeper.0.lock().unwrap().calls, [""; 0]);
+    gate.admit(&[program(3)]).unwrap();
+    inherited(&mut gate, &keeper);
+    assert!(gate.open().unwrap());
+    assert_eq!(keeper.0.lock().unwrap().calls, ["let go", "let go"]);
 }
