@@ -198,6 +198,8 @@ pub struct Agent {
     pub(crate) last_apply: Option<Apply>,
     pub(crate) mode_override: Option<ModeOverride>,
     pub(crate) standing_warnings: Vec<String>,
+    /// When hooks were brought to what they are to run.
+    pointed: Instant,
     /// Generations that were rolled back.
     pub(crate) rolled_back: u64,
     /// Who may load programs.
@@ -293,6 +295,7 @@ impl Agent {
             last_apply: None,
             mode_override: mode,
             standing_warnings: warning.into_iter().collect(),
+            pointed: Instant::now(),
             rolled_back: 0,
             gate: Gate::default(),
             connections_refused: 0,

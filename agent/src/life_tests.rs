@@ -311,6 +311,30 @@ fn a_bad_policy_at_start_leaves_what_is_pinned_in_force() {
 }
 
 #[test]
+fn a_store_that_is_lost_takes_no_hook_off_and_changes_no_mode() {
+    for text in [BROKEN.to_owned(), policy(&["eth*"], &["poll"])] {
+        let node = Node::new(&policy(&["eth*"], &["poll"]));
+        let mut agent = node.started();
+        agent.set_mode(Some(true)).unwrap();
+        drop(agent);
+        fs::remove_dir_all(node.path().join("state")).unwrap();
+        let before = (node.world.borrow().attached.clone(), node.world.borrow().interfaces.clone());
+        let calls = node.world.borrow().calls.len();
+        node.write(&text);
+        let mut agent = node.started();
+        agent.sync_interfaces();
+        let world = node.world.borrow();
+        assert!(!world.calls[calls..].iter().any(|call| call.starts_with("detach")), "{:?}", world.calls);
+        assert_eq!(world.attached.keys().collect::<Vec<_>>(), before.0.keys().collect::<Vec<_>>());
+        if text == BROKEN {
+            assert_eq!((&world.attached, &world.interfaces), (&before.0, &before.1));
+            assert_eq!(world.settings.audit_mode, 1, "nobody wanted another mode");
+            assert_eq!(agent.status().interfaces.len(), before.0.len());
+        }
+    }
+}
+
+#[test]
 fn a_bad_policy_after_a_reboot_falls_back_on_the_last_good_one() {
     let node = Node::new(&policy(&["eth0"], &["poll"]));
     drop(node.started());

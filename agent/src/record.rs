@@ -62,6 +62,13 @@ pub struct Record {
     pub limits: Limits,
 }
 
+impl Record {
+    /// Whether it was remembered: of a generation that is only found in the kernel, nothing is known but its number.
+    pub fn is_known(&self) -> bool {
+        !self.digest.is_empty()
+    }
+}
+
 /// [`Settings`] without the mode, for the disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

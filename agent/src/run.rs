@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gabion_generation::gatekeeper_folder;
-use gabion_store::Store;
+use gabion_store::{Opened, Store, StoreError};
 use gabion_trust::ClockPolicy;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
@@ -80,13 +80,28 @@ fn system(code: &str, error: &dyn std::fmt::Display) -> Problem {
     problem(code, "system", error.to_string())
 }
 
+/// The store; on a node that takes its policy from files, one in memory when the disk refuses: such a node loses
+/// nothing that it needs to enforce. A sealed one would lose the versions below which it must not go.
+fn open_store(options: &RunOptions) -> Result<Opened, StoreError> {
+    match Store::open(&options.state) {
+        Err(refused @ StoreError::Io { .. }) if options.trust.is_none() => {
+            let warning = format!(
+                "{refused}: what this agent decides is kept in memory alone, and forgotten when it stops; repair the disk, \
+                 and restart it"
+            );
+            Ok(Opened { store: Store::in_memory()?, warning: Some(warning) })
+        }
+        other => other,
+    }
+}
+
 async fn work(options: &RunOptions, open_kernel: OpenKernel, begun: Instant) -> Result<(), Problem> {
     let signals = |error: std::io::Error| system("signals", &error);
     let mut hangup = signal(SignalKind::hangup()).map_err(signals)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(signals)?;
 
-    let opened = Store::open(&options.state).map_err(store_problem)?;
+    let opened = open_store(options).map_err(store_problem)?;
     if let Some(warning) = &opened.warning {
         tracing::error!("{warning}");
     }

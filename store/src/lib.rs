@@ -18,7 +18,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use redb::backends::FileBackend;
+use redb::backends::{FileBackend, InMemoryBackend};
 use redb::{Builder, Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
@@ -28,6 +28,8 @@ pub use error::StoreError;
 
 const RECORDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("records");
 const JOURNAL: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("journal");
+/// How many batches were written: under the empty name.
+const WRITTEN: TableDefinition<'_, &str, u64> = TableDefinition::new("written");
 
 /// File of the store in its folder.
 const FILE: &str = "store.redb";
@@ -42,8 +44,8 @@ pub struct Store {
     database: Option<Database>,
     folder: PathBuf,
     below: Below,
-    /// Holds the lock while the process lives.
-    _lock: File,
+    /// Holds the lock while the process lives; none of what is only in memory.
+    _lock: Option<File>,
 }
 
 impl std::fmt::Debug for Store {
@@ -132,8 +134,23 @@ impl Store {
         };
         // The file's name is durable, too.
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("write out"))?;
-        let store = Self { database: Some(database), folder: folder.to_owned(), below, _lock: lock };
+        let store = Self { database: Some(database), folder: folder.to_owned(), below, _lock: Some(lock) };
         Ok(Opened { store, warning })
+    }
+
+    /// A store that forgets everything when the process ends, for a node whose disk refuses.
+    ///
+    /// # Errors
+    /// There is no memory for it.
+    pub fn in_memory() -> Result<Self, StoreError> {
+        let folder = PathBuf::from("memory");
+        let backend = Builder::new().create_with_backend(InMemoryBackend::new());
+        let failed = |error: redb::Error| error::classified(&folder, "make a store in memory", error);
+        let database = backend.map_err(|error| failed(error.into()))?;
+        prepare(&database).map_err(failed)?;
+        // Memory that refused once is not asked again.
+        let below: Below = Arc::new(|_, _| Err(DatabaseError::Storage(redb::StorageError::PreviousIo)));
+        Ok(Self { database: Some(database), folder, below, _lock: None })
     }
 
     fn database(&mut self) -> Result<&Database, StoreError> {
@@ -214,14 +231,37 @@ impl Store {
         Ok(lines.filter_map(|(number, text)| Some((number, serde_json::from_slice(&text).ok()?))).collect())
     }
 
-    /// Changes what a batch says, durably and as a whole.
+    /// Changes what a batch says, durably and as a whole. A disk that refuses once is asked again: it may have taken
+    /// the batch all the same, and only the last of it, the word that it is safe, was missing.
     ///
     /// # Errors
     /// [`StoreError`]; the batch is on disk as a whole then, or not at all.
     pub fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        let before = self.written()?;
+        let Err(error) = self.attempt(batch) else { return Ok(()) };
+        match self.written() {
+            Ok(written) if written == before => self.attempt(batch),
+            // Another root, with nothing new, is written and safe, and so is what it refers to.
+            Ok(_) => self.attempt(&Batch::default()),
+            Err(_) => Err(error),
+        }
+    }
+
+    /// Batches that were ever written.
+    fn written(&mut self) -> Result<u64, StoreError> {
+        self.with("read", |database| {
+            let table = database.begin_read()?.open_table(WRITTEN)?;
+            Ok(table.get("")?.map_or(0, |written| written.value()))
+        })
+    }
+
+    fn attempt(&mut self, batch: &Batch) -> Result<(), StoreError> {
         self.with("write", |database| {
             let transaction = database.begin_write()?;
             {
+                let mut written = transaction.open_table(WRITTEN)?;
+                let before = written.get("")?.map_or(0, |written| written.value());
+                written.insert("", before + 1)?;
                 let mut records = transaction.open_table(RECORDS)?;
                 for (name, record) in &batch.puts {
                     match record {
@@ -250,24 +290,25 @@ fn database(path: &Path, below: &Below) -> Result<Database, StoreError> {
     let file = file.map_err(|source| StoreError::Io { path: path.to_owned(), action: "open", source })?;
     let opened = below(Builder::new().set_cache_size(CACHE), file);
     let database = opened.map_err(|error| error::classified(path, "open", error.into()))?;
-    let begin = || -> Result<(), redb::Error> {
-        let transaction = database.begin_write()?;
-        transaction.open_table(RECORDS)?;
-        transaction.open_table(JOURNAL)?;
-        transaction.commit()?;
-        Ok(())
-    };
+    prepare(&database).map_err(|error| error::classified(path, "open", error))?;
+    Ok(database)
+}
+
+/// Makes the tables that are not there yet.
+fn prepare(database: &Database) -> Result<(), redb::Error> {
     let known = database.begin_read().map_err(redb::Error::from).and_then(|it| {
         it.open_table(RECORDS)?;
         it.open_table(JOURNAL)?;
+        it.open_table(WRITTEN)?;
         Ok(())
     });
-    let ready = match known {
-        Err(redb::Error::TableDoesNotExist(_)) => begin(),
-        other => other,
-    };
-    ready.map_err(|error| error::classified(path, "open", error))?;
-    Ok(database)
+    let Err(redb::Error::TableDoesNotExist(_)) = known else { return known };
+    let transaction = database.begin_write()?;
+    transaction.open_table(RECORDS)?;
+    transaction.open_table(JOURNAL)?;
+    transaction.open_table(WRITTEN)?;
+    transaction.commit()?;
+    Ok(())
 }
 
 fn lock(folder: &Path) -> Result<File, StoreError> {

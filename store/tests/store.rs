@@ -58,6 +58,14 @@ fn the_journal_does_not_grow_for_ever() {
     assert_eq!((kept.len() as u64, kept[0]), (JOURNAL_LINES, (10, 10)));
 }
 
+#[test]
+fn a_store_in_memory_forgets() {
+    let mut store = Store::in_memory().unwrap();
+    store.write(Batch::default().put("a", &1).note(&"first")).unwrap();
+    assert_eq!((store.read::<u32>("a").unwrap(), store.journal::<String>(9).unwrap().len()), (Some(1), 1));
+    assert_eq!(Store::in_memory().unwrap().read::<u32>("a").unwrap(), None);
+}
+
 /// A disk that loses, tears and reorders what was not synced, and refuses when told to.
 #[derive(Debug, Default)]
 struct Disk {
@@ -69,12 +77,17 @@ struct Disk {
     pending: Vec<(usize, Vec<u8>)>,
     /// Operations until it refuses.
     fuse: Option<u32>,
+    /// It refuses once, and no more.
+    once: bool,
 }
 
 impl Disk {
     fn burns(&mut self) -> io::Result<()> {
         let Some(left) = &mut self.fuse else { return Ok(()) };
         if *left == 0 {
+            if self.once {
+                self.fuse = None;
+            }
             return Err(io::Error::other("the disk refuses"));
         }
         *left -= 1;
@@ -149,7 +162,7 @@ proptest! {
     #[test]
     fn a_batch_is_there_as_a_whole_or_not_at_all(
         steps in proptest::collection::vec(
-            (proptest::option::of(0u32..40), any::<bool>(), any::<u32>(), 0usize..30_000),
+            (proptest::option::of(0u32..40), any::<bool>(), any::<bool>(), any::<u32>(), 0usize..30_000),
             1..12,
         ),
     ) {
@@ -162,12 +175,16 @@ proptest! {
         };
         let mut store = open().store;
         let mut known = 0u64;
-        for (fuse, cut, seed, size) in steps {
-            disk.0.lock().unwrap().fuse = fuse;
+        for (fuse, once, cut, seed, size) in steps {
+            {
+                let mut disk = disk.0.lock().unwrap();
+                (disk.fuse, disk.once) = (fuse, once);
+            }
             let next = known + 1;
             let text = "x".repeat(size);
             let written = store.write(Batch::default().put("a", &next).put("b", &(next, &text)).note(&next));
             disk.0.lock().unwrap().fuse = None;
+            prop_assert!(written.is_ok() || !once, "a disk that refuses once is asked again: {:?}", written);
             if cut {
                 drop(store);
                 let mut state = seed;

@@ -44,7 +44,7 @@ pub(super) struct Prepared {
 impl Agent {
     pub(super) fn unchanged(&self, since: Instant, trigger: Trigger) -> Apply {
         let time = timestamp(SystemTime::now());
-        Apply { unchanged: true, ..self.succeeded(time, trigger, micros(since), Vec::new()) }
+        Apply { unchanged: true, ..self.succeeded(time, trigger, micros(since.elapsed()), Vec::new()) }
     }
 
     fn succeeded(&self, time: String, trigger: Trigger, took_us: u64, warnings: Vec<String>) -> Apply {
@@ -108,7 +108,7 @@ impl Agent {
             }
         }
         let Built { made_of, digest, loaded, since, .. } = *built;
-        let took_us = micros(since);
+        let took_us = micros(since.elapsed());
         let time = timestamp(SystemTime::now());
         let number = self.number();
         if let Some(kept) = self.kept.get_mut(&number) {
@@ -204,7 +204,8 @@ impl Agent {
             let unknown = || problem("change", "ours", String::from("the change was undone, and nobody said why"));
             return Err(self.trouble.take().unwrap_or_else(unknown));
         }
-        let took_us = micros(since);
+        // What is written down and cleared away afterwards changes nothing for any packet.
+        let took_us = micros(self.pointed.saturating_duration_since(since));
         tracing::info!(generation = number, trigger = trigger.name(), rules, took_us, "policy in force");
         for warning in &warnings {
             tracing::warn!("{warning}");
@@ -236,11 +237,12 @@ impl Agent {
     /// What goes with the generation in force.
     pub(super) fn settings_in_force(&self) -> Settings {
         let Some(current) = self.current() else { return self.settings };
-        let audit = self.mode_override.as_ref().map_or(current.record.audit, |chosen| chosen.audit);
-        if current.record.limits == Limits::default() {
-            // Of a generation of which nothing is known, nothing is changed.
-            return Settings { audit_mode: u32::from(audit), ..self.settings };
+        let chosen = self.mode_override.as_ref().map(|chosen| chosen.audit);
+        if !current.record.is_known() {
+            // Nothing of it is changed but what somebody wants.
+            return Settings { audit_mode: chosen.map_or(self.settings.audit_mode, u32::from), ..self.settings };
         }
+        let audit = chosen.unwrap_or(current.record.audit);
         current.record.limits.settings(audit)
     }
 
@@ -278,8 +280,8 @@ fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn micros(since: Instant) -> u64 {
-    u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Names and actions by rule number, the actions from the entries of both directions.

@@ -187,6 +187,7 @@ impl Agent {
             self.astray = Some(error.message);
             return None;
         }
+        self.pointed = Instant::now();
         self.astray = None;
         self.settings = settings;
         // Before hooks come and go: those that stay may stand otherwise now.

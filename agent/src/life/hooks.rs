@@ -22,6 +22,14 @@ impl Agent {
     /// force.
     pub fn sync_interfaces(&mut self) {
         let Some(current) = self.current() else { return };
+        if !current.record.is_known() {
+            // Which interfaces it is for went with the store: those where it stands, until somebody says more.
+            for index in self.kernel.attached() {
+                let guard = Guard { attachment: self.kernel.attachment(index), problem: None };
+                self.guards.insert(index, guard);
+            }
+            return;
+        }
         let wanted: BTreeSet<u32> = self.guarded_by(&current.record.interfaces).collect();
 
         let mut standing: BTreeSet<u32> = self.kernel.attached().into_iter().collect();
@@ -92,7 +100,8 @@ impl Agent {
     /// Tells every generation what it is to know of interfaces: also the one that may have to come back.
     fn write_view(&mut self) {
         let mut kept = std::mem::take(&mut self.kept);
-        for (&number, generation) in &mut kept {
+        // What is not remembered keeps what it was told: what its classes are called is not known.
+        for (&number, generation) in kept.iter_mut().filter(|(_, generation)| generation.record.is_known()) {
             let view = kernel_view(&self.links, &|index| self.is_attached(index), &generation.record.classes);
             let indices: BTreeSet<u32> = view.keys().chain(generation.view.keys()).copied().collect();
             for index in indices {

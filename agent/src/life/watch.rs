@@ -39,7 +39,7 @@ impl Agent {
 
     /// Says that what was in force before is so again, unless the kernel refused a part of it.
     fn is_back(&self, since: Instant) -> Duration {
-        let took = since.elapsed();
+        let took = self.pointed.saturating_duration_since(since);
         if self.astray.is_none() {
             tracing::warn!(generation = self.number(), took_us = took.as_micros(), "in force again");
         }

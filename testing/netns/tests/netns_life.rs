@@ -301,6 +301,14 @@ fn five_hundred_crashes_under_traffic_let_nothing_through() {
     bench.baseline(&[&good, &bad]);
 }
 
+fn there_is_strace() -> bool {
+    let there = Command::new("strace").arg("-V").output().is_ok_and(|it| it.status.success());
+    if !there {
+        println!("skipped: there is no strace (apt-get install strace)");
+    }
+    there
+}
+
 /// An agent that dies at each of the system calls by which it changes the kernel or the disk, one after the other, from
 /// its start to the commit of another policy; each of its successors also has to mend what the one before left.
 #[test]
@@ -308,8 +316,7 @@ fn a_crash_at_any_step_leaves_the_old_generation_or_the_new_one() {
     /// What changes something: programs, maps, links, pins; the store.
     const STEPS: &str = "bpf,fdatasync,fsync,rename,renameat,renameat2,unlink,unlinkat,rmdir";
     let Some(bench) = Bench::new() else { return };
-    if !Command::new("strace").arg("-V").output().is_ok_and(|it| it.status.success()) {
-        println!("skipped: there is no strace (apt-get install strace)");
+    if !there_is_strace() {
         return;
     }
     let [good, bad] = pair();
@@ -360,6 +367,78 @@ fn a_crash_at_any_step_leaves_the_old_generation_or_the_new_one() {
     assert_eq!(allowed, sent, "allowed packets were lost");
     let agent = bench.start(2).unwrap();
     explained(&agent);
+    bench.verify(&[(&good, true), (&bad, false)]);
+    assert!(agent.ask(&["detach"]).unwrap().status.success());
+    assert_eq!(pinned(&bench), Vec::<String>::new());
+}
+
+/// What goes wrong below the store, at one system call of the agent's.
+const FAULTS: [(&str, &str); 4] = [
+    ("pwrite64", "error=EIO"),
+    ("pwrite64", "error=ENOSPC"),
+    // The beginning of the page is not written, and nobody says so.
+    ("pwrite64", "retval=64"),
+    ("fdatasync,fsync", "error=EIO"),
+];
+
+/// A disk that refuses, is full, or forgets a part of what it was given, at one write after the other, from the agent's
+/// start to the commit of another policy; and then the agent dies.
+#[test]
+fn a_disk_that_fails_leaves_the_old_generation_or_the_new_one() {
+    let Some(bench) = Bench::new() else { return };
+    if !there_is_strace() {
+        return;
+    }
+    let [good, bad] = pair();
+    bench.baseline(&[&good, &bad]);
+    let Some(agent) = bench.guard(&allow(ALLOWED, 0)) else { return };
+    agent.crash().unwrap();
+    let binary = gabion_testing_netns::agent_binary().unwrap();
+    let site = Site { more: "  health: {windowSeconds: 0}\n", ..Site::default() };
+    let mut made = [0; FAULTS.len()];
+    let (mut given_up, mut number) = (0, 0);
+    let (sent, allowed, forbidden) = under_traffic(&bench, || {
+        for (kind, (calls, fault)) in FAULTS.iter().enumerate() {
+            // Each third call, and with each kind others.
+            for at in (1 + kind % 3..).step_by(3) {
+                bench.write(&site, &allow(ALLOWED, at % 50));
+                let [trace, inject] = [format!("trace={calls}"), format!("inject={calls}:{fault}:when={at}")];
+                let log = bench.place.state().join("../strace.log");
+                let log = log.to_str().unwrap();
+                let under = ["strace", "-f", "-qq", "-o", log, "-e", &trace, "-e", &inject];
+                let policy = [bench.place.policy()];
+                let mut agent =
+                    gabion_testing_site::agent::Agent::start_under(&bench.node, &bench.place, &binary, &policy, &under)
+                        .unwrap();
+                let settled = |status: &serde_json::Value| !status["last_apply"].is_null();
+                if agent.dies_before(settled).unwrap() {
+                    given_up += 1;
+                } else {
+                    let status = agent.status().unwrap();
+                    assert!(status["generation"]["number"].as_u64() > Some(0), "{status:#}");
+                }
+                agent.crash().unwrap();
+                if !std::fs::read_to_string(log).unwrap().contains("INJECTED") {
+                    break;
+                }
+                made[kind] += 1;
+                // The next one finds what that one wrote, on a disk that works.
+                let next = bench.start(2).unwrap();
+                let status = next.status().unwrap();
+                let found = status["generation"]["number"].as_u64().unwrap();
+                assert!(found >= number, "numbers go on: {found} after {number}");
+                number = found;
+                explained(&next);
+                next.crash().unwrap();
+            }
+        }
+    });
+    println!("faults by kind: {made:?}; {given_up} agents gave up; {sent} packets of each kind");
+    assert!(made.iter().all(|made| *made >= 3), "{made:?}");
+    assert_eq!(given_up, 0, "no disk keeps an agent from its work");
+    assert_eq!(forbidden, 0, "of {sent} forbidden packets some passed");
+    assert_eq!(allowed, sent, "allowed packets were lost");
+    let agent = bench.start(2).unwrap();
     bench.verify(&[(&good, true), (&bad, false)]);
     assert!(agent.ask(&["detach"]).unwrap().status.success());
     assert_eq!(pinned(&bench), Vec::<String>::new());

@@ -133,7 +133,9 @@ pub struct Agent<'h> {
     host: &'h Host,
     place: &'h Workplace,
     binary: PathBuf,
+    /// The agent, or the program that runs it.
     child: Child,
+    under: bool,
 }
 
 impl<'h> Agent<'h> {
@@ -192,7 +194,21 @@ impl<'h> Agent<'h> {
         // Ctrl-C is for us: the agent is stopped when everyone else is.
         command.process_group(0);
         let child = host.start(command)?;
-        Ok(Self { host, place, binary: binary.to_owned(), child })
+        Ok(Self { host, place, binary: binary.to_owned(), child, under: !under.is_empty() })
+    }
+
+    /// Kills it and waits until it is gone.
+    fn end(&mut self) -> std::io::Result<()> {
+        // A tracer that is killed lets go of what it traces; once that is dead, it ends by itself.
+        let traced = if self.under { children(self.child.id()) } else { Vec::new() };
+        for pid in &traced {
+            // It may have died by itself.
+            let _ = kill(*pid, Signal::SIGKILL);
+        }
+        if traced.is_empty() {
+            self.child.kill()?;
+        }
+        self.child.wait().map(drop)
     }
 
     /// Waits until `gabion status` says what the test wants to hear, and gives it back.
@@ -276,8 +292,7 @@ impl<'h> Agent<'h> {
 
     /// SIGKILL, as a crash would be; waits until the process is gone.
     pub fn crash(mut self) -> Result<()> {
-        self.child.kill().calling("kill the agent")?;
-        self.child.wait().calling("wait for the agent").map(drop)
+        self.end().calling("kill the agent")
     }
 
     /// SIGTERM; gives back how it ended, or kills it after a while.
@@ -304,10 +319,24 @@ impl<'h> Agent<'h> {
 
 impl Drop for Agent<'_> {
     fn drop(&mut self) {
-        // Both fail only when it ended and was waited for already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        // It fails only when it ended and was waited for already.
+        let _ = self.end();
     }
+}
+
+/// Processes that another one started.
+fn children(parent: u32) -> Vec<Pid> {
+    let parent = parent.to_string();
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| {
+            let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+            let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+            // The name in parentheses may hold anything; state and parent follow it.
+            let (_, after) = stat.rsplit_once(')')?;
+            (after.split_whitespace().nth(1)? == parent).then(|| Pid::from_raw(pid))
+        })
+        .collect()
 }
 
 /// What a command printed, as JSON; an error that carries its words when it failed.

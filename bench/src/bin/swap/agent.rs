@@ -117,8 +117,9 @@ pub fn measure(binary: &Path, rules: usize, swaps: usize) -> Result<Vec<Figure>,
         live.extend(said["took_us"].as_f64().map(|us| us / 1e3));
         let steps = steps(&agent, &said["generation"])?;
         let of = |name: &str| steps.iter().find(|(step, _)| step == name).map(|(_, at)| *at);
-        loading.extend(of("staged").zip(of("verified")).map(|(end, start)| end - start));
-        probing.extend(of("probed").zip(of("staged")).map(|(end, start)| end - start));
+        // An arrow is written before it is taken.
+        loading.extend(of("probed").zip(of("staged")).map(|(end, start)| end - start));
+        probing.extend(of("live").zip(of("probed")).map(|(end, start)| end - start));
         let undone = json(&agent.ask(&["generation", "rollback", "--output", "json"])?)?;
         back.extend(undone["took_us"].as_f64().map(|us| us / 1e3));
     }

@@ -2,8 +2,8 @@
 //!
 //! Clients and servers are in zones, and a rule of its own lets each client of a zone into each server of the same one.
 //! From one generation to the next, everybody moves to the next zone, so that either lets every packet pass by a rule
-//! called `own`. Whoever met the client by one and the server by the other would find them in different zones, for which
-//! there are rules called `mixed`.
+//! called `own`. Whoever met the client by one and the server by the other would find them in different zones, for
+//! which there are rules called `mixed`.
 
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -97,6 +97,8 @@ impl Tally {
             let to = match name.rsplit('/').next().and_then(|name| name.split('-').next()) {
                 Some("own") => &mut self.own,
                 Some("mixed") => &mut self.mixed,
+                // Whoever sends may do so by default: each packet is counted there as well.
+                Some("egress") => continue,
                 _ => &mut self.other,
             };
             *to += count.packets;
