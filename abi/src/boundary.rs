@@ -4,6 +4,7 @@ use crate::conn::{ConnKey, ConnValue, FragmentKey};
 use crate::contract::{Contract, Invalid, Memory, Payload, Place, ServiceContract, Set, Shape};
 use crate::event::{Bucket, Event, Settings, Tally};
 use crate::facts::{Address, FAMILY_NONE, FAMILY_V4, FAMILY_V6, FRAGMENT_LATER, Facts, TRANSPORT_ICMP, unparsed};
+use crate::gate::{Attempt, DIGEST_BYTES, Gate};
 use crate::local::{LocalFilter, LocalKey};
 use crate::owner::{ListenKey, Listener, Owner};
 use crate::tables::PARAM_COUNT;
@@ -118,6 +119,19 @@ pub const OWNERS: Set<'static> = Set {
     places: &[
         Place::keyed::<u64, Owner>("OWNERS", "lru-hash"),
         Place::keyed::<ListenKey, Listener>("LISTENERS", "lru-hash"),
+    ],
+    services: &[],
+};
+
+/// What the gatekeeper and the agent share. None of it is pinned: an agent that starts makes its own.
+pub const GATEKEEPER: Set<'static> = Set {
+    name: "gatekeeper",
+    version: 1,
+    records: &[Gate::SHAPE, Attempt::SHAPE],
+    places: &[
+        Place::of::<Gate>("GATE", "array"),
+        Place::keyed::<[u8; DIGEST_BYTES], u8>("ALLOWED", "hash"),
+        Place::of::<Attempt>("ATTEMPTS", "ring"),
     ],
     services: &[],
 };

@@ -16,6 +16,7 @@ pub mod conn;
 pub mod contract;
 pub mod event;
 pub mod facts;
+pub mod gate;
 pub mod local;
 pub mod owner;
 pub mod tables;

@@ -14,6 +14,7 @@ pub mod counters;
 pub mod emergency;
 pub mod events;
 pub mod explain;
+pub mod gatekeeper;
 pub mod health;
 pub mod interfaces;
 pub mod kernel;

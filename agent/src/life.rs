@@ -8,6 +8,7 @@ mod change;
 mod drive;
 mod dry;
 mod emergency;
+mod gate;
 mod hooks;
 mod tried;
 mod watch;
@@ -20,6 +21,7 @@ use std::time::{Instant, SystemTime};
 
 use gabion_abi::event::Settings;
 use gabion_abi::verdict::{Count, Interface as KernelInterface};
+use gabion_generation::ProgramDigest;
 use gabion_life::{Event, Life, Number};
 use gabion_policy_compile::Compiled;
 use gabion_policy_model::PolicySet;
@@ -31,6 +33,7 @@ use crate::api::wire::{Amount, Apply, Problem};
 use crate::counters::{Base, RuleName};
 use crate::emergency::{Brought, Ids, Lists, ids};
 use crate::events::{Clock, Hub, timestamp};
+use crate::gatekeeper::Gate;
 use crate::health::{Before, Watching};
 use crate::interfaces::Links;
 use crate::kernel::{Attachment, Kernel, KernelError};
@@ -113,6 +116,8 @@ pub(crate) struct Kept {
     compiled: Option<Arc<Compiled>>,
     /// Its kernel programs, when they are not the agent's own.
     object: Option<Arc<[u8]>>,
+    /// Digests of them, likewise.
+    programs: Vec<ProgramDigest>,
     /// An earlier agent made it.
     pub(crate) adopted: bool,
     /// What it was told of interfaces.
@@ -224,6 +229,8 @@ pub struct Agent {
     pointed: Instant,
     /// Generations that were rolled back.
     pub(crate) rolled_back: u64,
+    /// Who may load programs.
+    pub(crate) gate: Gate,
     /// Connections that the API turned away.
     pub(crate) connections_refused: u64,
     /// How bundles are judged, on a node that takes nothing else.
@@ -319,6 +326,7 @@ impl Agent {
             standing_warnings: warning.into_iter().collect(),
             pointed: Instant::now(),
             rolled_back: 0,
+            gate: Gate::default(),
             connections_refused: 0,
             seal: None,
             trust: trust.map(|(trust, root)| (Some(trust), root)).unwrap_or_default(),

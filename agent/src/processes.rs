@@ -140,7 +140,7 @@ impl Totals {
 }
 
 /// A name as the kernel keeps it; whoever runs under it chose it.
-fn name(comm: &[u8]) -> String {
+pub(crate) fn name(comm: &[u8]) -> String {
     let end = comm.iter().position(|&byte| byte == 0).unwrap_or(comm.len());
     String::from_utf8_lossy(&comm[..end]).chars().map(|it| if it.is_control() { '\u{fffd}' } else { it }).collect()
 }

@@ -58,6 +58,8 @@ pub struct Record {
     pub interfaces: Vec<(String, Option<String>)>,
     /// The mode that its policy asks for.
     pub audit: bool,
+    /// Its site wants only the agent to load programs.
+    pub seal: bool,
     /// Rates and fail-safe ports of its site.
     pub limits: Limits,
     /// The deny lists that it was made with.

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use gabion_generation::gatekeeper_folder;
 use gabion_store::{Opened, Store, StoreError};
 use gabion_trust::ClockPolicy;
 use tokio::signal::unix::{SignalKind, signal};
@@ -18,6 +19,7 @@ use tokio::task::LocalSet;
 use crate::api::routes::{ApplyRequest, Shared};
 use crate::api::serve;
 use crate::api::wire::Problem;
+use crate::gatekeeper;
 use crate::kernel::Kernel;
 use crate::life::{Agent, How, Read, Source, Trigger, What, kernel_problem, problem, store_problem};
 use crate::netlink::{Change, Monitor};
@@ -56,6 +58,8 @@ const APPLY_QUEUE: usize = 64;
 const EVENT_BATCH: usize = 256;
 /// Time between two looks at what is on trial.
 const HEALTH_PERIOD: Duration = Duration::from_secs(1);
+/// Time between two looks at the gate: whether it should be sealed, and who tried to pass it.
+const GATE_PERIOD: Duration = Duration::from_millis(500);
 /// Pause before the announcements of links are subscribed to again after that failed.
 const MONITOR_PAUSE: Duration = Duration::from_secs(1);
 
@@ -120,8 +124,14 @@ async fn work(options: &RunOptions, open_kernel: OpenKernel, begun: Instant) -> 
     let (links, addresses) = monitor.list().await.map_err(|error| system("netlink", &error))?;
 
     let kernel = open_kernel(&options.bpffs)?;
+    // The folder is ours from here on, and nothing was loaded yet.
+    let gate = gatekeeper_folder(&options.bpffs);
+    let inherited = gatekeeper::take_over(&gate).map_err(|why| system("gatekeeper", &why))?;
     let mut agent =
         Agent::new(kernel, opened, source, options.listen.map(|address| address.port())).map_err(store_problem)?;
+    if let Some(inherited) = inherited {
+        agent.inherit_gate(inherited);
+    }
     if let Some((root, clock)) = &options.trust {
         agent.seal(Seal::new(root, *clock)?)?;
     }
@@ -147,6 +157,7 @@ async fn work(options: &RunOptions, open_kernel: OpenKernel, begun: Instant) -> 
         () = follow_policy(&shared, wishes) => {}
         () = follow_links(&shared, monitor) => {}
         () = follow_health(&shared) => {}
+        () = follow_gate(&shared, gate) => {}
         outcome = follow_files(watch, &apply) => failed = outcome.err(),
         outcome = follow_events(&shared, events) => failed = outcome.err(),
         _ = stopping.recv() => tracing::info!("detached; stopping"),
@@ -295,6 +306,30 @@ async fn follow_health(shared: &Rc<Shared>) {
                 }
             });
         }
+    }
+}
+
+/// Seals the gate when that is wanted, and tells of attempts to pass it.
+async fn follow_gate(shared: &Shared, folder: PathBuf) {
+    let mut seconds = tokio::time::interval(GATE_PERIOD);
+    seconds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        seconds.tick().await;
+        let begin = shared.agent.borrow_mut().gate_wants_keeper(Instant::now());
+        if begin {
+            let (tell, told) = oneshot::channel();
+            let folder = folder.clone();
+            // The receiver may be gone, with the agent. Not on the thread for policies, which must not wait.
+            let thread = std::thread::Builder::new().name(String::from("gatekeeper")).spawn(move || {
+                let _ = tell.send(gatekeeper::attach(&folder));
+            });
+            let outcome = match thread {
+                Ok(_) => told.await.unwrap_or_else(|_| Err(String::from("its thread panicked (please report it)"))),
+                Err(error) => Err(error.to_string()),
+            };
+            shared.agent.borrow_mut().gate_stands(outcome);
+        }
+        shared.agent.borrow_mut().watch_gate(Instant::now());
     }
 }
 

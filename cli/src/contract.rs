@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use gabion_abi::boundary::{OBJECT, OWNERS, STATE};
+use gabion_abi::boundary::{GATEKEEPER, OBJECT, OWNERS, STATE};
 use gabion_abi::contract::Set;
 use gabion_contracts::{Contracts, Difference, differences, embedded, export, text};
 use serde::Serialize;
@@ -65,6 +65,7 @@ fn said(of: &OfArgs) -> Result<Input, Failure> {
         (None, ContractSet::Object) => Ok(ours_of(&OBJECT)),
         (None, ContractSet::State) => Ok(ours_of(&STATE)),
         (None, ContractSet::Owners) => Ok(ours_of(&OWNERS)),
+        (None, ContractSet::Gatekeeper) => Ok(ours_of(&GATEKEEPER)),
     }
 }
 

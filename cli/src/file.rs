@@ -42,6 +42,11 @@ impl Input {
         Self::built(gabion_owners::object().ok())
     }
 
+    /// Those of the gatekeeper.
+    pub fn gatekeeper() -> Result<Self, Failure> {
+        Self::built(gabion_gatekeeper::object().ok())
+    }
+
     fn built(object: Option<&[u8]>) -> Result<Self, Failure> {
         let object = object.ok_or_else(|| {
             let message =

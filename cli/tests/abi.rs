@@ -48,19 +48,29 @@ fn this_version_is_compatible_with_its_lock() {
     hold(&locked(), Lock::ours(object).unwrap(), "run `cargo run -p gabion -- abi lock`");
 }
 
-#[test]
-fn the_programs_that_follow_sockets_are_compatible_with_their_lock() {
-    let Ok(object) = gabion_owners::object() else {
+/// Other programs have locks of their own, beside them.
+fn hold_others(folder: &str, object: Option<&[u8]>) {
+    let Some(object) = object else {
         assert!(std::env::var_os("GABION_REQUIRE_BPF").is_none(), "demanded, and cannot run: no object");
         return println!("skipped: no kernel programs were built");
     };
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kernel/owners/abi.lock");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(folder).join("abi.lock");
     let new = Lock::of_object(object).unwrap();
     if std::env::var_os("GABION_RECORD").is_some() {
         let old = std::fs::read(&path).ok().map(|text| Lock::parse(&text).unwrap());
         return std::fs::write(&path, new.after(&old.unwrap_or_default()).text()).unwrap();
     }
-    hold(&path, new, "run `GABION_RECORD=1 cargo nextest run -p gabion --test abi sockets`");
+    hold(&path, new, "run `GABION_RECORD=1 cargo nextest run -p gabion --test abi their_lock`");
+}
+
+#[test]
+fn the_programs_that_follow_sockets_are_compatible_with_their_lock() {
+    hold_others("kernel/owners", gabion_owners::object().ok());
+}
+
+#[test]
+fn the_programs_of_the_gatekeeper_are_compatible_with_their_lock() {
+    hold_others("kernel/gatekeeper", gabion_gatekeeper::object().ok());
 }
 
 #[test]

@@ -83,7 +83,8 @@ impl Census {
         }
         let used: BTreeSet<u32> = census.programs.values().flat_map(|program| program.maps.iter().copied()).collect();
         for info in loaded_maps() {
-            let Some(info) = still(info.doing("list the maps of the kernel"))? else { continue };
+            // Whoever sees programs sees maps, but for those that a gatekeeper keeps to itself.
+            let Ok(info) = info else { continue };
             let name = info.name_as_str().unwrap_or_default();
             if used.contains(&info.id()) || is_ours(name) {
                 census.maps.insert(info.id(), name.to_owned());

@@ -9,6 +9,9 @@ use crate::error::{Doing, Error};
 /// `BPF_FS_MAGIC` of linux/magic.h.
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
 
+/// The part of an agent's folder in which its gatekeeper is pinned.
+pub(crate) const GATEKEEPER: &str = "gatekeeper";
+
 /// The folder that one agent owns.
 #[derive(Clone, Debug)]
 pub(crate) struct Folder {
@@ -75,11 +78,18 @@ impl Folder {
 
     /// Removes everything.
     pub(crate) fn remove(&self) -> Result<(), Error> {
-        for path in [self.links(), self.generations(), self.state(), self.state_in_making()] {
+        let gatekeeper = gatekeeper_folder(&self.root);
+        for path in [self.links(), self.generations(), self.state(), self.state_in_making(), gatekeeper] {
             remove(&path)?;
         }
         Ok(())
     }
+}
+
+/// Where the gatekeeper of the agent with this folder is pinned.
+#[must_use]
+pub fn gatekeeper_folder(root: &Path) -> PathBuf {
+    root.join(GATEKEEPER)
 }
 
 /// Makes a folder and its parents.

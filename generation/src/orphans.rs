@@ -93,6 +93,7 @@ const GENERATIONS: &str = "generations";
 const LINKS: &str = "links";
 const STATE: &str = "state";
 const STATE_IN_MAKING: &str = "state-new";
+const GATEKEEPER: &str = crate::folder::GATEKEEPER;
 /// How the folder of a generation begins that is not complete.
 const IN_MAKING: &str = "new-";
 
@@ -108,7 +109,7 @@ fn place(path: &Path) -> Option<Place<'_>> {
     // The innermost part counts: an agent may have its folder within that of another.
     path.ancestors().zip(path.ancestors().skip(1)).find_map(|(below, above)| {
         let part = above.file_name()?.to_str()?;
-        let is_part = [GENERATIONS, LINKS, STATE, STATE_IN_MAKING].contains(&part);
+        let is_part = [GENERATIONS, LINKS, STATE, STATE_IN_MAKING, GATEKEEPER].contains(&part);
         is_part.then_some(Place { root: above.parent()?, part, name: below.file_name()?.to_str()? })
     })
 }
@@ -385,6 +386,16 @@ mod tests {
         assert_eq!(told(&census), [format!("folder 0 /b/gabion/generations/3: {why}")]);
         // One that an agent keeps to go back to is not.
         census.holders.entry(Id::Program(5)).or_default().insert(Holder { pid: 77, name: "gabion".to_owned() });
+        assert_eq!(told(&census), [""; 0]);
+    }
+
+    #[test]
+    fn a_gatekeeper_stays_when_its_agent_does_not_run() {
+        let mut census = healthy();
+        census.programs.insert(7, LoadedProgram { name: "gabion_who".to_owned(), maps: vec![13] });
+        census.maps.insert(13, "LOADING".to_owned());
+        census.links.insert(22, LoadedLink { program: 7, ifindex: None });
+        census.pins.push((at("/b/gabion/gatekeeper/12ab-77/gabion_who"), Id::Link(22)));
         assert_eq!(told(&census), [""; 0]);
     }
 

@@ -61,6 +61,7 @@ pub fn render(status: &Status, rules: &Rules) -> String {
         text.sample(name, &labels, u64::from(interface.problem.is_none()));
     }
     event_families(&mut text, status);
+    gate_families(&mut text, status);
     agent_families(&mut text, status);
     text.0
 }
@@ -113,6 +114,16 @@ fn event_families(text: &mut Text, status: &Status) {
         "Connections to the API that were turned away.",
         events.connections_refused,
     );
+}
+
+fn gate_families(text: &mut Text, status: &Status) {
+    let gate = &status.gate;
+    let sealed = u64::from(gate.state == "sealed");
+    text.single("gabion_gate_sealed", "gauge", "1 when nobody but the agent loads BPF programs.", sealed);
+    let failed = u64::from(gate.state == "failed");
+    text.single("gabion_gate_failed", "gauge", "1 when the site wants the gate sealed, and it is not.", failed);
+    text.single("gabion_gate_programs", "gauge", "Programs that the agent may load.", gate.programs as u64);
+    text.single("gabion_gate_attempts_total", "counter", "Attempts to pass the gate that were refused.", gate.attempts);
 }
 
 fn agent_families(text: &mut Text, status: &Status) {

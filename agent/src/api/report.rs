@@ -7,11 +7,13 @@ use gabion_abi::event::suppressed;
 use gabion_abi::verdict::reason;
 
 use super::wire::{
-    Amount, EventCounts, FailedGeneration, Generation, Generations, Interface, Interfaces, JournalLine,
-    KnownGeneration, Mode, Problem, Processes, ReasonTotal, Rule, Rules, Status, Suppressed, Totals, Trial,
+    Amount, EventCounts, FailedGeneration, Gate, GateCaller, Generation, Generations, Interface, Interfaces,
+    JournalLine, KnownGeneration, Mode, Problem, Processes, ReasonTotal, Rule, Rules, Status, Suppressed, Totals,
+    Trial,
 };
 use crate::counters::{RuleKey, amount};
-use crate::events::{protocol_name, timestamp};
+use crate::events::{Clock, protocol_name, timestamp};
+use crate::gatekeeper::{self, Tries};
 use crate::interfaces::{is_l3, name_matches};
 use crate::life::{Agent, Kept, store_problem};
 use crate::record::{Line, Remembered};
@@ -34,6 +36,7 @@ impl Agent {
             || self.unrecorded.is_some()
             || self.emergencies.trouble.is_some()
             || waiting
+            || self.gate.problem.is_some()
             || interfaces.interfaces.iter().any(|interface| interface.problem.is_some());
         let audit = self.settings.audit_mode != 0;
         let state = match (trouble, audit) {
@@ -71,6 +74,7 @@ impl Agent {
             last_apply: self.last_apply.clone(),
             events: self.event_counts(),
             emergencies: self.emergencies_in_force(),
+            gate: self.gate_report(),
             warnings,
         }
     }
@@ -78,6 +82,35 @@ impl Agent {
     /// What is in force is an earlier agent's, and should not be.
     fn left_over(&self) -> bool {
         self.seal.is_none() && self.current().is_some_and(|current| current.adopted)
+    }
+
+    /// Who may load programs.
+    fn gate_report(&self) -> Gate {
+        let gate = &self.gate;
+        let state = match (gate.is_sealed(), gate.problem.is_some(), self.wants_gate()) {
+            (true, ..) => "sealed",
+            (false, true, _) => "failed",
+            (false, false, true) => "sealing",
+            (false, false, false) => "open",
+        };
+        let clock = Clock::now();
+        let caller = |tries: &Tries| GateCaller {
+            reason: gatekeeper::reason(&tries.last).to_owned(),
+            pid: tries.last.pid,
+            name: crate::processes::name(&tries.last.comm),
+            cgroup: tries.last.cgroup,
+            count: tries.count,
+            last: clock.rfc3339(tries.last.time_ns),
+            digest: gatekeeper::digest_of(&tries.last),
+        };
+        Gate {
+            state: state.to_owned(),
+            since: gate.since.clone(),
+            problem: gate.problem.clone(),
+            programs: gate.programs(),
+            attempts: gate.attempts.total(),
+            callers: gate.attempts.list().into_iter().map(caller).collect(),
+        }
     }
 
     fn failsafe(&self) -> Vec<String> {
@@ -121,6 +154,10 @@ impl Agent {
         }
         if let Some(problem) = &self.local_problem {
             warnings.push(format!("the kernel programs do not know all addresses of the node: {problem}"));
+        }
+        if let Some(problem) = &self.gate.problem {
+            let what = if self.gate.is_sealed() { "the gate needs a look" } else { "the gate is NOT SEALED" };
+            warnings.push(format!("{what}: {problem}"));
         }
         if let Some(chosen) = &self.mode_override {
             warnings.push(format!(

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use gabion_abi::boundary::{OBJECT, OWNERS, STATE};
+use gabion_abi::boundary::{GATEKEEPER, OBJECT, OWNERS, STATE};
 use http_body_util::{BodyExt, Either, Full, Limited};
 use hyper::body::{Body, Frame, Incoming};
 use hyper::header::{self, HeaderValue};
@@ -118,7 +118,7 @@ pub(super) fn refuse(status: StatusCode, code: &str, message: impl Into<String>)
 
 fn contracts() -> wire::Contracts {
     let text = |set| gabion_contracts::text(set);
-    wire::Contracts { object: text(&OBJECT), state: text(&STATE), owners: text(&OWNERS) }
+    wire::Contracts { object: text(&OBJECT), state: text(&STATE), owners: text(&OWNERS), gatekeeper: text(&GATEKEEPER) }
 }
 
 fn check(access: Access, request: &Request<Incoming>) -> Result<(), Refusal> {

@@ -159,8 +159,12 @@ fn who_speaks_another_version_is_refused_by_either_side() {
 fn an_agent_says_what_it_shares() {
     talk(|agent| async move {
         let contracts: crate::api::wire::Contracts = agent.client.get("/v1/contracts").await.unwrap();
-        for (text, name) in [(&contracts.object, "object"), (&contracts.state, "state"), (&contracts.owners, "owners")]
-        {
+        for (text, name) in [
+            (&contracts.object, "object"),
+            (&contracts.state, "state"),
+            (&contracts.owners, "owners"),
+            (&contracts.gatekeeper, "gatekeeper"),
+        ] {
             assert_eq!(gabion_contracts::Contracts::parse(text.as_bytes()).unwrap().name, name);
         }
         let processes: crate::api::wire::Processes = agent.client.get("/v1/processes").await.unwrap();

@@ -22,6 +22,8 @@ pub struct Contracts {
     pub state: String,
     /// With the programs that follow sockets.
     pub owners: String,
+    /// With the gatekeeper.
+    pub gatekeeper: String,
 }
 
 /// Packets and bytes.
@@ -74,8 +76,49 @@ pub struct Status {
     pub events: EventCounts,
     /// Deny lists that are in force beside the policy, by name.
     pub emergencies: Vec<Emergency>,
+    /// Who may load programs.
+    pub gate: Gate,
     /// What an operator should know, one sentence each.
     pub warnings: Vec<String>,
+}
+
+/// Who may load programs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Gate {
+    /// `open` (nobody wants it sealed), `sealing`, `sealed`, or `failed` (it should be sealed, and is not).
+    pub state: String,
+    /// Since when it is sealed, RFC 3339.
+    pub since: Option<String>,
+    /// Why it is not, although it should be.
+    pub problem: Option<String>,
+    /// How many programs the agent may load.
+    pub programs: usize,
+    /// Attempts that were refused since the agent started.
+    pub attempts: u64,
+    /// By who tried, the latest first.
+    pub callers: Vec<GateCaller>,
+}
+
+/// A process that tried to pass the gate.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GateCaller {
+    /// `not-the-agent`, `not-allowed` (a program of the agent), or `map-of-the-gate`.
+    pub reason: String,
+    /// Its number.
+    pub pid: u32,
+    /// Name of its program, which it may choose.
+    pub name: String,
+    /// Its cgroup (version 2).
+    pub cgroup: u64,
+    /// How often.
+    pub count: u64,
+    /// When last, RFC 3339.
+    pub last: String,
+    /// Digest of the program, where that was the reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
 }
 
 /// The generation in force.

@@ -14,7 +14,7 @@ use gabion_abi::facts::{self, Address};
 use gabion_abi::verdict::{Count, Interface, reason};
 use gabion_generation::{
     Attachment as Attached, Blame, EgressHook, Error, Expedited, InterfaceEntry, Node, Programs, Sizes, Staged,
-    Surroundings, Twin, XdpWay,
+    Surroundings, Twin, XdpWay, gatekeeper_folder,
 };
 use gabion_life::{Number, Pointers};
 use gabion_policy_compile::Compiled;
@@ -24,6 +24,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 
 use super::{Attachment, Found, Kernel, KernelError, Meant, Plan, ReasonCounts, Tried, Trying};
 use crate::api::wire::Problem;
+use crate::gatekeeper;
 use crate::life::{digest_of, kernel_problem, store_problem};
 use crate::record;
 
@@ -75,13 +76,15 @@ pub fn open(root: &Path) -> Result<Box<dyn Kernel>, Problem> {
 
 /// Takes everything away that is pinned under `root`, when no agent is running. Whether there was something.
 pub fn detach(root: &Path, state: &Path) -> Result<bool, Problem> {
-    if !root.join("state").exists() {
+    let gate = gatekeeper_folder(root);
+    if !root.join("state").exists() && !gate.exists() {
         return Ok(false);
     }
     // The state folder's lock too: an agent that could not open the bpffs yet is an agent. A folder that is not there
     // belongs to nobody, and is not made for this.
     let mut store = if state.exists() { Some(Store::open(state).map_err(store_problem)?.store) } else { None };
     let mut kernel = Bpf::open(root).map_err(kernel_problem)?;
+    gatekeeper::let_go(&gate).map_err(|why| kernel_problem(system("gatekeeper", why)))?;
     kernel.remove().map_err(kernel_problem)?;
     if let Some(store) = &mut store {
         record::detached(store).map_err(store_problem)?;

@@ -176,7 +176,8 @@ impl Agent {
             insisted: how.insisted || unchanged,
             emergency: how.again.is_some(),
         };
-        let warnings = loaded.warnings.clone();
+        let mut warnings = loaded.warnings.clone();
+        warnings.extend(super::gate::warning(&site));
         let record = Record {
             since: time.clone(),
             digest,
@@ -188,6 +189,7 @@ impl Agent {
             site: site.name.clone(),
             interfaces: site.interfaces.iter().map(|it| (it.name.clone(), it.role.clone())).collect(),
             audit: site.mode == Mode::Audit,
+            seal: site.gatekeeper.seal,
             limits,
             ..Record::default()
         };

@@ -21,6 +21,12 @@ impl Agent {
     /// # Errors
     /// Nothing followed, or what did could not be put on disk before it was done. Nothing was done then.
     pub(super) fn drive(&mut self, event: Event) -> Result<(), Problem> {
+        let outcome = self.drive_on(event);
+        self.settle_gate();
+        outcome
+    }
+
+    fn drive_on(&mut self, event: Event) -> Result<(), Problem> {
         let mut next = Some(event);
         while let Some(event) = next.take() {
             let decision = self.life.take(event.clone()).map_err(|refusal| refusal_problem(&refusal))?;
@@ -162,6 +168,10 @@ impl Agent {
         let settings = record.limits.settings(false);
         let trial = (!self.golden.is_empty() || self.hub.sample().next().is_some()).then_some(&settings);
         let plan = Plan { number, compiled: &loaded.compiled, connections, object, interfaces: &view, trial };
+        let programs = match self.gate.admitted(object) {
+            Ok(programs) => programs,
+            Err(problem) => return self.failed(problem),
+        };
         if let Err(error) = self.kernel.stage(&plan) {
             return self.failed(kernel_problem(error));
         }
@@ -173,7 +183,7 @@ impl Agent {
         let compiled = Some(Arc::new(loaded.compiled));
         let object = made_of.object.as_deref().map(Arc::from);
         let set = Some(loaded.set);
-        let kept = Kept { record, set, compiled, object, adopted: false, view, unsaved: Some(made_of) };
+        let kept = Kept { record, set, compiled, object, programs, adopted: false, view, unsaved: Some(made_of) };
         self.kept.insert(number, kept);
         Event::Loaded
     }

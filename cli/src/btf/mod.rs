@@ -66,7 +66,7 @@ fn extract(arguments: &ExtractArgs) -> Result<Exit, Failure> {
 pub fn objects(path: Option<&Path>) -> Result<Vec<Input>, Failure> {
     match path {
         Some(path) => Ok(vec![Input::read(path)?]),
-        None => Ok(vec![Input::programs()?, Input::owners()?]),
+        None => Ok(vec![Input::programs()?, Input::owners()?, Input::gatekeeper()?]),
     }
 }
 

@@ -89,6 +89,8 @@ pub enum ContractSet {
     State,
     /// What the programs that follow sockets and the agent share
     Owners,
+    /// What the gatekeeper and the agent share
+    Gatekeeper,
 }
 
 /// How contracts are written.

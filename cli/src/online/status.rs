@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use clap::Args;
-use gabion_agent::api::wire::{Apply, Status, Trial};
+use gabion_agent::api::wire::{Apply, Gate, Status, Trial};
 
 use super::amounts::{bytes, count, duration};
 use super::{Connection, emergencies, failed};
@@ -85,6 +85,7 @@ fn facts(status: &Status) -> Vec<Vec<String>> {
         vec![String::from("trial"), generation.trial.as_ref().map_or_else(|| String::from("none"), trial)],
         vec![String::from("mode"), mode],
         vec![String::from("fail-safe"), status.failsafe.join(", ")],
+        vec![String::from("gate"), gate(&status.gate)],
         vec![String::from("policy"), status.policy_paths.join(", ")],
         vec![String::from("last apply"), status.last_apply.as_ref().map_or_else(|| String::from("-"), last_apply)],
         vec![String::from("events"), format!("{} received, suppressed: {suppressed}", count(status.events.received))],
@@ -93,6 +94,29 @@ fn facts(status: &Status) -> Vec<Vec<String>> {
             format!("gabion {}, pid {}, up {}", status.version, status.pid, duration(status.uptime_s)),
         ],
     ]
+}
+
+fn gate(gate: &Gate) -> String {
+    let mut text = match gate.state.as_str() {
+        "sealed" => {
+            let since = gate.since.as_deref().unwrap_or("-");
+            format!("sealed since {since}, {} programs may be loaded", gate.programs)
+        }
+        "failed" => format!("NOT SEALED: {}", gate.problem.as_deref().unwrap_or("-")),
+        // An older agent does not know of it.
+        "" => String::from("-"),
+        other => other.to_owned(),
+    };
+    if let Some(last) = gate.callers.first() {
+        let often = count(gate.attempts);
+        // Writing to a String cannot fail.
+        let _ = write!(
+            text,
+            "; {often} attempts refused, the last by {}[{}] at {} ({})",
+            last.name, last.pid, last.last, last.reason
+        );
+    }
+    text
 }
 
 fn trial(trial: &Trial) -> String {

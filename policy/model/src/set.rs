@@ -146,7 +146,8 @@ fn same_cluster_policy<S: Subject>(this: &ClusterPolicy<S>, that: &ClusterPolicy
 }
 
 fn same_site<S: Subject>(this: &Site<S>, that: &Site<S>) -> bool {
-    let Site { name, interfaces, defaults, mode, failsafe, events, connections, health, location: _ } = this;
+    let Site { name, interfaces, defaults, mode, failsafe, events, connections, health, gatekeeper, location: _ } =
+        this;
     let same_interface = |this: &Interface, that: &Interface| {
         let Interface { name, role, addresses, location: _ } = this;
         (name, role, addresses) == (&that.name, &that.role, &that.addresses)
@@ -157,8 +158,8 @@ fn same_site<S: Subject>(this: &Site<S>, that: &Site<S>) -> bool {
     };
     let Defaults { ingress, egress, subjects, link_control, unparsed } = defaults;
     let others = &that.defaults;
-    (name, mode, failsafe, events, connections, health)
-        == (&that.name, &that.mode, &that.failsafe, &that.events, &that.connections, &that.health)
+    (name, mode, failsafe, events, connections, health, gatekeeper)
+        == (&that.name, &that.mode, &that.failsafe, &that.events, &that.connections, &that.health, &that.gatekeeper)
         && (ingress, egress, link_control, unparsed)
             == (&others.ingress, &others.egress, &others.link_control, &others.unparsed)
         && same(interfaces, &that.interfaces, same_interface)

@@ -169,6 +169,13 @@ pub enum Look {
     Rule(String),
 }
 
+/// Who may load BPF programs on this node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gatekeeper {
+    /// Only the agent loads programs, and only those that it verified.
+    pub seal: bool,
+}
+
 /// Connections that are tracked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionLimits {
@@ -207,6 +214,8 @@ pub struct Site<S: Subject = AnySubject> {
     pub connections: ConnectionLimits,
     /// When a change is undone.
     pub health: Health,
+    /// Who may load programs.
+    pub gatekeeper: Gatekeeper,
     /// Where the text says so.
     pub location: Location,
 }
@@ -222,6 +231,7 @@ impl<S: Subject> Default for Site<S> {
             events: EventLimits::default(),
             connections: ConnectionLimits::default(),
             health: Health::default(),
+            gatekeeper: Gatekeeper::default(),
             location: Location::default(),
         }
     }

@@ -91,13 +91,15 @@ pub fn kept() -> PathBuf {
 ///
 /// # Errors
 /// When one was not built.
-pub fn objects() -> Result<[(&'static str, Vec<u8>); 3], Error> {
+pub fn objects() -> Result<[(&'static str, Vec<u8>); 4], Error> {
     let product = gabion_kernel_object::object().map_err(|_| Error::NotBuilt("kernel/programs"))?;
     let owners = gabion_owners::object().map_err(|_| Error::NotBuilt("kernel/owners/programs"))?;
+    let gatekeeper = gabion_gatekeeper::object().map_err(|_| Error::NotBuilt("kernel/gatekeeper/programs"))?;
     let tests = gabion_testing_views::object().map_err(|_| Error::NotBuilt("testing/views/programs"))?;
     Ok([
         ("kernel/programs", product.to_vec()),
         ("kernel/owners/programs", owners.to_vec()),
+        ("kernel/gatekeeper/programs", gatekeeper.to_vec()),
         ("testing/views/programs", tests),
     ])
 }

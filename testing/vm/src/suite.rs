@@ -83,9 +83,26 @@ pub const PROCESSES: Suite =
 /// Whose sockets are.
 pub const OWNERS: Suite = Suite { name: "verifier_owners", package: "gabion-owners", programs: &[], arguments: &[] };
 
+/// Who may load programs, and which. Guests are started with BPF among their security modules.
+pub const GATEKEEPER: Suite = Suite { name: "gatekeeper", package: "gabion-gatekeeper", programs: &[], arguments: &[] };
+
+/// The whole agent at a site that wants the gate sealed.
+pub const GATE: Suite = Suite {
+    name: "netns_gatekeeper",
+    package: "gabion-testing-netns",
+    programs: &[("/gabion", "gabion", "gabion")],
+    arguments: &["a_sealed_gate"],
+};
+
+/// Digests of programs that were computed, against the kernel's.
+pub const DIGESTS: Suite =
+    Suite { name: "verifier_digests", package: "gabion-gatekeeper", programs: &[], arguments: &[] };
+
 /// All of them.
-pub const SUITES: [Suite; 13] =
-    [NODE, PATCH, TWIN, TWINS, AGREEMENT, BLOCKS, SHARED, HOOKS, RULES, DEVICES, VIEWS, PROCESSES, OWNERS];
+pub const SUITES: [Suite; 16] = [
+    NODE, PATCH, TWIN, TWINS, AGREEMENT, BLOCKS, SHARED, HOOKS, RULES, DEVICES, VIEWS, PROCESSES, OWNERS, GATEKEEPER,
+    GATE, DIGESTS,
+];
 
 impl Suite {
     /// Builds the test.

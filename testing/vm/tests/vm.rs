@@ -138,6 +138,20 @@ fn twins_judge_probes_on_6_12() {
 }
 
 #[test]
+fn the_gate_is_kept_on_6_1() {
+    for suite in [suite::DIGESTS, suite::GATEKEEPER, suite::GATE] {
+        hold("6.1", &suite);
+    }
+}
+
+#[test]
+fn the_gate_is_kept_on_6_12() {
+    for suite in [suite::DIGESTS, suite::GATEKEEPER, suite::GATE] {
+        hold("6.12", &suite);
+    }
+}
+
+#[test]
 fn tables_change_in_place_on_6_1() {
     hold("6.1", &suite::PATCH);
 }

@@ -514,6 +514,20 @@ static HEALTH: Record = Record {
     also: "",
 };
 
+static GATEKEEPER: Record = Record {
+    name: "Gatekeeper",
+    doc: "Who may load BPF programs on this node. It takes a kernel that was booted with BPF among its security \
+          modules (lsm=...,bpf); where it is not, the agent says so and enforces all the same.",
+    fields: &[optional(
+        "seal",
+        Bool,
+        "only the agent loads programs, and only those that it verified: its own and those of bundles in use; \
+         everybody else is refused, root too. false unless stated",
+    )],
+    groups: &[],
+    also: "",
+};
+
 static SITE: Record = Record {
     name: "SiteSpec",
     doc: "The node's place in the plant. At most one document.",
@@ -529,6 +543,7 @@ static SITE: Record = Record {
         optional("events", Map(&EVENTS), "how many verdicts are reported"),
         optional("connections", Map(&CONNECTIONS), "how many connections are tracked"),
         optional("health", Map(&HEALTH), "when a change is undone"),
+        optional("gatekeeper", Map(&GATEKEEPER), "who may load BPF programs"),
     ],
     groups: &[],
     also: "",

@@ -399,6 +399,7 @@ pub(super) fn site_lines(site: &Site) -> String {
         map(vec![format!("name: {}", scalar(&probe.name)), look, within])
     });
     let _ = writeln!(lines, "    probes: {}", list(probes.collect()));
+    let _ = writeln!(lines, "  gatekeeper: {{seal: {}}}", site.gatekeeper.seal);
     lines
 }
 

@@ -13,8 +13,8 @@ use crate::finding::{Code, quote};
 use crate::inventory::{Entry, NamedPort};
 use crate::set::Spanned;
 use crate::site::{
-    ConnectionLimits, DefaultAction, Defaults, DropBound, EventLimits, FailsafePort, Health, HealthProbe, Interface,
-    Look, Mode, Site, SubjectDefault,
+    ConnectionLimits, DefaultAction, Defaults, DropBound, EventLimits, FailsafePort, Gatekeeper, Health, HealthProbe,
+    Interface, Look, Mode, Site, SubjectDefault,
 };
 
 /// Seconds in which a probe must succeed, unless stated.
@@ -120,6 +120,9 @@ impl Decoder<'_, '_> {
                 fragments: limit("connections", "fragments", connections.fragments),
             },
             health: self.health(spec.get("health")),
+            gatekeeper: Gatekeeper {
+                seal: spec.get("gatekeeper").and_then(|map| map.get("seal")).and_then(Node::flag).unwrap_or(false),
+            },
             location: self.place.locate(at),
         })
     }

@@ -10,8 +10,8 @@ use gabion_policy_model::rule::{Action, ClusterPolicy, Policy, Rule, Stage, Tier
 use gabion_policy_model::service::{FlagMatch, FragmentMatch, PortMatch, Service, Vlan};
 use gabion_policy_model::set::{Location, Spanned};
 use gabion_policy_model::site::{
-    ConnectionLimits, DefaultAction, Defaults, DropBound, EventLimits, FailsafePort, Health, HealthProbe, Interface,
-    Look, Mode, Site, SubjectDefault,
+    ConnectionLimits, DefaultAction, Defaults, DropBound, EventLimits, FailsafePort, Gatekeeper, Health, HealthProbe,
+    Interface, Look, Mode, Site, SubjectDefault,
 };
 use gabion_policy_model::subject::{
     Any, AnySubject, Cidr, InterfaceName, LabelSelector, LabelTest, Labels, Mac, Namespaces, ServiceAccount,
@@ -288,6 +288,7 @@ fn site() -> impl Strategy<Value = Site> {
         any::<[u32; 4]>(),
         prop::array::uniform4(1..1_u32 << 26),
         health(),
+        any::<bool>(),
     )
         .prop_map(
             |(
@@ -299,6 +300,7 @@ fn site() -> impl Strategy<Value = Site> {
                 [denied_rate, denied_burst, allowed_rate, allowed_sample],
                 [established, datagrams, opening, fragments],
                 health,
+                seal,
             )| Site {
                 name,
                 interfaces,
@@ -308,6 +310,7 @@ fn site() -> impl Strategy<Value = Site> {
                 events: EventLimits { denied_rate, denied_burst, allowed_rate, allowed_sample },
                 connections: ConnectionLimits { established, datagrams, opening, fragments },
                 health,
+                gatekeeper: Gatekeeper { seal },
                 location: Location::default(),
             },
         )

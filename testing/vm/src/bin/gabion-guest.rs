@@ -23,11 +23,12 @@ use rustix::system::RebootCommand;
 const COMPRESSED: i32 = 4;
 
 /// What is mounted, in order: type and place.
-const MOUNTS: [(&str, &str); 8] = [
+const MOUNTS: [(&str, &str); 9] = [
     ("devtmpfs", "/dev"),
     ("proc", "/proc"),
     ("sysfs", "/sys"),
     ("bpf", "/sys/fs/bpf"),
+    ("securityfs", "/sys/kernel/security"),
     ("tracefs", "/sys/kernel/tracing"),
     ("cgroup2", "/sys/fs/cgroup"),
     ("tmpfs", "/tmp"),
