@@ -215,7 +215,7 @@ fn an_agent_that_dies_while_it_takes_an_emergency_took_it_or_did_not() {
     let good = Probe::udp(Client, Server, false, 700, PORT);
     let people = People::new(&binary);
     let root = people.path("site/1.root.json");
-    let first = people.bundle_for(1, &policy(&bench, ""), PORT, &["anna.key", "bert.key"]);
+    let first = people.bundle_for(1, &policy(&bench, ""), PORT, &["anna", "bert"]);
     let all = format!("  ingress: [{{name: out, action: deny, services: [{{protocol: udp, ports: {PORT}}}]}}]");
     let flood = emergency(&people, "flood", 1, LONG, &all);
     let mut agent = start(&bench, &binary, &root);
