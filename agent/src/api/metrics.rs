@@ -135,6 +135,8 @@ fn agent_families(text: &mut Text, status: &Status) {
     text.single("gabion_generation_pinned", "gauge", "1 when an operator lets nothing change.", pinned);
     let (name, help) = ("gabion_generations_rolled_back_total", "Generations that were rolled back.");
     text.single(name, "counter", help, status.generation.rolled_back);
+    let emergencies = status.emergencies.len() as u64;
+    text.single("gabion_emergencies", "gauge", "Deny lists in force beside the policy.", emergencies);
     let audit = u64::from(status.mode.current == "audit");
     text.single("gabion_audit_mode", "gauge", "1 when denials are only reported.", audit);
     let degraded = u64::from(status.state == "degraded");

@@ -1,8 +1,10 @@
 //! Counters and events: what a verdict leaves behind.
 
+use core::arch::asm;
+
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::generated::bpf_get_socket_cookie;
-use gabion_abi::event::{Event, Tally, suppressed};
+use gabion_abi::event::{Event, REASONS, Tally, suppressed};
 use gabion_abi::verdict::{Count, Verdict, hook, reason};
 use gabion_kernel_core::blocks::Bounded;
 use gabion_kernel_core::judge::{Case, counted_rules};
@@ -64,8 +66,14 @@ pub fn count_silently(verdict: &Verdict, length: u32, about_ns: impl Fn() -> u64
 
 #[inline(always)]
 fn count_all(tally: &mut Tally, verdict: &Verdict, length: u32) {
-    let index = verdict.action as u32 * reason::COUNT as u32 + verdict.reason as u32;
-    add(&mut tally.reasons[Bounded::masked(index)], length as u64);
+    let mut index = u64::from(verdict.action) * u64::from(reason::COUNT) + u64::from(verdict.reason);
+    // The compiler knows that this is an index, and would leave a mask out that it sees. The verifier of 6.1 does not
+    // know it: the bits that a reason is made of come from tables.
+    // SAFETY: arithmetic on one register.
+    unsafe {
+        asm!("{0} &= {1}", inlateout(reg) index, const REASONS - 1, options(pure, nomem, nostack, preserves_flags));
+    }
+    add(&mut tally.reasons[Bounded::masked(index as u32)], length as u64);
     for rule in counted_rules(verdict) {
         // No rule is beyond all of them.
         if let Some(count) = memory::rule(rule) {
