@@ -9,6 +9,7 @@ use gabion_trust::Clock;
 
 use crate::api::wire::Apply;
 use crate::emergency::{Brought, Emergency};
+use crate::events::Told;
 use crate::kernel::fake::World;
 use crate::life::{Agent, How, Read, Trigger};
 use crate::life_tests::{Node, apply, policy, watched};
@@ -86,6 +87,7 @@ fn journal(agent: &mut Agent) -> Vec<String> {
 fn a_list_is_in_force_at_once_until_its_time_is_over() {
     let node = Node::new(&watched(&["eth0"], &["poll"], "{windowSeconds: 10}"));
     let mut agent = agent(&node);
+    let mut follower = agent.hub.follow();
     let taken = take(&mut agent, list("worm", 1, OUT));
     assert_eq!((taken.ok, taken.generation, taken.trial_ms), (true, 2, 0), "{taken:?}");
     assert!(denies(&agent, "worm") && agent.life().live.is_none());
@@ -106,6 +108,14 @@ fn a_list_is_in_force_at_once_until_its_time_is_over() {
     agent.end_emergencies(Instant::now());
     assert_eq!(agent.number(), 3, "once");
     assert!(apply(&mut agent).unchanged);
+    let told: Vec<String> = std::iter::from_fn(|| follower.try_recv().ok())
+        .filter_map(|told| match told {
+            Told::Journal(line) => Some(line.step.clone()),
+            Told::Verdict(_) => None,
+        })
+        .collect();
+    let times = |step: &str| told.iter().filter(|it| *it == step).count();
+    assert_eq!((times("emergency"), times("emergency over")), (1, 1), "{told:?}");
 }
 
 #[test]

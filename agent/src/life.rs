@@ -566,9 +566,18 @@ impl Agent {
     fn note(&mut self, step: &str, detail: &str) -> Result<(), StoreError> {
         let time = timestamp(SystemTime::now());
         let line = Line::note(&time, step, self.number(), detail);
-        let outcome = self.store.write(Batch::default().note(&line));
-        // Also what the disk does not take.
-        self.hub.tell(line);
+        self.record(&mut Batch::default(), vec![line])
+    }
+
+    /// Writes lines of the journal with what belongs to them, and tells followers: also of what the disk does not take.
+    fn record(&mut self, batch: &mut Batch, lines: Vec<Line>) -> Result<(), StoreError> {
+        for line in &lines {
+            batch.note(line);
+        }
+        let outcome = self.store.write(batch);
+        for line in lines {
+            self.hub.tell(line);
+        }
         outcome
     }
 

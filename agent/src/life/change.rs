@@ -287,9 +287,7 @@ impl Agent {
             None => batch.remove("mode"),
         };
         let line = Line::note(&since, name, number, "");
-        let outcome = self.store.write(batch.note(&line)).map_err(store_problem);
-        self.hub.tell(line);
-        outcome
+        self.record(&mut batch, vec![line]).map_err(store_problem)
     }
 }
 

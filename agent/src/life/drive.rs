@@ -120,7 +120,7 @@ impl Agent {
             && matches!(event, Event::Probed)
             && let Some(listing) = self.emergencies.listing.take()
         {
-            self.believe(listing.trust);
+            self.listed(listing);
         }
         for number in saved {
             if let Some(kept) = self.kept.get_mut(&number) {

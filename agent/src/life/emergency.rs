@@ -144,7 +144,7 @@ impl Agent {
                 (self.emergencies.again_at, self.emergencies.trouble) = (None, None);
                 return Err(problem);
             }
-            self.believe(listing.trust);
+            self.listed(listing);
             outcome = Ok(());
         }
         // It is decided, and what was refused is tried again.
@@ -164,9 +164,13 @@ impl Agent {
         Ok(Apply { unchanged: false, trial_ms, warnings, ..self.unchanged(since, trigger) })
     }
 
-    pub(super) fn believe(&mut self, trust: Option<Trust>) {
-        if trust.is_some() {
-            self.trust.0 = trust;
+    /// It is on disk.
+    pub(super) fn listed(&mut self, listing: Listing) {
+        if let Some(line) = listing.line {
+            self.hub.tell(line);
+        }
+        if listing.trust.is_some() {
+            self.trust.0 = listing.trust;
         }
     }
 
@@ -275,17 +279,17 @@ impl Agent {
         let over: Vec<Emergency> = self.source.lists.values().filter(|it| self.is_over(it, now)).cloned().collect();
         if !over.is_empty() {
             let mut lists = Lists::clone(&self.source.lists);
-            let mut batch = Batch::default();
+            let (mut batch, mut lines) = (Batch::default(), Vec::new());
             for it in &over {
                 lists.remove(&it.name);
                 self.emergencies.ends.remove(&it.name);
                 let detail = format!("{}: it was until {}", it.what(), it.until);
                 tracing::warn!("emergency over: {detail}");
                 batch.no_emergency(&it.name);
-                batch.note(&Line::note(&timestamp(SystemTime::now()), "emergency over", self.number(), &detail));
+                lines.push(Line::note(&timestamp(SystemTime::now()), "emergency over", self.number(), &detail));
             }
             self.source.lists = Arc::new(lists);
-            if let Err(error) = self.store.write(&batch) {
+            if let Err(error) = self.record(&mut batch, lines) {
                 // The next start finds out again that it is over.
                 tracing::warn!("that an emergency is over is not recorded: {error}");
             }
