@@ -80,7 +80,7 @@ pub mod memory {
 /// [`OBJECT`].
 const STATE_PLACES: usize = 14;
 
-const PLACES: [Place; 23] = [
+const PLACES: [Place; 22] = [
     Place::keyed::<ConnKey, ConnValue>("ESTABLISHED", "lru-hash"),
     Place::keyed::<ConnKey, ConnValue>("DATAGRAMS", "lru-hash"),
     Place::keyed::<ConnKey, ConnValue>("OPENING", "lru-hash"),
@@ -97,7 +97,6 @@ const PLACES: [Place; 23] = [
     memory::REVISION.place(),
     Place::of::<u64>(".data.notes", "memory"),
     Place::of::<[u32; PARAM_COUNT]>("PARAMS", "global"),
-    Place::of::<u32>("GENERATION", "global"),
     Place::of::<u32>("TABLE_MASK", "global"),
     Place::of::<u32>("SIDE_BYTES", "global"),
     Place::of::<u64>("SEED", "global"),

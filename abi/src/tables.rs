@@ -1,13 +1,77 @@
 //! The compiled policy: one array of 64-bit words and one array of parameters.
 //!
-//! The words live in an array map of the generation, the parameters in read-only globals, so that
-//! the verifier knows each of them as a constant and removes what a policy does not use. A base of
-//! 0 means "absent" everywhere: word 0 is never part of a table.
+//! The words live in memory of the generation, behind its parameters. What of those says which tables there are, and of
+//! what form, lies in read-only globals as well ([`constants`]): the verifier knows it, and removes what a policy does
+//! not use. Where a table lies and how large it is changes with most edits of a policy, and the program with none of
+//! them. A base of 0 means "absent" everywhere: word 0 is never part of a table.
 //!
 //! Small values share a word, lowest bits first: four 16-bit or two 32-bit entries.
 
 /// Number of parameters.
 pub const PARAM_COUNT: usize = 256;
+/// Words that the parameters take in front of the words of the tables, two each.
+pub const PARAM_WORDS: usize = PARAM_COUNT / 2;
+
+/// What a program knows of a parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// All of it.
+    Value,
+    /// Whether it is 0.
+    Presence,
+    /// Nothing: it lies with the tables.
+    Nothing,
+}
+
+/// What a program knows of a parameter.
+#[must_use]
+pub const fn known(index: usize) -> Known {
+    if index < service::ETHERTYPE {
+        return match index % end::COUNT {
+            end::V4_FORM | end::V6_FORM | end::RECORD_WORDS => Known::Value,
+            end::V4_ROOT | end::V6_ROOT | end::MAC_BASE | end::OFF_IP_BASE => Known::Presence,
+            end::LINK_COLUMNS | end::CLASS_COLUMNS | end::RECORD_BASE => Known::Presence,
+            _ => Known::Nothing,
+        };
+    }
+    match index {
+        service::MATCH_WORDS | OPENS | HAS_LANES | STATELESS => Known::Value,
+        service::MATCHES | RANK_BITS..LANES => Known::Nothing,
+        service::ETHERTYPE..service::KIND_DETAIL => Known::Presence,
+        // Behind each base is the number of columns.
+        service::KIND_DETAIL..service::MATCHES if (index - service::KIND_DETAIL) % 2 == 1 => Known::Presence,
+        LANES..EGRESS => match (index - LANES) % lane::COUNT {
+            lane::DESTINATION | lane::SOURCE | lane::FLAGS => Known::Presence,
+            lane::BOTH_COLUMNS | lane::ALL_COLUMNS => Known::Presence,
+            _ => Known::Nothing,
+        },
+        EGRESS..STATELESS => match (index - EGRESS) % direction::COUNT {
+            direction::FLOOR | direction::LANE_ENTRY => Known::Presence,
+            at if at >= direction::GROUP => match (at - direction::GROUP) % group::COUNT {
+                group::SOURCE_MASK | group::PAIR_COLUMNS | group::LIST_BASE | group::ROW_BASE => Known::Presence,
+                _ => Known::Nothing,
+            },
+            _ => Known::Nothing,
+        },
+        _ => Known::Nothing,
+    }
+}
+
+/// What the program knows of parameters: values, 1 for those that are not 0, and 0 for what it does not ask.
+#[must_use]
+pub fn constants(params: &[u32; PARAM_COUNT]) -> [u32; PARAM_COUNT] {
+    core::array::from_fn(|index| match known(index) {
+        Known::Value => params[index],
+        Known::Presence => (params[index] != 0) as u32,
+        Known::Nothing => 0,
+    })
+}
+
+/// Parameters as they lie in front of the words, the first in the lower half.
+#[must_use]
+pub fn param_words(params: &[u32; PARAM_COUNT]) -> [u64; PARAM_WORDS] {
+    core::array::from_fn(|at| params[2 * at] as u64 | (params[2 * at + 1] as u64) << 32)
+}
 
 /// Both ends use the same group of parameters, [`SOURCE`] and [`DESTINATION`] plus these offsets.
 pub mod end {
@@ -120,12 +184,16 @@ pub mod lane {
     pub const DESTINATION: usize = 0;
     /// Class of a source port, the same form; 0 when it does not matter.
     pub const SOURCE: usize = 1;
-    /// Combination of both: first word and columns.
+    /// Combination of both: first word, and columns behind it.
     pub const BOTH: usize = 2;
+    /// See [`BOTH`].
+    pub const BOTH_COLUMNS: usize = 3;
     /// By TCP flags (16-bit entries); 0 when they do not matter.
     pub const FLAGS: usize = 4;
-    /// Combination of that with the flags: first word and columns.
+    /// Combination of that with the flags: first word, and columns behind it.
     pub const ALL: usize = 5;
+    /// See [`ALL`].
+    pub const ALL_COLUMNS: usize = 6;
     /// What to add: the service class where nothing else decides.
     pub const CLASS: usize = 7;
     /// Parameters of one lane.

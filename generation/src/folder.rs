@@ -12,6 +12,9 @@ const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
 /// The part of an agent's folder in which its gatekeeper is pinned.
 pub(crate) const GATEKEEPER: &str = "gatekeeper";
 
+/// The generation that is kept for the next one, among the others.
+pub(crate) const SPARE: &str = "spare";
+
 /// The folder that one agent owns.
 #[derive(Clone, Debug)]
 pub(crate) struct Folder {
@@ -56,6 +59,11 @@ impl Folder {
 
     pub(crate) fn generation_in_making(&self, number: u32) -> PathBuf {
         self.generations().join(format!("new-{number}"))
+    }
+
+    /// What the next generation can be made of.
+    pub(crate) fn spare(&self) -> PathBuf {
+        self.generations().join(SPARE)
     }
 
     /// Pin of one hook of an interface. bpffs reserves dots, which interface names may hold.

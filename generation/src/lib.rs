@@ -38,7 +38,7 @@ pub use folder::gatekeeper_folder;
 pub use limits::Sizes;
 pub use links::{Attachment, EgressHook, XdpWay};
 pub use measure::{FunctionStats, ProgramStats};
-pub use node::{Adopted, Node};
+pub use node::{Adopted, Gone, Node};
 pub use object::Programs;
 pub use orphans::{AgentFolder, Kind, Orphan, Survey, survey};
 pub use staged::{InterfaceEntry, Staged};

@@ -1,5 +1,6 @@
 //! What fits, checked before anything changes.
 
+use gabion_abi::tables::PARAM_WORDS;
 use gabion_abi::verdict::Count;
 use gabion_policy_compile::Compiled;
 
@@ -18,6 +19,10 @@ const RULES_LIMIT: u64 = 1 << 20;
 const IFINDEX_LIMIT: u64 = 1 << 20;
 /// Smallest table of interfaces: room for those that appear later.
 const INTERFACES_LEAST: u32 = 4_096;
+/// Smallest tables, and counters of so many rules: small policies grow without other programs.
+const TABLES_LEAST: u64 = 128 << 10;
+/// See [`TABLES_LEAST`].
+const RULES_LEAST: u64 = 1_024;
 
 /// Sizes of what outlives a generation; they take effect when the state is made anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,9 +47,9 @@ impl Default for Sizes {
 }
 
 /// Sizes of a generation's own maps.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Needs {
-    /// Bytes of the tables, a power of two.
+    /// Bytes of the tables behind their parameters, a power of two.
     pub(crate) table_bytes: u32,
     /// Bytes from one side of them to the other; 0 when there is one only, which nobody changes.
     pub(crate) side_bytes: u32,
@@ -93,8 +98,8 @@ pub(crate) fn check(compiled: &Compiled, largest_ifindex: u32) -> Result<Needs, 
     )?;
     let cpus = cpus()?;
     let interfaces = largest_ifindex.saturating_add(1).next_power_of_two().max(INTERFACES_LEAST);
-    let table_bytes = (words * 8).next_power_of_two().max(8);
-    let rules = rules.max(1).next_power_of_two();
+    let table_bytes = (words * 8).next_power_of_two().max(TABLES_LEAST);
+    let rules = rules.next_power_of_two().max(RULES_LEAST);
     let counter_bytes = rules * u64::from(cpus) * size_of::<Count>() as u64;
     fit(
         "bytes of counters, one a rule and CPU",
@@ -103,7 +108,7 @@ pub(crate) fn check(compiled: &Compiled, largest_ifindex: u32) -> Result<Needs, 
         "join rules that differ in one field only",
     )?;
     // Tables that are changed in place lie there twice; very large ones are not worth it.
-    let side_bytes = if table_bytes <= TWO_SIDES_LIMIT { table_bytes } else { 0 };
+    let side_bytes = if table_bytes <= TWO_SIDES_LIMIT { table_bytes + PARAM_WORDS as u64 * 8 } else { 0 };
     let bytes = table_bytes + side_bytes + counter_bytes + u64::from(interfaces) * 8;
     if let Some(available) = available_bytes() {
         // The old generation is there until the new one took over, and the rest of the node must live too.

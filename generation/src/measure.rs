@@ -65,7 +65,7 @@ impl Programs {
         for name in map::STATE {
             state.push((name, Wanted::Made(state::size(name, &sizes)?)));
         }
-        let loading = specialised(self, 1, compiled, &needs, state)?;
+        let loading = specialised(self, compiled, &needs, state)?;
         Ok([measure(&loading, INGRESS, loads)?, measure(&loading, EGRESS, loads)?])
     }
 }

@@ -18,7 +18,7 @@ use crate::folder::{self, Folder};
 use crate::limits::Sizes;
 use crate::links::{self, Attachment};
 use crate::object::Programs;
-use crate::staged::{InterfaceEntry, Staged};
+use crate::staged::{self, Constants, InterfaceEntry, Staged, packets_are_done};
 use crate::state::State;
 
 /// What was found at the start.
@@ -45,6 +45,19 @@ pub struct Node {
     generations: BTreeMap<Number, Staged>,
     pointers: Pointers,
     last_number: Number,
+    /// What the next generation is made of when it has the same constants: programs that the kernel verified already,
+    /// and that no hook runs.
+    spare: Option<Staged>,
+}
+
+/// A generation that went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gone {
+    /// Its number.
+    pub number: Number,
+    /// Packets and bytes by rule number, as [`Staged::rule_counts`] has them, with all packets that it judged, unless
+    /// the kernel does not say when they are done (`nohz_full`).
+    pub counts: Vec<Count>,
 }
 
 impl Node {
@@ -57,7 +70,8 @@ impl Node {
         let folder = Folder::open(root)?;
         let (state, was_there) = State::open(&folder, sizes, &programs)?;
         let (generations, pointers) = (BTreeMap::new(), Pointers::default());
-        let mut node = Self { folder, programs: Arc::new(programs), state, generations, pointers, last_number: 0 };
+        let programs = Arc::new(programs);
+        let mut node = Self { folder, programs, state, generations, pointers, last_number: 0, spare: None };
         let mut adopted = Adopted { state: was_there, ..Adopted::default() };
         node.adopt(&mut adopted)?;
         Ok((node, adopted))
@@ -125,7 +139,12 @@ impl Node {
     ) -> Result<Staged, Error> {
         let number = self.last_number.wrapping_add(1).max(1);
         let programs = programs.unwrap_or(&self.programs);
-        let staged = Staged::load(&self.folder, programs, number, compiled, interfaces)?;
+        let constants = Constants::of(programs, compiled, &staged::needs(compiled, interfaces)?);
+        let spare = self.spare.take_if(|spare| spare.serves(&constants));
+        // Where that fails, somebody reached into our folder; what is loaded needs nothing that was there.
+        let again = spare.and_then(|spare| spare.again(&self.folder, number, compiled, interfaces).ok());
+        let load = || Staged::load(&self.folder, programs, number, compiled, interfaces);
+        let staged = again.map_or_else(load, Ok)?;
         self.last_number = number;
         Ok(staged)
     }
@@ -166,20 +185,46 @@ impl Node {
         links::swap(&self.folder, generation, interface)
     }
 
-    /// Removes all generations but these, and gives back what it removed, for their last counts.
-    pub fn prune(&mut self, kept: &BTreeSet<Number>) -> Result<Vec<Staged>, Error> {
+    /// Removes all generations but these, and says what those that went counted. One of them is kept as it is, out of
+    /// the way, if the next generation may be made of it.
+    pub fn prune(&mut self, kept: &BTreeSet<Number>) -> Result<Vec<Gone>, Error> {
         let superfluous: Vec<Number> = self.generations.keys().copied().filter(|it| !kept.contains(it)).collect();
-        let mut removed = Vec::new();
+        let done = !superfluous.is_empty() && packets_are_done();
+        let mut gone = Vec::new();
         for number in superfluous {
-            folder::remove(&self.folder.generation(number))?;
-            removed.extend(self.generations.remove(&number));
+            let keeps = done && self.generations.get(&number).is_some_and(|generation| self.keeps(generation));
+            if !keeps {
+                folder::remove(&self.folder.generation(number))?;
+            }
+            let Some(mut generation) = self.generations.remove(&number) else { continue };
+            gone.push(Gone { number, counts: generation.rule_counts() });
+            if keeps {
+                // Its folder is in the way.
+                drop(self.spare.take());
+                match generation.retire(&self.folder) {
+                    Ok(()) => self.spare = Some(generation),
+                    // It only costs the next change some time.
+                    Err(_) => folder::remove(&self.folder.generation(number))?,
+                }
+            }
         }
-        Ok(removed)
+        Ok(gone)
     }
 
-    /// Brings a staged generation into force at every hook, and removes all others. Gives back the one that was in
-    /// force, for its last counts.
-    pub fn commit(&mut self, staged: Staged) -> Result<Option<Staged>, Error> {
+    /// Whether the next generation may be made of this one rather than of what is kept for it now: changes are mostly
+    /// small, and leave the constants as they are.
+    fn keeps(&self, generation: &Staged) -> bool {
+        if !generation.constants().is_some_and(Constants::are_worth_keeping) {
+            return false;
+        }
+        let in_force = self.live().and_then(Staged::constants);
+        let fits = |spare: &Staged| in_force.is_some_and(|constants| spare.serves(constants));
+        fits(generation) || !self.spare.as_ref().is_some_and(fits)
+    }
+
+    /// Brings a staged generation into force at every hook, and removes all others. Says what the one that was in force
+    /// counted.
+    pub fn commit(&mut self, staged: Staged) -> Result<Option<Gone>, Error> {
         let (number, before) = (staged.number(), self.pointers.all);
         self.keep(staged);
         if let Err(error) = self.point(&Pointers::all(number)) {
@@ -188,8 +233,8 @@ impl Node {
             let _ = self.prune(&kept);
             return Err(error);
         }
-        let removed = self.prune(&BTreeSet::from([number]))?;
-        Ok(removed.into_iter().find(|it| Some(it.number()) == before))
+        let gone = self.prune(&BTreeSet::from([number]))?;
+        Ok(gone.into_iter().find(|it| Some(it.number) == before))
     }
 
     /// Puts other tables in the place of those in force, without a new generation; false when that cannot be.

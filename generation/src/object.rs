@@ -17,6 +17,7 @@ use aya_obj::generated::{BPF_F_MMAPABLE, bpf_attach_type, bpf_attr, bpf_cmd, bpf
 use aya_obj::{EbpfSectionKind, Function, Map, Object, Program, ProgramSection};
 use gabion_contracts::Said;
 use gabion_kernel_object::{EGRESS, INGRESS, object};
+use sha2::{Digest as _, Sha256};
 
 use crate::contracts;
 use crate::error::{Doing, Error};
@@ -68,6 +69,7 @@ pub(crate) enum Wanted {
 /// An object, parsed: the pattern of each generation's programs.
 pub struct Programs {
     object: Object,
+    digest: [u8; 32],
     said: Said<'static>,
 }
 
@@ -87,7 +89,13 @@ impl Programs {
     /// Parses an object that came by another way. Its records must be ours.
     pub fn of(elf: &[u8]) -> Result<Self, Error> {
         let said = contracts::of_object(elf)?;
-        Ok(Self { object: Object::parse(elf).doing("parse the object of kernel programs")?, said })
+        let object = Object::parse(elf).doing("parse the object of kernel programs")?;
+        Ok(Self { object, digest: Sha256::digest(elf).into(), said })
+    }
+
+    /// SHA-256 of the object.
+    pub(crate) fn digest(&self) -> [u8; 32] {
+        self.digest
     }
 
     pub(crate) fn object(&self) -> &Object {

@@ -94,6 +94,7 @@ const LINKS: &str = "links";
 const STATE: &str = "state";
 const STATE_IN_MAKING: &str = "state-new";
 const GATEKEEPER: &str = crate::folder::GATEKEEPER;
+const SPARE: &str = crate::folder::SPARE;
 /// How the folder of a generation begins that is not complete.
 const IN_MAKING: &str = "new-";
 
@@ -210,6 +211,7 @@ fn folder(census: &Census, root: &Path, owned: &Owned<'_>, survey: &mut Survey) 
     let left = generations.map(|(name, _)| {
         let why = match name.strip_prefix(IN_MAKING) {
             Some(number) => format!("generation {number} was not complete when its agent died"),
+            None if **name == *SPARE => "an agent that died kept it for its next generation".to_owned(),
             None => format!("no hook runs generation {name}, and no process holds it: its agent does not run"),
         };
         (root.join(GENERATIONS).join(name), why)

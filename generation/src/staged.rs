@@ -1,11 +1,12 @@
 //! A generation that is loaded and verified, and not in force yet.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use aya::programs::{ProgramInfo, SchedClassifier, TestRun, TestRunOptions, Xdp};
 use gabion_abi::boundary::memory;
 use gabion_abi::conn::NOTE_SLOTS;
-use gabion_abi::tables::{PARAM_COUNT, service};
+use gabion_abi::contract::Contract;
+use gabion_abi::tables::{self, PARAM_COUNT, PARAM_WORDS, service};
 use gabion_abi::verdict::{Count, Interface};
 use gabion_contracts::Said;
 use gabion_kernel_object::{EGRESS, INGRESS, map};
@@ -42,44 +43,84 @@ pub struct Staged {
     counts: Shared<Count>,
     cpus: usize,
     tells_tags: bool,
-    abandoned: Option<PathBuf>,
+    /// Its folder goes with it.
+    abandoned: bool,
     /// Unknown of a generation that another process made.
     form: Option<Form>,
     folder: PathBuf,
     said: Said<'static>,
 }
 
-/// What does not change about the tables of a generation.
+/// What a generation was made with.
 struct Form {
-    params: [u32; PARAM_COUNT],
+    constants: Constants,
     rules: Vec<RuleInfo>,
     interfaces: Vec<String>,
-    table_bytes: u32,
-    side_bytes: u32,
 }
 
 impl Form {
-    fn of(compiled: &Compiled, needs: &Needs) -> Self {
-        Self {
-            params: compiled.params,
-            rules: compiled.rules.clone(),
-            interfaces: compiled.interfaces.clone(),
-            table_bytes: needs.table_bytes,
-            side_bytes: needs.side_bytes,
-        }
+    fn of(constants: Constants, compiled: &Compiled) -> Self {
+        Self { constants, rules: compiled.rules.clone(), interfaces: compiled.interfaces.clone() }
     }
 
-    /// Whether these tables can take the place of the ones that were loaded: the program knows the form of its tables,
-    /// and the agent what its numbers mean.
+    /// Whether these tables can take the place of those in force: the program knows the form of its tables, and the
+    /// agent what its numbers mean.
     fn takes(&self, compiled: &Compiled) -> bool {
-        self.side_bytes != 0
-            && compiled.words.len() * 8 <= self.table_bytes as usize
-            && compiled.params == self.params
+        let Needs { table_bytes, side_bytes, .. } = self.constants.needs;
+        side_bytes != 0
+            && compiled.words.len() * 8 <= table_bytes as usize
+            && tables::constants(&compiled.params) == self.constants.params
             && compiled.rules == self.rules
             && compiled.interfaces == self.interfaces
     }
 }
 
+/// What the verifier knew of a policy when it took the programs, besides what is random: programs of an object with the
+/// same constants are the same programs, whatever lies in their tables.
+pub(crate) struct Constants {
+    /// SHA-256 of the object.
+    object: [u8; 32],
+    /// What programs know of them.
+    params: [u32; PARAM_COUNT],
+    needs: Needs,
+}
+
+impl Constants {
+    pub(crate) fn of(programs: &Programs, compiled: &Compiled, needs: &Needs) -> Self {
+        Self { object: programs.digest(), params: tables::constants(&compiled.params), needs: *needs }
+    }
+
+    /// Whether programs with these constants do for a policy that would be given others: where they differ, these have
+    /// more room.
+    pub(crate) fn serve(&self, other: &Self) -> bool {
+        let (own, need) = (&self.needs, &other.needs);
+        self.object == other.object
+            && self.params == other.params
+            && own.table_bytes >= need.table_bytes
+            && (own.side_bytes == 0) == (need.side_bytes == 0)
+            && own.rules >= need.rules
+            && own.interfaces >= need.interfaces
+            && own.cpus == need.cpus
+    }
+
+    /// Bytes of memory of a generation's own, about.
+    fn bytes(&self) -> u64 {
+        let Needs { table_bytes, side_bytes, rules, cpus, interfaces } = self.needs;
+        let counters = u64::from(rules) * u64::from(cpus) * size_of::<Count>() as u64;
+        u64::from(table_bytes) + u64::from(side_bytes) + counters + u64::from(interfaces) * 8
+    }
+
+    /// Whether programs with these constants are worth to be kept for a policy of the same form.
+    pub(crate) fn are_worth_keeping(&self) -> bool {
+        self.bytes() <= SPARE_BYTES
+    }
+}
+
+/// Bytes of memory of what is kept for the next change: tables and counters of 100,000 rules on 16 processors are less.
+const SPARE_BYTES: u64 = 64 << 20;
+
+/// Where the number of a generation lies beside its revision.
+pub(crate) const NUMBER_SLOT: usize = 1;
 /// Changes of its tables that a generation numbers.
 const PATCH_BITS: u32 = 12;
 
@@ -98,38 +139,73 @@ impl Staged {
         compiled: &Compiled,
         interfaces: &[InterfaceEntry],
     ) -> Result<Self, Error> {
-        let largest = interfaces.iter().map(|entry| entry.ifindex).max().unwrap_or(0);
-        let needs = limits::check(compiled, largest)?;
+        let needs = needs(compiled, interfaces)?;
         let pins = map::STATE.iter().map(|name| Wanted::Pinned(folder.state().join(map::pin(name))));
-        let loading = specialised(programs, number, compiled, &needs, map::STATE.into_iter().zip(pins).collect())?;
+        let loading = specialised(programs, compiled, &needs, map::STATE.into_iter().zip(pins).collect())?;
         let said = programs.said();
-        let filled = Shared::open_to_write(loading.map(map::TABLES)?, &memory::TABLES, said)?.fill(0, &compiled.words)
-            && Shared::open_to_write(loading.map(map::REVISION)?, &memory::REVISION, said)?
-                .publish(0, &first_revision(number));
-        if !filled {
-            return Err(Error::Object { what: "memory for the tables" });
-        }
-
         let making = folder.generation_in_making(number);
         folder::remove(&making)?;
         folder::create(&making)?;
         for name in OWN {
             loading.map(name)?.pin(making.join(map::pin(name))).doing(format!("pin the map {name}"))?;
         }
-        let mut table = Shared::open_to_write(loading.map(map::INTERFACES)?, &memory::INTERFACES, said)?;
         let tells_tags = [service::VLAN_OUTER, service::VLAN_INNER].iter().any(|&field| compiled.params[field] != 0);
         if tells_tags {
             folder::create(&making.join(TELLS_TAGS))?;
         }
+        write(&making, said, number, compiled)?;
+        let mut table = Shared::open_to_write(loading.map(map::INTERFACES)?, &memory::INTERFACES, said)?;
         for entry in interfaces {
             set_interface(&mut table, entry)?;
         }
         loading.load(&making)?;
         folder::publish(&making, &folder.generation(number))?;
         let mut staged = Self::open(folder, number, said)?;
-        staged.abandoned = Some(folder.generation(number));
-        staged.form = Some(Form::of(compiled, &needs));
+        staged.abandoned = true;
+        staged.form = Some(Form::of(Constants::of(programs, compiled, &needs), compiled));
         Ok(staged)
+    }
+
+    /// Whether its programs do for a policy of these constants.
+    pub(crate) fn serves(&self, constants: &Constants) -> bool {
+        self.form.as_ref().is_some_and(|form| form.constants.serve(constants))
+    }
+
+    /// What it was made with; unknown of a generation that another process made.
+    pub(crate) fn constants(&self) -> Option<&Constants> {
+        self.form.as_ref().map(|form| &form.constants)
+    }
+
+    /// Takes a generation that no packet meets any more out of the way, with its counters at zero: the next one with
+    /// the same constants needs no programs but these. Its folder is one that the next start removes.
+    pub(crate) fn retire(&mut self, folder: &Folder) -> Result<(), Error> {
+        let spare = folder.spare();
+        folder::remove(&spare)?;
+        folder::publish(&self.folder, &spare)?;
+        self.folder = spare;
+        self.abandoned = true;
+        let counts = memory_map(&self.folder, &memory::RULES)?;
+        let mut counts = Shared::open_to_write(&counts, &memory::RULES, &self.said)?;
+        if blank(&mut counts) && blank(&mut self.interfaces) { Ok(()) } else { Err(Error::Object { what: "memory" }) }
+    }
+
+    /// Makes another generation of a [retired](Self::retire) one, for a policy of the same constants.
+    pub(crate) fn again(
+        mut self,
+        folder: &Folder,
+        number: u32,
+        compiled: &Compiled,
+        interfaces: &[InterfaceEntry],
+    ) -> Result<Self, Error> {
+        write(&self.folder, &self.said, number, compiled)?;
+        for entry in interfaces {
+            set_interface(&mut self.interfaces, entry)?;
+        }
+        folder::publish(&self.folder, &folder.generation(number))?;
+        self.folder = folder.generation(number);
+        self.number = number;
+        self.form = self.form.take().map(|form| Form::of(form.constants, compiled));
+        Ok(self)
     }
 
     /// Opens a generation that is pinned. `said` is what its programs say of their maps.
@@ -145,7 +221,7 @@ impl Staged {
             cpus: cpus()? as usize,
             said: said.clone(),
             tells_tags: path.join(TELLS_TAGS).is_dir(),
-            abandoned: None,
+            abandoned: false,
             form: None,
             folder: path,
         })
@@ -164,7 +240,7 @@ impl Staged {
 
     /// It is in force: dropping it no longer removes it.
     pub(crate) fn keep(&mut self) {
-        self.abandoned = None;
+        self.abandoned = false;
     }
 
     /// What the kernel says of its two programs, ingress first.
@@ -191,9 +267,9 @@ impl Staged {
             return Ok(false);
         }
         let tables = memory_map(&self.folder, &memory::TABLES)?;
-        let side = if next & 1 == 0 { 0 } else { form.side_bytes as usize / 8 };
-        let filled = Shared::open_to_write(&tables, &memory::TABLES, &self.said)?.fill(side, &compiled.words);
-        Ok(filled && revision.publish(0, &next))
+        let side = if next & 1 == 0 { 0 } else { form.constants.needs.side_bytes as usize / 8 };
+        let mut tables = Shared::open_to_write(&tables, &memory::TABLES, &self.said)?;
+        Ok(fill(&mut tables, side, compiled) && revision.publish(0, &next))
     }
 
     /// Runs the ingress program over one packet, once or more; true when it passes. The packet arrives on
@@ -240,9 +316,9 @@ impl std::fmt::Debug for Staged {
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        if let Some(path) = self.abandoned.take() {
+        if self.abandoned {
             // What stays behind is an orphan that the next start removes.
-            let _ = folder::remove(&path);
+            let _ = folder::remove(&self.folder);
         }
     }
 }
@@ -251,16 +327,15 @@ impl Drop for Staged {
 /// are that outlive it.
 pub(crate) fn specialised(
     programs: &Programs,
-    number: u32,
     compiled: &Compiled,
     needs: &Needs,
     state: Vec<(&'static str, Wanted)>,
 ) -> Result<Loading, Error> {
-    let params: Vec<u8> = compiled.params.iter().flat_map(|param| param.to_ne_bytes()).collect();
+    let params: Vec<u8> = tables::constants(&compiled.params).iter().flat_map(|param| param.to_ne_bytes()).collect();
     let memory = |bytes| Wanted::Made(Size::Memory(bytes));
     let mut wanted = state;
     wanted.extend([
-        (map::TABLES, memory(needs.side_bytes + needs.table_bytes + 8)),
+        (map::TABLES, memory(needs.side_bytes + PARAM_WORDS as u32 * 8 + needs.table_bytes + 8)),
         (map::REVISION, memory(8)),
         (map::INTERFACES, memory(needs.interfaces * size_of::<Interface>() as u32)),
         (map::RULES, memory(needs.rules * needs.cpus * size_of::<Count>() as u32)),
@@ -270,13 +345,38 @@ pub(crate) fn specialised(
         (map::PARAMS, &params[..]),
         (map::TABLE_MASK, &(needs.table_bytes - 1).to_ne_bytes()[..]),
         (map::SIDE_BYTES, &needs.side_bytes.to_ne_bytes()[..]),
-        (map::GENERATION, &number.to_ne_bytes()[..]),
         (map::SEED, &random()?[..]),
         (map::INTERFACE_MASK, &(needs.interfaces - 1).to_ne_bytes()[..]),
         (map::RULE_MASK, &(needs.rules - 1).to_ne_bytes()[..]),
         (map::CPU_MASK, &(needs.cpus - 1).to_ne_bytes()[..]),
     ];
     Loading::new(programs.object().clone(), &globals, &wanted)
+}
+
+/// What a generation takes, with room for these interfaces.
+pub(crate) fn needs(compiled: &Compiled, interfaces: &[InterfaceEntry]) -> Result<Needs, Error> {
+    limits::check(compiled, interfaces.iter().map(|entry| entry.ifindex).max().unwrap_or(0))
+}
+
+/// Puts tables into programs that no packet meets, and says of which generation they are.
+fn write(folder: &Path, said: &Said<'static>, number: u32, compiled: &Compiled) -> Result<(), Error> {
+    let mut revision = Shared::open_to_write(&memory_map(folder, &memory::REVISION)?, &memory::REVISION, said)?;
+    let mut tables = Shared::open_to_write(&memory_map(folder, &memory::TABLES)?, &memory::TABLES, said)?;
+    let filled = fill(&mut tables, 0, compiled)
+        && revision.publish(NUMBER_SLOT, &number)
+        // Its lowest bit is 0, as the side that was written.
+        && revision.publish(0, &first_revision(number));
+    if filled { Ok(()) } else { Err(Error::Object { what: "memory for the tables" }) }
+}
+
+/// Puts parameters and words where a side of the tables begins; false when they do not fit.
+pub(crate) fn fill(memory: &mut Shared<u64, Writer>, side: usize, compiled: &Compiled) -> bool {
+    memory.fill(side, &tables::param_words(&compiled.params)) && memory.fill(side + PARAM_WORDS, &compiled.words)
+}
+
+/// Writes what is none of its kind all over some memory.
+fn blank<T: Contract + Copy + Default>(memory: &mut Shared<T, Writer>) -> bool {
+    (0..memory.len()).all(|index| memory.put(index, &T::default()))
 }
 
 /// A secret that nobody who sends packets can know.
@@ -287,7 +387,7 @@ fn random() -> Result<[u8; 8], Error> {
 }
 
 /// Waits until no program runs that began before; false when the kernel does not offer that (`nohz_full`).
-fn packets_are_done() -> bool {
+pub(crate) fn packets_are_done() -> bool {
     // Programs run within RCU's read sections, for which this waits. With one CPU there is nothing to wait for: nobody
     // takes it from a program.
     // SAFETY: takes no pointer.

@@ -20,11 +20,11 @@ use gabion_shared::{Shared, Writer};
 
 use crate::calls;
 use crate::error::{Doing, Error};
-use crate::limits::{self, Sizes};
+use crate::limits::Sizes;
 use crate::measure::ask;
 use crate::object::{self, Programs, Wanted};
 use crate::pod::Record;
-use crate::staged::{InterfaceEntry, specialised};
+use crate::staged::{Constants, InterfaceEntry, NUMBER_SLOT, fill, needs, specialised};
 use crate::state::{self, event};
 
 /// What the kernel runs a program for: the loopback, which every network namespace has, and which is the first.
@@ -98,6 +98,8 @@ pub struct Made {
 pub struct Twin {
     /// Ingress, egress.
     programs: [OwnedFd; 2],
+    constants: Constants,
+    tables: Shared<u64, Writer>,
     classes: Vec<String>,
     settings: Settings,
     cpus: usize,
@@ -126,8 +128,8 @@ impl Twin {
     /// # Errors
     /// When the policy does not fit, or the kernel refuses.
     pub fn load(programs: &Programs, compiled: &Compiled, around: &Surroundings<'_>) -> Result<Self, Error> {
-        let largest = around.interfaces.iter().map(|entry| entry.ifindex).max().unwrap_or(0);
-        let needs = limits::check(compiled, largest)?;
+        let needs = needs(compiled, around.interfaces)?;
+        let constants = Constants::of(programs, compiled, &needs);
         let sizes = Sizes {
             established: ENTRIES,
             datagrams: ENTRIES,
@@ -139,15 +141,16 @@ impl Twin {
         for name in map::STATE {
             made.push((name, Wanted::Made(state::size(name, &sizes)?)));
         }
-        let loading = specialised(programs, NUMBER, compiled, &needs, made)?;
+        let loading = specialised(programs, compiled, &needs, made)?;
         let said = programs.said();
-        if !Shared::open_to_write(loading.map(map::TABLES)?, &memory::TABLES, said)?.fill(0, &compiled.words) {
-            return Err(Error::Object { what: "memory for the tables" });
-        }
+        let tables = Shared::open_to_write(loading.map(map::TABLES)?, &memory::TABLES, said)?;
         let setting = Shared::open_to_write(loading.map(map::SETTINGS)?, &memory::SETTINGS, said)?;
         let interfaces = Shared::open_to_write(loading.map(map::INTERFACES)?, &memory::INTERFACES, said)?;
         let filter = Shared::open_to_write(loading.map(map::LOCAL_FILTER)?, &memory::LOCAL_FILTER, said)?;
-        let revision = Shared::open_to_write(loading.map(map::REVISION)?, &memory::REVISION, said)?;
+        let mut revision = Shared::open_to_write(loading.map(map::REVISION)?, &memory::REVISION, said)?;
+        if !revision.publish(NUMBER_SLOT, &NUMBER) {
+            return Err(Error::Object { what: "revision" });
+        }
         let tallies = Shared::open_to_write(loading.map(map::TALLIES)?, &memory::TALLIES, said)?;
         let programs = loading.load_both()?;
         // The object is done with, and so is each map that nobody here asks for: the programs hold theirs.
@@ -155,9 +158,11 @@ impl Twin {
         let mut take = |name| maps.remove(name).ok_or(Error::Object { what: name });
         let opened = |map| Map::from_map_data(map).doing("open a map of a twin");
         let (connection, fragment) = (size_of::<ConnKey>(), size_of::<FragmentKey>());
-        Ok(Self {
+        let twin = Self {
             programs,
-            classes: compiled.interfaces.clone(),
+            constants,
+            tables,
+            classes: Vec::new(),
             settings: *around.settings,
             cpus: needs.cpus as usize,
             setting,
@@ -175,7 +180,43 @@ impl Twin {
                 (take(map::FRAGMENTS)?, fragment),
             ],
             events: RingBuf::try_from(opened(take(map::EVENTS)?)?).doing("open a map of a twin")?,
-        })
+        };
+        twin.holding(compiled, around)
+    }
+
+    fn holding(mut self, compiled: &Compiled, around: &Surroundings<'_>) -> Result<Self, Error> {
+        self.put(|twin| fill(&mut twin.tables, 0, compiled), "memory for the tables")?;
+        self.classes.clone_from(&compiled.interfaces);
+        self.settings = *around.settings;
+        Ok(self)
+    }
+
+    /// The twin of another policy, whose programs are the same; nothing when they are not.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn again(
+        self,
+        programs: &Programs,
+        compiled: &Compiled,
+        around: &Surroundings<'_>,
+    ) -> Result<Option<Self>, Error> {
+        if self.constants.serve(&Constants::of(programs, compiled, &needs(compiled, around.interfaces)?)) {
+            return self.holding(compiled, around).map(Some);
+        }
+        Ok(None)
+    }
+
+    /// Whether its programs do for the policy of another.
+    #[must_use]
+    pub fn serves(&self, other: &Self) -> bool {
+        self.constants.serve(&other.constants)
+    }
+
+    /// Whether it is worth its memory until the next change.
+    #[must_use]
+    pub fn is_worth_keeping(&self) -> bool {
+        self.constants.are_worth_keeping()
     }
 
     /// What the kernel made of its two programs, ingress first: what it made of the generation's own.

@@ -10,6 +10,7 @@ use std::time::Instant;
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya_obj::programs::XdpAttachType;
 use bpffs::Bpffs;
+use gabion_abi::tables::STATELESS;
 use gabion_generation::{Node, Programs, Sizes};
 use gabion_kernel_object::INGRESS;
 use gabion_policy_compile::{Compiled, Options, compile};
@@ -179,10 +180,10 @@ fn what_has_another_form_is_refused_and_changes_nothing() {
     node.commit(staged).unwrap();
     let frame = segment(false, 502);
     let mut others = [(); 4].map(|()| before.clone());
-    others[0].params[10] ^= 1;
+    others[0].params[STATELESS] ^= 1;
     others[1].rules.swap(0, 1);
     others[2].interfaces.push(String::from("eth0"));
-    others[3].words.resize(before.words.len().next_power_of_two() + 1, 0);
+    others[3].words.resize(1 << 20, 0);
     for other in &others {
         assert!(!node.patch(other).unwrap());
         assert!(node.live().unwrap().run_ingress(&frame, LOOPBACK).unwrap());

@@ -28,9 +28,6 @@ use crate::gatekeeper;
 use crate::life::{digest_of, kernel_problem, store_problem};
 use crate::record;
 
-/// Tables of which a twin stays in memory, for the next change.
-const TWIN_BYTES: usize = 4 << 20;
-
 /// The kernel side of one node.
 pub struct Bpf {
     root: PathBuf,
@@ -45,6 +42,8 @@ pub struct Bpf {
     pointers: Pointers,
     /// What generations are tried by, of those that are kept.
     twins: BTreeMap<Number, Twin>,
+    /// One whose generation went: the next may be made of it.
+    spare_twin: Option<Twin>,
     /// Names under which interfaces are pinned.
     names: BTreeMap<u32, String>,
     /// Digest of the programs.
@@ -145,6 +144,7 @@ impl Bpf {
             interfaces: BTreeMap::new(),
             pointers: Pointers::default(),
             twins: BTreeMap::new(),
+            spare_twin: None,
             names: BTreeMap::new(),
             digest: digest_of_programs(),
             _lock: lock,
@@ -195,7 +195,8 @@ impl Bpf {
             Some(object) => Arc::new(Programs::of(object)?),
             None => self.node.as_ref().ok_or(Error::NoGeneration)?.programs(),
         };
-        Twin::load(&programs, meant.compiled, &Surroundings { interfaces: &[], settings: meant.settings })
+        let around = Surroundings { interfaces: &[], settings: meant.settings };
+        made(self.spare_twin.take(), &programs, meant.compiled, &around)
     }
 
     fn tried_by(&mut self, trying: &Trying<'_>, tried: &mut Tried) -> Result<(), Error> {
@@ -226,14 +227,37 @@ impl Bpf {
 
     /// For the next change, which compares with this one.
     fn keep_twin(&mut self, of: &Meant<'_>, twin: Twin) {
-        if of.number != 0 && of.compiled.stats.bytes <= TWIN_BYTES {
+        if of.number == 0 {
+            // Nobody will ask for it.
+            self.spare(twin);
+        } else if twin.is_worth_keeping() {
             self.twins.insert(of.number, twin);
+        }
+    }
+
+    /// Keeps a twin for whatever comes next, which mostly has the form of what is in force.
+    fn spare(&mut self, twin: Twin) {
+        let in_force = self.pointers.all.and_then(|number| self.twins.get(&number));
+        let fits = |twin: &Twin| in_force.is_some_and(|other| twin.serves(other));
+        if twin.is_worth_keeping() && (fits(&twin) || !self.spare_twin.as_ref().is_some_and(fits)) {
+            self.spare_twin = Some(twin);
         }
     }
 
     fn node(&mut self) -> Result<&mut Node, KernelError> {
         self.node.as_mut().ok_or_else(|| failed(Error::NoGeneration))
     }
+}
+
+/// A twin, of the one that is spare if that has the same programs.
+fn made(
+    spare: Option<Twin>,
+    programs: &Programs,
+    compiled: &Compiled,
+    around: &Surroundings<'_>,
+) -> Result<Twin, Error> {
+    let again = spare.and_then(|twin| twin.again(programs, compiled, around).transpose()).transpose()?;
+    again.map_or_else(|| Twin::load(programs, compiled, around), Ok)
 }
 
 fn address(address: &IpAddr) -> (u8, Address) {
@@ -284,6 +308,7 @@ impl Kernel for Bpf {
             };
             self.begin(&sizes)?;
         }
+        let spare = self.spare_twin.take();
         let node = self.node()?;
         node.resume_numbers(plan.number.saturating_sub(1));
         let entries: Vec<InterfaceEntry> =
@@ -295,7 +320,7 @@ impl Kernel for Bpf {
         let (staged, twin) = std::thread::scope(|scope| {
             let twin = plan.trial.map(|settings| {
                 let around = Surroundings { interfaces: &[], settings };
-                scope.spawn(move || Twin::load(programs, plan.compiled, &around))
+                scope.spawn(move || made(spare, programs, plan.compiled, &around))
             });
             let staged = node.stage_with(Some(programs), plan.compiled, &entries);
             (staged, twin.and_then(|twin| twin.join().ok()))
@@ -339,10 +364,14 @@ impl Kernel for Bpf {
 
     fn prune(&mut self, kept: &BTreeSet<Number>) -> Result<BTreeMap<Number, Vec<Count>>, KernelError> {
         self.interfaces.retain(|number, _| kept.contains(number));
-        self.twins.retain(|number, _| kept.contains(number));
+        let gone: Vec<Twin> =
+            self.twins.extract_if(.., |number, _| !kept.contains(number)).map(|(_, twin)| twin).collect();
+        for twin in gone {
+            self.spare(twin);
+        }
         let Some(node) = &mut self.node else { return Ok(BTreeMap::new()) };
-        let removed = node.prune(kept).map_err(failed)?;
-        Ok(removed.iter().map(|it| (it.number(), it.rule_counts())).collect())
+        let gone = node.prune(kept).map_err(failed)?;
+        Ok(gone.into_iter().map(|it| (it.number, it.counts)).collect())
     }
 
     fn patch(&mut self, compiled: &Compiled) -> Result<bool, KernelError> {
@@ -388,6 +417,7 @@ impl Kernel for Bpf {
         self.found = Found::default();
         self.pointers = Pointers::default();
         self.twins.clear();
+        self.spare_twin = None;
         self.interfaces.clear();
         self.names.clear();
         self.node.take().map_or(Ok(()), |node| node.detach_all().map_err(failed))

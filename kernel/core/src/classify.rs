@@ -10,8 +10,14 @@ use gabion_abi::tables::{
 
 /// The compiled policy of one generation.
 pub trait Tables {
-    /// Parameter by its index; in the kernel a constant to the verifier.
+    /// Parameter by its index, of which programs know no more than [`gabion_abi::tables::constants`] says: in the
+    /// kernel a constant to the verifier.
     fn param(&self, index: usize) -> u32;
+    /// The same parameter, as the tables have it.
+    #[inline(always)]
+    fn place(&self, index: usize) -> u32 {
+        self.param(index)
+    }
     /// Word by its index; 0 beyond the end.
     fn word(&self, index: u32) -> u64;
     /// Entry of 32 bits in the table that begins at word `base`.
@@ -73,15 +79,13 @@ impl Tables for SliceTables<'_> {
 
 #[inline(always)]
 fn field<T: Tables>(tables: &T, param: usize, index: u32) -> u32 {
-    let base = tables.param(param);
-    if base == 0 { 0 } else { tables.quarter(base, index) }
+    if tables.param(param) == 0 { 0 } else { tables.quarter(tables.place(param), index) }
 }
 
 /// A class by an index of a space that has pages.
 #[inline(always)]
 fn paged<T: Tables>(tables: &T, param: usize, space: u32, index: u32) -> u32 {
-    let base = tables.param(param);
-    if base == 0 { 0 } else { paged_at(tables, base, space, index) }
+    if tables.param(param) == 0 { 0 } else { paged_at(tables, tables.place(param), space, index) }
 }
 
 #[inline(always)]
@@ -93,8 +97,11 @@ fn paged_at<T: Tables>(tables: &T, base: u32, space: u32, index: u32) -> u32 {
 
 #[inline(always)]
 fn combine<T: Tables>(tables: &T, param: usize, row: u32, column: u32) -> u32 {
-    let columns = tables.param(param + 1);
-    if columns == 0 { row } else { tables.quarter(tables.param(param), row.wrapping_mul(columns).wrapping_add(column)) }
+    if tables.param(param + 1) == 0 {
+        return row;
+    }
+    let (base, columns) = (tables.place(param), tables.place(param + 1));
+    tables.quarter(base, row.wrapping_mul(columns).wrapping_add(column))
 }
 
 /// Where a trie is, and of what form.
@@ -111,7 +118,7 @@ impl Trie {
     fn at<T: Tables>(tables: &T, at: usize) -> Self {
         const _: () = assert!(end::V4_NODES == end::V4_ROOT + 1 && end::V4_FORM == end::V4_ROOT + 2);
         const _: () = assert!(end::V6_NODES == end::V6_ROOT + 1 && end::V6_FORM == end::V6_ROOT + 2);
-        Self { root: tables.param(at), nodes: tables.param(at + 1), form: tables.param(at + 2) }
+        Self { root: tables.place(at), nodes: tables.place(at + 1), form: tables.param(at + 2) }
     }
 
     #[inline(always)]
@@ -187,11 +194,10 @@ fn hashed<T: Tables>(tables: &T, base: u32, mask: u32, seed: u32, mac: u64) -> u
 /// or does not hold it. Hashes hold class + 1.
 #[inline(always)]
 fn mac_class<T: Tables>(tables: &T, at: usize, mac: u64, absent: u32) -> u32 {
-    let base = tables.param(at);
-    if base == 0 || mac == 0 {
+    if tables.param(at) == 0 || mac == 0 {
         return absent;
     }
-    match hashed(tables, base, tables.param(at + 1), tables.param(at + 2), mac) {
+    match hashed(tables, tables.place(at), tables.place(at + 1), tables.place(at + 2), mac) {
         0 => absent,
         class => class - 1,
     }
@@ -201,21 +207,21 @@ fn mac_class<T: Tables>(tables: &T, at: usize, mac: u64, absent: u32) -> u32 {
 fn end_class<T: Tables>(tables: &T, at: usize, family: u8, address: &facts::Address, mac: u64, interface: u32) -> u32 {
     let by_address = match family {
         facts::FAMILY_V4 => match tables.param(at + end::V4_ROOT) {
-            0 => tables.param(at + end::V4_CLASS),
+            0 => tables.place(at + end::V4_CLASS),
             _ => v4_class(tables, Trie::at(tables, at + end::V4_ROOT), address.words[0]),
         },
         facts::FAMILY_V6 => match tables.param(at + end::V6_ROOT) {
-            0 => tables.param(at + end::V6_CLASS),
+            0 => tables.place(at + end::V6_CLASS),
             _ => v6_class(tables, Trie::at(tables, at + end::V6_ROOT), address),
         },
-        _ => mac_class(tables, at + end::OFF_IP_BASE, mac, tables.param(at + end::NONE_CLASS)),
+        _ => mac_class(tables, at + end::OFF_IP_BASE, mac, tables.place(at + end::NONE_CLASS)),
     };
     if tables.param(at + end::CLASS_COLUMNS) == 0 {
         return by_address;
     }
     let by_link = combine(tables, at + end::LINK_BASE, mac_class(tables, at + end::MAC_BASE, mac, 0), interface);
-    let columns = tables.param(at + end::CLASS_COLUMNS);
-    tables.half(tables.param(at + end::CLASS_BASE), by_address.wrapping_mul(columns).wrapping_add(by_link))
+    let columns = tables.place(at + end::CLASS_COLUMNS);
+    tables.half(tables.place(at + end::CLASS_BASE), by_address.wrapping_mul(columns).wrapping_add(by_link))
 }
 
 #[inline(always)]
@@ -309,7 +315,7 @@ impl Classes {
     #[inline(always)]
     fn of<T: Tables>(tables: &T, source: u32, destination: u32, service: u32) -> Self {
         let matches = match tables.param(service::MATCH_WORDS) {
-            1 => tables.word(tables.param(service::MATCHES).wrapping_add(service)),
+            1 => tables.word(tables.place(service::MATCHES).wrapping_add(service)),
             _ => 0,
         };
         Self { source, destination, service, matches }
@@ -320,7 +326,7 @@ impl Classes {
     fn meets<T: Tables>(&self, tables: &T, condition: u32) -> bool {
         let words = tables.param(service::MATCH_WORDS);
         let matches = if words > 1 {
-            let first = tables.param(service::MATCHES).wrapping_add(self.service.wrapping_mul(words));
+            let first = tables.place(service::MATCHES).wrapping_add(self.service.wrapping_mul(words));
             tables.word(first.wrapping_add(condition >> 6))
         } else {
             self.matches
@@ -333,13 +339,14 @@ impl Classes {
 /// where it fits.
 #[inline(always)]
 fn known_as<T: Tables>(tables: &T, end_at: usize, at: usize, class: u32) -> u32 {
-    let base = tables.param(end_at + end::RECORD_BASE);
-    if base == 0 {
-        return class >> (tables.param(at + 1) & 31) & tables.param(at + 2);
+    let (shift, mask) = (tables.place(at + 1), tables.place(at + 2));
+    if tables.param(end_at + end::RECORD_BASE) == 0 {
+        return class >> (shift & 31) & mask;
     }
+    let base = tables.place(end_at + end::RECORD_BASE);
     let first = base.wrapping_add(class.wrapping_mul(tables.param(end_at + end::RECORD_WORDS)));
-    let word = tables.word(first.wrapping_add(tables.param(at)));
-    (word >> (tables.param(at + 1) & 63)) as u32 & tables.param(at + 2)
+    let word = tables.word(first.wrapping_add(tables.place(at)));
+    (word >> (shift & 63)) as u32 & mask
 }
 
 const _: () = assert!(group::SOURCE_SHIFT == group::SOURCE_WORD + 1 && group::SOURCE_MASK == group::SOURCE_WORD + 2);
@@ -348,18 +355,18 @@ const _: () = assert!(group::DESTINATION_MASK == group::DESTINATION_WORD + 2);
 
 #[inline(always)]
 fn payload<T: Tables>(tables: &T, at: usize, source: u32, destination: u32) -> u32 {
-    let base = tables.param(at + group::PAIR_BASE);
-    let columns = tables.param(at + group::PAIR_COLUMNS);
-    if columns != 0 {
+    let base = tables.place(at + group::PAIR_BASE);
+    if tables.param(at + group::PAIR_COLUMNS) != 0 {
+        let columns = tables.place(at + group::PAIR_COLUMNS);
         return tables.half(base, source.wrapping_mul(columns).wrapping_add(destination));
     }
-    let key = (source as u64) << (tables.param(at + group::PAIR_DESTINATION_BITS) & 63) | destination as u64;
-    let scrambled = t::scramble(key ^ tables.param(at + group::PAIR_SEED) as u64);
-    let bucket = t::pair_bucket(scrambled, tables.param(at + group::PAIR_BUCKET_MASK));
-    let displacement = tables.quarter(tables.param(at + group::PAIR_DISPLACEMENTS), bucket);
-    let slot = t::pair_slot(scrambled, displacement, tables.param(at + group::PAIR_SLOTS));
+    let key = (source as u64) << (tables.place(at + group::PAIR_DESTINATION_BITS) & 63) | destination as u64;
+    let scrambled = t::scramble(key ^ tables.place(at + group::PAIR_SEED) as u64);
+    let bucket = t::pair_bucket(scrambled, tables.place(at + group::PAIR_BUCKET_MASK));
+    let displacement = tables.quarter(tables.place(at + group::PAIR_DISPLACEMENTS), bucket);
+    let slot = t::pair_slot(scrambled, displacement, tables.place(at + group::PAIR_SLOTS));
     let word = tables.word(base.wrapping_add(slot));
-    let bits = tables.param(at + group::PAIR_KEY_BITS) & 63;
+    let bits = tables.place(at + group::PAIR_KEY_BITS) & 63;
     // The key stands in the lowest bits.
     if (word ^ key) << ((64 - bits) & 63) != 0 { 0 } else { (word >> bits) as u32 }
 }
@@ -376,7 +383,7 @@ fn ranked(candidate: u32, rank_bits: u32) -> u32 {
 #[inline(always)]
 pub fn listed<T: Tables>(tables: &T, first: u32, service: u32) -> u32 {
     let classes = Classes::of(tables, 0, 0, service);
-    let rank_bits = tables.param(t::RANK_BITS);
+    let rank_bits = tables.place(t::RANK_BITS);
     let mut at = first;
     for _ in 0..tables.opaque(group::LIST_WORDS).min(group::LIST_WORDS) {
         let two = tables.word(at);
@@ -400,21 +407,21 @@ fn group_rank<T: Tables>(tables: &T, at: usize, classes: &Classes) -> u32 {
     let source = known_as(tables, t::SOURCE, at + group::SOURCE_WORD, classes.source);
     let destination = known_as(tables, t::DESTINATION, at + group::DESTINATION_WORD, classes.destination);
     let payload = payload(tables, at, source, destination);
-    let kind_shift = tables.param(at + group::PAYLOAD_BITS).wrapping_sub(2) & 31;
+    let kind_shift = tables.place(at + group::PAYLOAD_BITS).wrapping_sub(2) & 31;
     let rest = payload & ((1 << kind_shift) - 1);
     match payload >> kind_shift {
         group::ONE => {
-            let rank_bits = tables.param(t::RANK_BITS);
+            let rank_bits = tables.place(t::RANK_BITS);
             let met = classes.meets(tables, rest >> (rank_bits & 31));
             if met { ranked(rest, rank_bits) } else { RANK_NONE }
         }
         group::LIST if tables.param(at + group::LIST_BASE) != 0 => {
-            tables.listed(tables.param(at + group::LIST_BASE).wrapping_add(rest), classes.service)
+            tables.listed(tables.place(at + group::LIST_BASE).wrapping_add(rest), classes.service)
         }
         group::ROW if tables.param(at + group::ROW_BASE) != 0 => {
-            let column = tables.quarter(tables.param(at + group::SERVICE_MAP), classes.service);
-            let columns = tables.param(at + group::ROW_COLUMNS);
-            tables.half(tables.param(at + group::ROW_BASE), rest.wrapping_mul(columns).wrapping_add(column))
+            let column = tables.quarter(tables.place(at + group::SERVICE_MAP), classes.service);
+            let columns = tables.place(at + group::ROW_COLUMNS);
+            tables.half(tables.place(at + group::ROW_BASE), rest.wrapping_mul(columns).wrapping_add(column))
         }
         _ => RANK_NONE,
     }
@@ -422,13 +429,12 @@ fn group_rank<T: Tables>(tables: &T, at: usize, classes: &Classes) -> u32 {
 
 #[inline(always)]
 fn direction_entry<T: Tables>(tables: &T, at: usize, in_lane: bool, classes: &Classes) -> u64 {
-    let of_lane = tables.param(at + direction::LANE_ENTRY);
-    if in_lane && of_lane != 0 {
-        return of_lane as u64;
+    if in_lane && tables.param(at + direction::LANE_ENTRY) != 0 {
+        return tables.place(at + direction::LANE_ENTRY) as u64;
     }
     let mut rank = match tables.param(at + direction::FLOOR) {
-        0 => tables.param(at + direction::LAST_RANK),
-        floor => tables.half(floor, classes.service),
+        0 => tables.place(at + direction::LAST_RANK),
+        _ => tables.half(tables.place(at + direction::FLOOR), classes.service),
     };
     for number in 0..t::GROUPS {
         let found = group_rank(tables, at + direction::GROUP + number * group::COUNT, classes);
@@ -436,7 +442,7 @@ fn direction_entry<T: Tables>(tables: &T, at: usize, in_lane: bool, classes: &Cl
             rank = found;
         }
     }
-    tables.half(tables.param(at + direction::ENTRIES), rank) as u64
+    tables.half(tables.place(at + direction::ENTRIES), rank) as u64
 }
 
 /// Service class of a whole IPv4 packet in a frame without a tag, by its lane.
@@ -444,25 +450,24 @@ fn direction_entry<T: Tables>(tables: &T, at: usize, in_lane: bool, classes: &Cl
 fn lane_class<T: Tables>(tables: &T, facts: &Facts) -> u32 {
     if facts.transport == facts::TRANSPORT_ICMP {
         let index = (facts.icmp_type as u32) << 8 | facts.icmp_code as u32;
-        return paged_at(tables, tables.param(t::ICMP), lane::PORTS, index);
+        return paged_at(tables, tables.place(t::ICMP), lane::PORTS, index);
     }
     if facts.transport != facts::TRANSPORT_PORTS {
-        return tables.quarter(tables.param(t::OTHERS), facts.protocol as u32);
+        return tables.quarter(tables.place(t::OTHERS), facts.protocol as u32);
     }
     let at = t::LANES + (facts.protocol != facts::protocol::TCP) as usize * lane::COUNT;
     let port = |base, port| paged_at(tables, base, lane::PORTS, port);
-    let mut class = tables.param(at + lane::CLASS);
-    let destination = tables.param(at + lane::DESTINATION);
-    if destination != 0 {
-        class = port(destination, facts.destination_port as u32);
+    let mut class = tables.place(at + lane::CLASS);
+    if tables.param(at + lane::DESTINATION) != 0 {
+        class = port(tables.place(at + lane::DESTINATION), facts.destination_port as u32);
     }
-    let source = tables.param(at + lane::SOURCE);
-    if source != 0 {
-        class = combine(tables, at + lane::BOTH, class, port(source, facts.source_port as u32));
+    if tables.param(at + lane::SOURCE) != 0 {
+        let source = port(tables.place(at + lane::SOURCE), facts.source_port as u32);
+        class = combine(tables, at + lane::BOTH, class, source);
     }
-    let flags = tables.param(at + lane::FLAGS);
-    if flags != 0 {
-        class = combine(tables, at + lane::ALL, class, tables.quarter(flags, facts.tcp_flags as u32));
+    if tables.param(at + lane::FLAGS) != 0 {
+        let flags = tables.quarter(tables.place(at + lane::FLAGS), facts.tcp_flags as u32);
+        class = combine(tables, at + lane::ALL, class, flags);
     }
     class
 }

@@ -16,15 +16,13 @@ pub const EGRESS: &str = "gabion_egress";
 pub mod map {
     /// Global: parameters of the tables.
     pub const PARAMS: &str = "PARAMS";
-    /// Global: number of the generation.
-    pub const GENERATION: &str = "GENERATION";
     /// Global: mask of offsets into the tables.
     pub const TABLE_MASK: &str = "TABLE_MASK";
     /// Global: bytes from one side of the tables to the other.
     pub const SIDE_BYTES: &str = "SIDE_BYTES";
     /// Global: what the notes of flows are hashed under.
     pub const SEED: &str = "SEED";
-    /// Revision of the tables, which says their side: memory.
+    /// Revision of the tables, which says their side, and number of the generation: memory.
     pub const REVISION: &str = ".data.revision";
     /// Words of the tables: a section, which becomes a map with one element.
     pub const TABLES: &str = ".rodata.tables";

@@ -22,7 +22,7 @@ const SAID: Set<'static> = Set {
     services: &[EVENTS.service()],
 };
 
-const PLACES: [Place; 23] = [
+const PLACES: [Place; 22] = [
     lru_hash("ESTABLISHED", &maps::ESTABLISHED),
     lru_hash("DATAGRAMS", &maps::DATAGRAMS),
     lru_hash("OPENING", &maps::OPENING),
@@ -39,7 +39,6 @@ const PLACES: [Place; 23] = [
     memory(".data.revision", &raw const maps::REVISION),
     memory(".data.notes", &raw const maps::NOTES),
     global("PARAMS", &maps::PARAMS),
-    global("GENERATION", &maps::GENERATION),
     global("TABLE_MASK", &maps::TABLE_MASK),
     global("SIDE_BYTES", &maps::SIDE_BYTES),
     global("SEED", &maps::SEED),

@@ -10,7 +10,7 @@ use gabion_kernel_core::blocks::Bounded;
 use gabion_kernel_core::judge::{Case, counted_rules};
 use gabion_kernel_core::report::{ASK, Report, bucket_of, hush, report, rest, take};
 
-use crate::world::{about_ns, generation, now_ns};
+use crate::world::{about_ns, now_ns};
 use crate::{maps, memory};
 
 #[inline(always)]
@@ -111,7 +111,7 @@ fn count(case: &Case, socket: impl FnOnce() -> u64) {
         socket,
         facts: case.facts,
         verdict: *verdict,
-        generation: generation(),
+        generation: memory::generation(),
         ifindex: if case.place.hook == hook::INGRESS as u32 {
             case.place.source_ifindex
         } else {

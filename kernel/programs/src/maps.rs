@@ -10,7 +10,8 @@ use gabion_abi::tables::PARAM_COUNT;
 use gabion_abi::verdict::{Count, Interface};
 use gabion_kernel_core::judge::Case;
 
-/// Parameters of the tables. The loader fills them in before the kernel freezes them.
+/// What programs know of the parameters of the tables ([`gabion_abi::tables::constants`]). The loader fills it in
+/// before the kernel freezes it.
 #[unsafe(no_mangle)]
 pub static PARAMS: [u32; PARAM_COUNT] = [0; PARAM_COUNT];
 
@@ -18,18 +19,14 @@ pub static PARAMS: [u32; PARAM_COUNT] = [0; PARAM_COUNT];
 #[unsafe(no_mangle)]
 pub static SIDE_BYTES: u32 = 0;
 
-/// Revision of the tables, whose lowest bit says which side is in force. Memory.
+/// Revision of the tables, whose lowest bit says which side is in force, and number of the generation. Memory.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = ".data.revision")]
 pub static mut REVISION: [u32; 2] = [0; 2];
 
-/// Number of this generation; filled in likewise.
-#[unsafe(no_mangle)]
-pub static GENERATION: u32 = 0;
-
-/// Words of the tables, one side after the other; the first stands for all. The section becomes a map of its own with
-/// one element, as large as they are, so that a program reads it like memory: a look-up in an array of words would go
-/// through the stack and cost the verifier a rewrite of the program each time.
+/// Parameters and words of the tables, one side after the other; the first word stands for all. The section becomes a
+/// map of its own with one element, as large as they are, so that a program reads it like memory: a look-up in an array
+/// of words would go through the stack and cost the verifier a rewrite of the program each time.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = ".rodata.tables")]
 pub static TABLES: [u64; 1] = [0];

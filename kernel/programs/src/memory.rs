@@ -41,6 +41,14 @@ pub fn revision() -> u32 {
     unsafe { ptr::read_volatile(revision) }
 }
 
+/// Number of the generation.
+#[inline(always)]
+pub fn generation() -> u32 {
+    let revision: *const u32 = unknown!(ptr::addr_of!(maps::REVISION).cast());
+    // SAFETY: the second of two words, which nobody writes while packets meet the generation.
+    unsafe { ptr::read_volatile(revision.wrapping_add(1)) }
+}
+
 /// Number of this CPU.
 #[inline(always)]
 fn cpu() -> u32 {

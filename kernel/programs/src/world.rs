@@ -7,7 +7,7 @@ use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns, bpf_ktime_get_coarse_n
 use gabion_abi::conn::{ConnKey, ConnValue, FragmentKey};
 use gabion_abi::facts::{Address, ETHERTYPE_IPV4, FAMILY_V4, FAMILY_V6, Facts, TRANSPORT_ICMP};
 use gabion_abi::local::{LocalFilter, LocalKey};
-use gabion_abi::tables::{OPENS, PARAM_COUNT, STATELESS};
+use gabion_abi::tables::{OPENS, PARAM_COUNT, PARAM_WORDS, STATELESS};
 use gabion_abi::verdict::Interface;
 use gabion_kernel_core::blocks::Bounded;
 use gabion_kernel_core::classify::{Entries, Tables, classify, classify_by_lane, listed};
@@ -75,8 +75,8 @@ impl Revision for InCase {
 
 /// The tables of this generation, read like memory.
 pub struct View {
-    params: *const u32,
-    words: *const u64,
+    /// Parameters, and the words behind them.
+    side: *const u64,
     mask: u32,
     revision: u32,
 }
@@ -87,27 +87,28 @@ impl View {
     pub fn of(revision: u32) -> Self {
         let mask: *const u32 = unknown!(ptr::addr_of!(maps::TABLE_MASK));
         let side_bytes: *const u32 = unknown!(ptr::addr_of!(maps::SIDE_BYTES));
-        let words: *const u64 = unknown!(ptr::addr_of!(maps::TABLES).cast());
+        let tables: *const u64 = unknown!(ptr::addr_of!(maps::TABLES).cast());
         // SAFETY: valid, aligned statics.
         let (mask, side_bytes) = unsafe { (*mask, *side_bytes) };
         let side = if side_bytes == 0 { 0 } else { (revision & 1) * side_bytes };
-        Self {
-            params: unknown!(ptr::addr_of!(maps::PARAMS).cast()),
-            words: words.cast::<u8>().wrapping_add(side as usize).cast(),
-            mask,
-            revision,
-        }
+        Self { side: tables.cast::<u8>().wrapping_add(side as usize).cast(), mask, revision }
     }
 }
 
 impl View {
+    /// The first byte behind the parameters.
+    #[inline(always)]
+    fn words(&self) -> *const u8 {
+        self.side.wrapping_add(PARAM_WORDS).cast()
+    }
+
     /// Entry of a table that begins at word `base`; in little-endian memory, as in words, the first is the lowest.
     #[inline(always)]
     fn entry<E: Copy>(&self, base: u32, index: u32) -> E {
         const _: () = assert!(cfg!(target_endian = "little"));
         let offset = (base << 3).wrapping_add(index.wrapping_mul(size_of::<E>() as u32)) & self.mask;
         // SAFETY: as in `word`; the offset is a multiple of the entry's size.
-        unsafe { ptr::read_volatile(self.words.cast::<u8>().wrapping_add(offset as usize).cast()) }
+        unsafe { ptr::read_volatile(self.words().wrapping_add(offset as usize).cast()) }
     }
 }
 
@@ -117,17 +118,28 @@ impl Tables for View {
         if index >= PARAM_COUNT {
             return 0;
         }
-        // SAFETY: inside the array, as just checked, and nobody writes it any more.
-        unsafe { *self.params.add(index) }
+        // SAFETY: inside the array, as just checked, and nobody writes it any more. Volatile as in `seed`; and not by
+        // an address that a view holds, for which there is no room on the stack.
+        unsafe { ptr::read_volatile(ptr::addr_of!(maps::PARAMS).cast::<u32>().add(index)) }
+    }
+
+    #[inline(always)]
+    fn place(&self, index: usize) -> u32 {
+        if index >= PARAM_COUNT {
+            return 0;
+        }
+        // SAFETY: the loader puts so many parameters in front of the words of each side.
+        unsafe { *self.side.cast::<u32>().add(index) }
     }
 
     #[inline(always)]
     fn word(&self, index: u32) -> u64 {
         let offset = (index << 3) & self.mask;
-        // SAFETY: the loader makes the map of this static one word longer than `TABLE_MASK` and both sides reach, and
-        // the verifier, which knows them, holds the offset against them. A mask and not a compare: each compare is a
-        // second way for the verifier to follow, and a branch for every packet. Volatile, one load of an aligned word.
-        unsafe { ptr::read_volatile(self.words.cast::<u8>().wrapping_add(offset as usize).cast()) }
+        // SAFETY: the loader makes the map of this static one word longer than parameters, `TABLE_MASK` and both sides
+        // reach, and the verifier, which knows them, holds the offset against them. A mask and not a compare: each
+        // compare is a second way for the verifier to follow, and a branch for every packet. Volatile, one load of an
+        // aligned word.
+        unsafe { ptr::read_volatile(self.words().wrapping_add(offset as usize).cast()) }
     }
 
     #[inline(always)]
@@ -309,13 +321,6 @@ pub fn keeps_state() -> bool {
     // SAFETY: a valid, aligned static; volatile as in `seed`. Not by a view, whose address would lie on the stack
     // across the calls between two questions.
     unsafe { ptr::read_volatile(ptr::addr_of!(maps::PARAMS[STATELESS])) == 0 }
-}
-
-/// Number of this generation.
-#[inline(always)]
-pub fn generation() -> u32 {
-    // SAFETY: as in `seed`.
-    unsafe { ptr::read_volatile(ptr::addr_of!(maps::GENERATION)) }
 }
 
 /// Notes that the short way may be taken for packets like this one.

@@ -20,6 +20,12 @@ const GOLDEN: usize = 16;
 const WARM: usize = 10;
 /// Who signs.
 const SIGNERS: [&str; 3] = ["anna", "bert", "carl"];
+/// Swaps for each one to a policy of another form.
+const OTHER_FORM_SHARE: usize = 5;
+/// What gives a policy another form: a rule that keeps state.
+const OTHER_FORM: &str = "---\napiVersion: gabion.dev/v1alpha1\nkind: Policy\nmetadata: {name: other-form}\nspec:\n  \
+                          subject: {cidr: 10.255.0.0/16}\n  ingress:\n    \
+                          - {name: kept, action: allow, services: [{protocol: tcp, ports: [443]}]}\n";
 /// Longest trial, so that none ends by itself.
 const WINDOW: &str = "3600";
 
@@ -80,6 +86,47 @@ fn steps(agent: &Agent<'_>, generation: &Value) -> Result<Vec<(String, f64)>, Fa
     Ok(steps.into_iter().map(|(step, time)| (step, after(time))).collect())
 }
 
+/// Has an agent take a bundle; what it says of that.
+fn apply(agent: &Agent<'_>, bundle: &Path, more: &[&str]) -> Result<Value, Failure> {
+    let path = bundle.to_string_lossy();
+    let answer = agent.ask(&[&["generation", "apply", &path, "--output", "json"], more].concat())?;
+    let said: Value = serde_json::from_slice(&answer.stdout)?;
+    if said["ok"] == true { Ok(said) } else { Err(format!("{said:#}").into()) }
+}
+
+#[derive(Default)]
+struct Times {
+    live: Vec<f64>,
+    loading: Vec<f64>,
+    back: Vec<f64>,
+}
+
+impl Times {
+    /// There, and back.
+    fn swap(&mut self, agent: &Agent<'_>, bundle: &Path) -> Result<(), Failure> {
+        let said = apply(agent, bundle, &["--again", "--window", WINDOW])?;
+        self.live.extend(said["took_us"].as_f64().map(|us| us / 1e3));
+        let steps = steps(agent, &said["generation"])?;
+        let of = |name: &str| steps.iter().find(|(step, _)| step == name).map(|(_, at)| *at);
+        // An arrow is written before it is taken.
+        self.loading.extend(of("probed").zip(of("staged")).map(|(end, start)| end - start));
+        let undone = json(&agent.ask(&["generation", "rollback", "--output", "json"])?)?;
+        self.back.extend(undone["took_us"].as_f64().map(|us| us / 1e3));
+        Ok(())
+    }
+
+    fn figures(self, of: &str) -> Vec<Option<Figure>> {
+        vec![
+            Figure::new(format!("{of}: signed bundle on disk until it is live (ms)"), self.live),
+            Figure::new(
+                format!("{of}: of it the kernel's work: programs, maps, tables, {GOLDEN} golden packets (ms)"),
+                self.loading,
+            ),
+            Figure::new(format!("{of}: roll-back, until what was before is in force (ms)"), self.back),
+        ]
+    }
+}
+
 /// What one size of policy takes.
 pub fn measure(binary: &Path, rules: usize, swaps: usize) -> Result<Vec<Figure>, Failure> {
     let folder = TempDir::new()?;
@@ -93,43 +140,33 @@ pub fn measure(binary: &Path, rules: usize, swaps: usize) -> Result<Vec<Figure>,
     let other = format!("{}9{}", &policy[..at], &policy[end..]);
     let bundle =
         |version, policy: &str| people.bundle(Contents { name: "bench", version, policy, golden: &golden }, &SIGNERS);
-    let (first, second) = (bundle(1, &policy)?, bundle(2, &other)?);
+    let (first, warm) = (bundle(1, &policy)?, bundle(2, &other)?);
+    let foreign = bundle(3, &format!("{other}{OTHER_FORM}"))?;
+    let second = bundle(4, &other)?;
 
     let host = Host::new("swap")?;
     let place = Workplace::new(&host)?;
     let arguments = ["--trust-root".into(), people.root(), "--clock".into(), "accept".into()];
     let mut agent = Agent::start_sealed(&host, &place, binary, &arguments)?;
     agent.until("up", |_| true)?;
-    let apply = |agent: &Agent<'_>, bundle: &Path, more: &[&str]| -> Result<Value, Failure> {
-        let path = bundle.to_string_lossy();
-        let answer = agent.ask(&[&["generation", "apply", &path, "--output", "json"], more].concat())?;
-        let said: Value = serde_json::from_slice(&answer.stdout)?;
-        if said["ok"] == true { Ok(said) } else { Err(format!("{said:#}").into()) }
-    };
     apply(&agent, &first, &["--window", "0"])?;
-    let [mut live, mut back, mut loading, mut probing] = [const { Vec::new() }; 4];
+    // From now on there are programs of that form to be used again, and of no other.
+    Times::default().swap(&agent, &warm)?;
+    let mut others = Times::default();
+    for _ in 0..swaps.div_ceil(OTHER_FORM_SHARE) {
+        others.swap(&agent, &foreign)?;
+    }
+    let mut times = Times::default();
     let mut before = None;
     for swap in 0..swaps {
         if swap == WARM {
             before = Some(Memory::of(&agent)?);
         }
-        let said = apply(&agent, &second, &["--again", "--window", WINDOW])?;
-        live.extend(said["took_us"].as_f64().map(|us| us / 1e3));
-        let steps = steps(&agent, &said["generation"])?;
-        let of = |name: &str| steps.iter().find(|(step, _)| step == name).map(|(_, at)| *at);
-        // An arrow is written before it is taken.
-        loading.extend(of("probed").zip(of("staged")).map(|(end, start)| end - start));
-        probing.extend(of("live").zip(of("probed")).map(|(end, start)| end - start));
-        let undone = json(&agent.ask(&["generation", "rollback", "--output", "json"])?)?;
-        back.extend(undone["took_us"].as_f64().map(|us| us / 1e3));
+        times.swap(&agent, &second)?;
     }
     let after = Memory::of(&agent)?;
-    let mut figures = vec![
-        Figure::new(format!("{rules} rules: signed bundle on disk until it is live (ms)"), live),
-        Figure::new(format!("{rules} rules: of it the kernel's work: four programs, maps, tables (ms)"), loading),
-        Figure::new(format!("{rules} rules: of it {GOLDEN} golden packets (ms)"), probing),
-        Figure::new(format!("{rules} rules: roll-back, until what was before is in force (ms)"), back),
-    ];
+    let mut figures = times.figures(&format!("{rules} rules"));
+    figures.extend(others.figures(&format!("{rules} rules and another form")));
     if let Some(before) = before {
         let more = swaps - WARM;
         let grown = |name: &str, after: f64, before: f64| {

@@ -11,9 +11,9 @@ use std::time::Instant;
 
 use gabion_abi::event::Settings;
 use gabion_abi::facts::protocol;
-use gabion_abi::verdict::{Interface, interface};
+use gabion_abi::verdict::{Count, Interface, interface};
 use gabion_bench::Figure;
-use gabion_generation::{Expedited, InterfaceEntry, Node, Programs, Sizes, Staged};
+use gabion_generation::{Expedited, InterfaceEntry, Node, Programs, Sizes};
 use gabion_life::Pointers;
 use gabion_policy_compile::{Compiled, Options, compile};
 use gabion_policy_model::text::{Source, parse};
@@ -80,19 +80,17 @@ fn trace() -> Vec<Header> {
     (0..members * MEMBERS).map(header).collect()
 }
 
-/// What generations that went counted, by what their rules are called.
+/// What generations counted, by what their rules are called.
 #[derive(Default)]
 struct Tally {
     own: u64,
     mixed: u64,
     other: u64,
-    /// Packets that are on their way through a program when it goes are counted a little later.
-    going: Vec<Staged>,
 }
 
 impl Tally {
-    fn add(&mut self, staged: &Staged, compiled: &Compiled) {
-        for (number, count) in staged.rule_counts().into_iter().enumerate() {
+    fn add(&mut self, counts: &[Count], compiled: &Compiled) {
+        for (number, count) in counts.iter().enumerate() {
             let name = compiled.rules.get(number).map_or("", |rule| &*rule.name);
             let to = match name.rsplit('/').next().and_then(|name| name.split('-').next()) {
                 Some("own") => &mut self.own,
@@ -102,12 +100,6 @@ impl Tally {
                 _ => &mut self.other,
             };
             *to += count.packets;
-        }
-    }
-
-    fn take(&mut self, going: Vec<Staged>, compiled: &Compiled) {
-        for gone in std::mem::replace(&mut self.going, going) {
-            self.add(&gone, compiled);
         }
     }
 }
@@ -214,9 +206,10 @@ impl<'t> Swapping<'t> {
             self.node.point(&Pointers::all(number))?;
         }
         self.current = number;
-        let removed = self.node.prune(&[number].into())?;
-        // Both have the same rules.
-        self.tally.take(removed, next);
+        for gone in self.node.prune(&[number].into())? {
+            // Both have the same rules.
+            self.tally.add(&gone.counts, next);
+        }
         for turn in 0..PATCHES {
             let start = Instant::now();
             if !self.node.patch(&self.tables[(made + turn) % 2])? {
@@ -229,8 +222,7 @@ impl<'t> Swapping<'t> {
 
     fn end(mut self, sent: u64, made: usize, seconds: f64) -> Result<Vec<Figure>, Failure> {
         let compiled = &self.tables[0];
-        self.tally.take(Vec::new(), compiled);
-        self.tally.add(self.node.live().ok_or("nothing is in force")?, compiled);
+        self.tally.add(&self.node.live().ok_or("nothing is in force")?.rule_counts(), compiled);
         let judged: u64 = self.node.reason_counts().iter().map(|count| count.packets).sum();
         let Tally { own, mixed, other, .. } = self.tally;
         println!(

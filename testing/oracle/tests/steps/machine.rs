@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use aya_obj::generated::bpf_insn;
 use aya_obj::{Map, Object};
 use gabion_abi::conn::{MARK_SLOTS, NOTE_SLOTS};
+use gabion_abi::tables::{PARAM_WORDS, constants, param_words};
 use gabion_abi::verdict::{Count, Interface};
 use gabion_kernel_object::{INGRESS, map, object};
 use gabion_policy_compile::Compiled;
@@ -29,7 +30,7 @@ struct Store {
 /// Bytes of a section that the loader makes as long as it must be, for one CPU and two interfaces.
 fn memory(name: &str, compiled: &Compiled) -> Option<usize> {
     Some(match name {
-        map::TABLES => (compiled.words.len() * 8).next_power_of_two() + 8,
+        map::TABLES => PARAM_WORDS * 8 + (compiled.words.len() * 8).next_power_of_two() + 8,
         map::INTERFACES => 2 * size_of::<Interface>(),
         map::RULES => compiled.rules.len().next_power_of_two() * size_of::<Count>(),
         map::NOTES => NOTE_SLOTS as usize * 8,
@@ -52,15 +53,14 @@ impl Machine {
     /// The program with the constants of a policy.
     pub fn new(compiled: &Compiled) -> Self {
         let mut parsed = Object::parse(object().unwrap()).unwrap();
-        let params: Vec<u8> = compiled.params.iter().flat_map(|param| param.to_ne_bytes()).collect();
+        let params: Vec<u8> = constants(&compiled.params).iter().flat_map(|param| param.to_ne_bytes()).collect();
         let table_bytes = (compiled.words.len() * 8).next_power_of_two();
         let mask = (table_bytes as u32 - 1).to_ne_bytes();
         let rules = (compiled.rules.len().next_power_of_two() as u32 - 1).to_ne_bytes();
-        let globals: [(&str, &[u8]); 8] = [
+        let globals: [(&str, &[u8]); 7] = [
             (map::PARAMS, &params),
             (map::TABLE_MASK, &mask),
             (map::SIDE_BYTES, &[0; 4]),
-            (map::GENERATION, &[1, 0, 0, 0]),
             (map::SEED, &[7; 8]),
             (map::INTERFACE_MASK, &[1, 0, 0, 0]),
             (map::RULE_MASK, &rules),
@@ -82,7 +82,8 @@ impl Machine {
             if !definition.data().is_empty() {
                 let mut bytes = definition.data().to_vec();
                 if name == map::TABLES {
-                    bytes = compiled.words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+                    let all = param_words(&compiled.params).into_iter().chain(compiled.words.iter().copied());
+                    bytes = all.flat_map(u64::to_ne_bytes).collect();
                 }
                 bytes.resize(memory(name, compiled).unwrap_or(bytes.len()), 0);
                 found.insert(vec![0; 4], machine.region(bytes));
