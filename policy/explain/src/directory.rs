@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::OnceLock;
 
 use gabion_abi::facts::{self, Address, Facts};
 use gabion_policy_model::PolicySet;
@@ -16,16 +17,33 @@ use crate::fill::{frame, network, tags};
 use crate::packet::{Asked, Assumption, Packet, Place};
 use crate::query::{Query, QueryError, shorten};
 
-/// What is looked up for each question, prepared once.
+/// What is looked up for each question, prepared once, and entries by name when somebody asks for one.
 #[derive(Debug)]
 pub struct Directory<'s> {
     entries: &'s [Spanned<Entry>],
     index: Index<'s>,
-    by_full_name: HashMap<(&'s str, &'s str), usize>,
-    by_name: HashMap<&'s str, Vec<usize>>,
+    names: OnceLock<Names<'s>>,
     node_addresses: Vec<IpAddr>,
     failsafe: &'s [FailsafePort],
     interfaces: &'s [Interface],
+}
+
+/// Positions of entries.
+#[derive(Debug)]
+struct Names<'s> {
+    full: HashMap<(&'s str, &'s str), usize>,
+    bare: HashMap<&'s str, Vec<usize>>,
+}
+
+impl<'s> Names<'s> {
+    fn of(entries: &'s [Spanned<Entry>]) -> Self {
+        let mut bare: HashMap<&str, Vec<usize>> = HashMap::with_capacity(entries.len());
+        for (index, entry) in entries.iter().enumerate() {
+            bare.entry(&entry.name).or_default().push(index);
+        }
+        let full = entries.iter().enumerate().map(|(index, e)| ((e.namespace.as_str(), e.name.as_str()), index));
+        Self { full: full.collect(), bare }
+    }
 }
 
 /// One end as the question names it.
@@ -59,23 +77,15 @@ impl<'s> Directory<'s> {
     /// Prepares what questions about this set look up.
     #[must_use]
     pub fn new<S: Subject>(set: &'s PolicySet<S>) -> Self {
-        let entries = &set.inventory.entries;
-        let mut by_name: HashMap<&str, Vec<usize>> = HashMap::new();
-        for (index, entry) in entries.iter().enumerate() {
-            by_name.entry(&entry.name).or_default().push(index);
-        }
-        let by_full_name =
-            entries.iter().enumerate().map(|(index, e)| ((e.namespace.as_str(), e.name.as_str()), index)).collect();
         let site = set.site.as_ref();
         let interfaces: &[Interface] = site.map_or(&[], |site| &site.interfaces);
         let mut node_addresses: Vec<_> = interfaces.iter().flat_map(|i| i.addresses.iter().copied()).collect();
         node_addresses.sort_unstable();
         node_addresses.dedup();
         Self {
-            entries,
+            entries: &set.inventory.entries,
             index: Index::new(&set.inventory),
-            by_full_name,
-            by_name,
+            names: OnceLock::new(),
             node_addresses,
             failsafe: site.map_or(&[], |s| &s.failsafe),
             interfaces,
@@ -241,13 +251,14 @@ impl<'s> Directory<'s> {
     }
 
     fn entry(&self, field: &'static str, name: &str) -> Result<&Spanned<Entry>, QueryError> {
+        let names = self.names.get_or_init(|| Names::of(self.entries));
         let found = match name.split_once('/') {
-            Some((namespace, name)) => self.by_full_name.get(&(namespace, name)),
-            None => match self.by_name.get(name).map_or(&[][..], Vec::as_slice) {
+            Some((namespace, name)) => names.full.get(&(namespace, name)),
+            None => match names.bare.get(name).map_or(&[][..], Vec::as_slice) {
                 [only] => Some(only),
                 [] => None,
                 several => {
-                    let full = self.by_full_name.get(&(DEFAULT_NAMESPACE, name));
+                    let full = names.full.get(&(DEFAULT_NAMESPACE, name));
                     if full.is_none() {
                         let choices = several.iter().filter_map(|&index| self.entries.get(index));
                         let choices: Vec<_> = choices.map(|e| format!("{}/{}", e.namespace, e.name)).collect();

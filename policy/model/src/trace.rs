@@ -57,16 +57,16 @@ impl RuleRef {
     pub fn name<S: Subject>(self, set: &PolicySet<S>, direction: Direction) -> String {
         let of_policy = |policy: &Policy<S>, rest: &str| {
             if policy.namespace == DEFAULT_NAMESPACE {
-                format!("{}/{rest}", policy.name)
+                [&policy.name, "/", rest].concat()
             } else {
-                format!("{}/{}/{rest}", policy.namespace, policy.name)
+                [&policy.namespace, "/", &policy.name, "/", rest].concat()
             }
         };
         let named = match self {
             Self::Cluster { policy, .. } => set
                 .cluster_policies
                 .get(policy as usize)
-                .and_then(|policy| Some(format!("{}/{}", policy.name, self.rule(set, direction)?.name))),
+                .and_then(|policy| Some([&policy.name, "/", &self.rule(set, direction)?.name].concat())),
             Self::Policy { policy, .. } => set
                 .policies
                 .get(policy as usize)
