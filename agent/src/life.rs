@@ -245,6 +245,8 @@ pub struct Agent {
     pub(crate) astray: Option<String>,
     /// Why what happened is not on disk.
     pub(crate) unrecorded: Option<String>,
+    /// Generations of which the text is on disk, and of no use.
+    forgettable: BTreeSet<Number>,
     pub(crate) store: Store,
     /// What rules of generations in the kernel had counted when an agent stopped last, in case the kernel is lost.
     counted: BTreeMap<Number, Vec<Amount>>,
@@ -286,6 +288,8 @@ impl Agent {
     ) -> Result<Self, StoreError> {
         let Opened { mut store, warning } = opened;
         let Remembered { life, mut records, base, counted, mode, trust, lists } = Remembered::read(&mut store)?;
+        // The agent before went back, and had no time to forget what from.
+        let forgettable = records.keys().copied().filter(|number| !life.remembered().contains(number)).collect();
         let mut base = Base::from_entries(base);
         let found = kernel.found();
         // The maps of some generations are gone, and with them what they counted after the agent stopped.
@@ -334,6 +338,7 @@ impl Agent {
             watching: None,
             astray: None,
             unrecorded: None,
+            forgettable,
             store,
             counted,
             preparing: None,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gabion_abi::verdict::{Count, interface as flag};
-use gabion_store::Store;
+use gabion_store::{Batch, Store};
 
 use crate::api::wire::Apply;
 use crate::events::Told;
@@ -506,6 +506,27 @@ fn a_change_that_makes_the_node_worse_is_undone_and_stays_out() {
         agent.apply(read, Trigger::Api, How { insisted: true, window: Some(Duration::ZERO), ..How::default() });
     assert_eq!((insisted.ok, insisted.generation), (true, 3));
     assert!(agent.status().warnings.is_empty(), "{:?}", agent.status().warnings);
+}
+
+#[test]
+fn the_text_of_what_was_rolled_back_is_forgotten_also_by_the_next_agent() {
+    let node = Node::new(&watched(&["eth0"], &["poll"], SHORT));
+    let mut agent = node.started();
+    let stored = |agent: &mut Agent| agent.store.names("generation/").unwrap().len();
+    node.write(&watched(&["eth0"], &["poll", "write"], SHORT));
+    assert!(apply(&mut agent).ok);
+    assert_eq!(stored(&mut agent), 2);
+    agent.roll_back(String::from("a test")).unwrap();
+    assert_eq!(stored(&mut agent), 1);
+    // As if it had died between going back and forgetting.
+    let left = crate::record::Record { number: 7, ..Default::default() };
+    agent.store.write(crate::record::Records::record(&mut Batch::default(), &left)).unwrap();
+    drop(agent);
+    let mut agent = node.started();
+    node.write(&policy(&["eth0"], &["poll", "write", "read"]));
+    assert!(apply(&mut agent).ok);
+    let names = agent.store.names("generation/").unwrap();
+    assert!(!names.iter().any(|name| name.contains('7')), "{names:?}");
 }
 
 #[test]

@@ -31,7 +31,9 @@ impl Agent {
         while let Some(event) = next.take() {
             let decision = self.life.take(event.clone()).map_err(|refusal| refusal_problem(&refusal))?;
             let time = timestamp(SystemTime::now());
-            if let Err(error) = self.remember(&decision, &event, &time) {
+            let remembered = self.remember(&decision, &event, &time);
+            let forgot = *remembered.as_ref().unwrap_or(&false);
+            if let Err(error) = remembered {
                 match event {
                     // What is only wanted is not begun.
                     Event::Wanted(_) | Event::Pin(_) => return Err(store_problem(error)),
@@ -59,6 +61,9 @@ impl Agent {
                 self.rolled_back += u64::from(arrow.to == Step::RolledBack);
                 self.hub.tell(Line::of(arrow, &time));
             }
+            if !forgot {
+                self.forgettable.extend(self.life.remembered().difference(&decision.life.remembered()));
+            }
             self.life = decision.life;
             for effect in decision.effects {
                 if let Some(event) = self.perform(effect) {
@@ -69,22 +74,25 @@ impl Agent {
         Ok(())
     }
 
-    /// Puts a decision on disk, with what belongs to it.
-    fn remember(&mut self, decision: &Decision, event: &Event, time: &str) -> Result<(), gabion_store::StoreError> {
+    /// Puts a decision on disk, with what belongs to it. Whether texts that nobody needs any more went.
+    fn remember(&mut self, decision: &Decision, event: &Event, time: &str) -> Result<bool, gabion_store::StoreError> {
         let mut batch = Batch::default();
         // Between these two a generation goes into force: its text can wait until it is.
         // Unless it takes the place of one that is committed as soon as it is live: that one's is forgotten then.
         let in_place = self.life.making.as_ref().is_some_and(|trial| trial.change.emergency);
         let urgent = matches!(event, Event::Wanted(_) | Event::Loaded | Event::Probed) && !in_place;
+        // Nor does the way back wait for megabytes of text that nobody needs any more.
+        let whole = !urgent && decision.arrows.iter().all(|arrow| arrow.to != Step::RolledBack);
         let mut saved = Vec::new();
-        if !urgent {
+        if whole {
             for (number, kept) in &self.kept {
                 if let Some(made_of) = &kept.unsaved {
                     batch.generation(&kept.record, made_of);
                     saved.push(*number);
                 }
             }
-            for number in self.life.remembered().difference(&decision.life.remembered()) {
+            let gone = self.life.remembered();
+            for number in gone.difference(&decision.life.remembered()).chain(&self.forgettable) {
                 batch.forget(*number);
             }
         }
@@ -107,10 +115,13 @@ impl Agent {
             batch.note(&Line::of(arrow, time));
         }
         if decision.life == self.life && decision.arrows.is_empty() && saved.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         self.store.write(batch.life(&decision.life))?;
         self.unrecorded = None;
+        if whole {
+            self.forgettable.clear();
+        }
         if matches!(event, Event::Probed)
             && let Some(trust) = self.trusting.take()
         {
@@ -127,7 +138,7 @@ impl Agent {
                 kept.unsaved = None;
             }
         }
-        Ok(())
+        Ok(whole)
     }
 
     fn perform(&mut self, effect: Effect) -> Option<Event> {
@@ -243,8 +254,12 @@ impl Agent {
             }
         }
         let mut batch = Batch::default();
-        if let Err(error) = self.store.write(batch.put("base", &self.base.entries()).put("counted", &self.counted)) {
-            tracing::warn!("what earlier rules counted is not recorded: {error}");
+        for number in &self.forgettable {
+            batch.forget(*number);
+        }
+        match self.store.write(batch.put("base", &self.base.entries()).put("counted", &self.counted)) {
+            Ok(()) => self.forgettable.clear(),
+            Err(error) => tracing::warn!("what earlier rules counted is not recorded: {error}"),
         }
     }
 
