@@ -126,6 +126,26 @@ fn questions_are_answered() {
 }
 
 #[test]
+fn what_would_change_is_told_and_wrong_questions_are_refused() {
+    talk(|agent| async move {
+        agent.node.write(&policy(&["eth0"], &["poll", "write"]));
+        let path = "/v1/generations/diff?files";
+        let dry: serde_json::Value = agent.client.post(path, Vec::new()).await.unwrap();
+        assert_eq!(dry["policy"][0]["name"], "plc/write", "{dry:#}");
+        let status: Status = agent.client.get("/v1/status").await.unwrap();
+        assert_eq!(status.generation.number, 1);
+        for wrong in ["", "?both", "?bundle=relative.tar", "?bundle=/a.tar&files"] {
+            let path = format!("/v1/generations/diff{wrong}");
+            let problem = agent.client.post::<serde_json::Value>(&path, Vec::new()).await.unwrap_err();
+            assert_eq!(problem.blame, "input", "{wrong}: {problem:?}");
+        }
+        agent.node.write("kind: Sight\n");
+        let problem = agent.client.post::<serde_json::Value>(path, Vec::new()).await.unwrap_err();
+        assert!(problem.message.contains("site.yaml:1:7"), "{problem:?}");
+    });
+}
+
+#[test]
 fn who_speaks_another_version_is_refused_by_either_side() {
     talk(|agent| async move {
         let request =

@@ -113,6 +113,11 @@ fn title_line(view: &View, width: u16) -> Paragraph<'static> {
             if generation.pinned.is_some() {
                 spans.push(Span::styled(" pinned", BOLD));
             }
+            if let Some((list, more)) = reading.status.emergencies.split_first() {
+                let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+                let words = format!("  EMERGENCY: {}{more}", list.name);
+                spans.push(Span::styled(words, palette.of(Color::Red).add_modifier(Modifier::BOLD)));
+            }
             if width >= 70 {
                 spans.push(Span::raw(format!("  mode {}", mode.current)));
             }

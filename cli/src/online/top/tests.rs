@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use gabion_agent::api::wire::{
-    Amount, Event, Generation, Interface, Mode, Process, ProcessTotal, Processes, ReasonTotal, Rule, Rules, Status,
-    Suppressed, Totals,
+    Amount, Emergency, Event, Generation, Interface, Mode, Process, ProcessTotal, Processes, ReasonTotal, Rule, Rules,
+    Status, Suppressed, Totals, Trial,
 };
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -128,6 +128,22 @@ fn all_that_matters_is_on_eighty_by_twenty_four() {
     let denials: Vec<&str> = screen.lines().filter(|line| line.contains("10.0.0.99")).collect();
     assert_eq!(denials.len(), 3, "{screen}");
     assert!(denials[0].contains("10.0.0.2:2 ") && denials[0].contains("plc/isolation"), "newest first:\n{screen}");
+}
+
+#[test]
+fn a_trial_a_pin_and_emergencies_are_said_in_the_first_line() {
+    let mut view = view();
+    let mut reading = reading(Instant::now() + Duration::from_secs(2), 1_500, 3);
+    reading.status.generation.trial = Some(Trial { left_s: 21, ..Trial::default() });
+    reading.status.generation.pinned = Some("harvest".into());
+    reading.status.emergencies =
+        ["worm", "scan"].map(|name| Emergency { name: name.into(), ..Emergency::default() }).into();
+    view.take(Ok(reading));
+    let screen = screen(&mut view, 120, 24);
+    let title = screen.lines().next().unwrap();
+    for text in ["on trial, 21 s", "pinned", "EMERGENCY: worm and 1 more", "mode enforce"] {
+        assert!(title.contains(text), "{text} is missing: {title}");
+    }
 }
 
 #[test]
