@@ -191,20 +191,19 @@ impl Twin {
         Ok(self)
     }
 
-    /// The twin of another policy, whose programs are the same; nothing when they are not.
+    /// Whether its programs are those of another policy, which [`Self::again`] takes then.
+    #[must_use]
+    pub fn suits(&self, programs: &Programs, compiled: &Compiled, around: &Surroundings<'_>) -> bool {
+        let needs = needs(compiled, around.interfaces);
+        needs.is_ok_and(|needs| self.constants.serve(&Constants::of(programs, compiled, &needs)))
+    }
+
+    /// The twin of a policy that it [suits](Self::suits).
     ///
     /// # Errors
-    /// As [`Self::load`].
-    pub fn again(
-        self,
-        programs: &Programs,
-        compiled: &Compiled,
-        around: &Surroundings<'_>,
-    ) -> Result<Option<Self>, Error> {
-        if self.constants.serve(&Constants::of(programs, compiled, &needs(compiled, around.interfaces)?)) {
-            return self.holding(compiled, around).map(Some);
-        }
-        Ok(None)
+    /// The policy does not fit.
+    pub fn again(self, compiled: &Compiled, around: &Surroundings<'_>) -> Result<Self, Error> {
+        self.holding(compiled, around)
     }
 
     /// Whether its programs do for the policy of another.

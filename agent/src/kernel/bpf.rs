@@ -196,7 +196,8 @@ impl Bpf {
             None => self.node.as_ref().ok_or(Error::NoGeneration)?.programs(),
         };
         let around = Surroundings { interfaces: &[], settings: meant.settings };
-        made(self.spare_twin.take(), &programs, meant.compiled, &around)
+        let spare = self.spare_twin.take_if(|twin| twin.suits(&programs, meant.compiled, &around));
+        made(spare, &programs, meant.compiled, &around)
     }
 
     fn tried_by(&mut self, trying: &Trying<'_>, tried: &mut Tried) -> Result<(), Error> {
@@ -249,15 +250,14 @@ impl Bpf {
     }
 }
 
-/// A twin, of the one that is spare if that has the same programs.
+/// A twin, of a spare one that suits.
 fn made(
     spare: Option<Twin>,
     programs: &Programs,
     compiled: &Compiled,
     around: &Surroundings<'_>,
 ) -> Result<Twin, Error> {
-    let again = spare.and_then(|twin| twin.again(programs, compiled, around).transpose()).transpose()?;
-    again.map_or_else(|| Twin::load(programs, compiled, around), Ok)
+    spare.map_or_else(|| Twin::load(programs, compiled, around), |twin| twin.again(compiled, around))
 }
 
 fn address(address: &IpAddr) -> (u8, Address) {
@@ -308,8 +308,7 @@ impl Kernel for Bpf {
             };
             self.begin(&sizes)?;
         }
-        let spare = self.spare_twin.take();
-        let node = self.node()?;
+        let node = self.node.as_mut().ok_or_else(|| failed(Error::NoGeneration))?;
         node.resume_numbers(plan.number.saturating_sub(1));
         let entries: Vec<InterfaceEntry> =
             plan.interfaces.iter().map(|(&ifindex, &interface)| InterfaceEntry { ifindex, interface }).collect();
@@ -320,6 +319,7 @@ impl Kernel for Bpf {
         let (staged, twin) = std::thread::scope(|scope| {
             let twin = plan.trial.map(|settings| {
                 let around = Surroundings { interfaces: &[], settings };
+                let spare = self.spare_twin.take_if(|twin| twin.suits(programs, plan.compiled, &around));
                 scope.spawn(move || made(spare, programs, plan.compiled, &around))
             });
             let staged = node.stage_with(Some(programs), plan.compiled, &entries);
