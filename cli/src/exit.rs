@@ -94,6 +94,7 @@ pub fn blame(error: &io::Error) -> Exit {
         | io::ErrorKind::NotADirectory
         | io::ErrorKind::IsADirectory
         | io::ErrorKind::AlreadyExists
+        | io::ErrorKind::InvalidData
         | io::ErrorKind::InvalidInput => Exit::Input,
         _ => Exit::System,
     }

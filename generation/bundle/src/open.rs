@@ -249,9 +249,20 @@ struct Archive<R> {
     members: BTreeMap<String, (u64, u64)>,
 }
 
+/// What is wrong with an archive, where the system had nothing to say: the reader quotes what is there, and a terminal
+/// must not take that for its own.
+fn quoted(error: std::io::Error) -> std::io::Error {
+    if error.raw_os_error().is_some() {
+        return error;
+    }
+    let quoted: String = error.to_string().chars().flat_map(char::escape_debug).collect();
+    std::io::Error::new(std::io::ErrorKind::InvalidData, quoted)
+}
+
 impl<R: Read + Seek> Archive<R> {
     fn read(mut file: R) -> Result<Self, Refused> {
-        let unreadable = |source| Refused::Unreadable { place: Place::File(String::from("the archive")), source };
+        let place = || Place::File(String::from("the archive"));
+        let unreadable = |source| Refused::Unreadable { place: place(), source: quoted(source) };
         let mut members = BTreeMap::new();
         let mut archive = tar::Archive::new(&mut file);
         for entry in archive.entries_with_seek().map_err(unreadable)? {

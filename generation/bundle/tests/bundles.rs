@@ -301,6 +301,16 @@ fn indices_and_layouts_of_others_are_refused() {
 }
 
 #[test]
+fn what_a_refusal_quotes_of_an_archive_is_nothing_to_a_terminal() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("hostile.tar");
+    std::fs::write(&path, b"\x1b]0;owned\x07\x1b[2J".repeat(50)).unwrap();
+    let (code, what) = open(&path).unwrap_err();
+    assert_eq!(code, "bundle-unreadable");
+    assert!(!what.contains(char::is_control) && what.contains("\\u{1b}"), "{what}");
+}
+
+#[test]
 fn archives_have_files_of_a_layout_and_nothing_else() {
     let whole = Files::whole();
     let folder = tempfile::tempdir().unwrap();
