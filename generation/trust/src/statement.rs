@@ -38,6 +38,9 @@ pub struct Resource {
     /// By kind of digest: `sha256`, `gitCommit`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub digest: BTreeMap<String, String>,
+    /// What else is to be known of it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, Value>,
 }
 
 impl Resource {
@@ -45,14 +48,21 @@ impl Resource {
     #[must_use]
     pub fn file(name: impl Into<String>, sha256: impl Into<String>) -> Self {
         let digest = BTreeMap::from([("sha256".to_owned(), sha256.into())]);
-        Self { name: Some(name.into()), uri: None, digest }
+        Self { name: Some(name.into()), digest, ..Self::default() }
     }
 
     /// A commit.
     #[must_use]
     pub fn commit(uri: Option<String>, hash: impl Into<String>) -> Self {
         let digest = BTreeMap::from([("gitCommit".to_owned(), hash.into())]);
-        Self { name: Some("source".to_owned()), uri, digest }
+        Self { name: Some("source".to_owned()), uri, digest, ..Self::default() }
+    }
+
+    /// The same, when what was built is not quite what the digest names.
+    #[must_use]
+    pub fn changed_since(mut self) -> Self {
+        self.annotations.insert("uncommittedChanges".to_owned(), Value::Bool(true));
+        self
     }
 }
 

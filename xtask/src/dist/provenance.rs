@@ -41,6 +41,19 @@ fn signer(key: &str) -> Result<Box<dyn Signer>, String> {
     Ok(Box::new(FileKey::of_pem(&text, passphrase.as_bytes()).map_err(|error| wrong(&error))?))
 }
 
+/// The commit, and that files differ from it when they do: a statement that leaves this out names the wrong source.
+fn source() -> Option<Resource> {
+    let repository = root().display().to_string();
+    let commit = Resource::commit(None, first_line("git", &["-C", &repository, "rev-parse", "HEAD"])?);
+    match first_line("git", &["-C", &repository, "status", "--porcelain"]) {
+        None => Some(commit),
+        Some(_) => {
+            println!("x: files differ from the commit (git status): the statement says uncommittedChanges");
+            Some(commit.changed_since())
+        }
+    }
+}
+
 /// The same for the same commit: it says no time, and no place.
 fn statement(made: &[&Path]) -> Result<Statement, String> {
     let resource = |name: &str, path: &Path| Ok(Resource::file(name, Digest::of(&read(path)?).hex()));
@@ -50,9 +63,7 @@ fn statement(made: &[&Path]) -> Result<Statement, String> {
     });
     let subject = subject.collect::<Result<Vec<_>, String>>()?;
     let mut dependencies = vec![resource("Cargo.lock", &root().join("Cargo.lock"))?];
-    let repository = root().display().to_string();
-    dependencies
-        .extend(first_line("git", &["-C", &repository, "rev-parse", "HEAD"]).map(|hash| Resource::commit(None, hash)));
+    dependencies.extend(source());
     let compiler = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
     let version = [("rustc", compiler.as_str()), ("bpf-linker", "bpf-linker")]
         .into_iter()
