@@ -15,7 +15,7 @@ pub mod suite;
 pub use guest::{Outcome, run};
 pub use kernel::{Kernel, SERIES};
 pub use package::Archive;
-pub use static_build::{program, test_binary};
+pub use static_build::{build, program, test_binary};
 
 /// Why a guest could not be run. Whether the command inside succeeded is not an error but [`Outcome::exit`].
 #[derive(Debug, thiserror::Error)]

@@ -3,14 +3,14 @@
 
 use std::path::PathBuf;
 
-use crate::{Error, program, test_binary};
+use crate::{Error, test_binary};
 
 /// An integration test of a package, and the programs that it looks for beside itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Suite {
     /// The name of the test.
     pub name: &'static str,
-    package: &'static str,
+    pub(crate) package: &'static str,
     /// Path in the guest, package, binary.
     pub programs: &'static [(&'static str, &'static str, &'static str)],
     /// Which of the tests, when not all.
@@ -108,14 +108,5 @@ impl Suite {
     /// Builds the test.
     pub fn test(&self) -> Result<PathBuf, Error> {
         test_binary(self.package, self.name)
-    }
-
-    /// Builds the test and what it needs.
-    pub fn build(&self) -> Result<(), Error> {
-        self.test()?;
-        for (_, package, binary) in self.programs {
-            program(package, binary)?;
-        }
-        Ok(())
     }
 }

@@ -5,8 +5,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use gabion_testing_vm::suite::SUITES;
-use gabion_testing_vm::{Error, Kernel, Outcome, SERIES, program, run};
+use gabion_testing_vm::{Error, Kernel, Outcome, SERIES, build, run};
 
 const USAGE: &str = "usage: ./x vm prepare
        ./x vm run SERIES [NAME=VALUE]... PROGRAM [ARGUMENT]...
@@ -40,10 +39,7 @@ fn prepare() -> Result<i32, Error> {
         println!("guest kernel {series}: {}", kernel.release);
     }
     println!("guest programs: linked statically and optimised, which takes some minutes when they are new");
-    program("gabion-testing-vm", "gabion-guest")?;
-    for suite in SUITES {
-        suite.build()?;
-    }
+    build()?;
     Ok(0)
 }
 
