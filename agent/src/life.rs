@@ -10,6 +10,7 @@ mod dry;
 mod emergency;
 mod gate;
 mod hooks;
+mod sealed;
 mod tried;
 mod watch;
 
@@ -159,7 +160,7 @@ impl Source {
         if in_force == Some(digest.as_str()) {
             return Ok(Read::InForce(since));
         }
-        let made_of = MadeOf { files, object: None };
+        let made_of = MadeOf { files, ..MadeOf::default() };
         self.build_from(made_of, digest, since).map(Box::new).map(Read::Built)
     }
 
@@ -178,10 +179,11 @@ impl Source {
             let brought = Brought { emergency, trust: Some(judged.next), alarms: judged.alarms, since };
             return Ok(Read::Emergency(Box::new(brought)));
         }
-        let made_of = MadeOf { files: judged.files.clone(), object: judged.object.clone() };
+        let (files, object, bundle) = (judged.files.clone(), judged.object.clone(), Some(judged.bundled.clone()));
+        let made_of = MadeOf { files, object, bundle };
         // Who signed it signed what it says alone.
         let alone = Self { lists: Arc::default(), ..self.clone() };
-        let mut built = alone.build_from(made_of, judged.id.clone(), since)?;
+        let mut built = alone.build_from(made_of, judged.bundled.id.clone(), since)?;
         judged.hold(&built.loaded.compiled)?;
         if !self.lists.is_empty() {
             built = self.build_from(built.made_of, built.digest, since)?;
@@ -356,32 +358,6 @@ impl Agent {
         Ok(agent)
     }
 
-    /// From now on policy comes in bundles, judged by what is trusted. Another root than before begins trust anew.
-    ///
-    /// # Errors
-    /// The root is none.
-    pub fn seal(&mut self, seal: Seal) -> Result<(), Problem> {
-        let root = seal.root();
-        if self.trust.0.is_none() || self.trust.1 != root {
-            if !self.trust.1.is_empty() {
-                tracing::warn!("trust begins anew, by another root than before");
-            }
-            self.trust = (Some(seal.begin()?), root);
-        }
-        self.seal = Some(seal);
-        Ok(())
-    }
-
-    /// What bundles are judged by.
-    ///
-    /// # Errors
-    /// This node takes files.
-    pub fn judgement(&self) -> Result<(Seal, Trust), Problem> {
-        let message = "this agent takes its policy from files (--policy); with --trust-root it takes bundles";
-        let unsealed = || problem("not-sealed", "input", String::from(message));
-        self.seal.clone().zip(self.trust.0.clone()).ok_or_else(unsealed)
-    }
-
     /// Undoes or completes what an earlier agent left half done, then puts the policy into force. When that is bad,
     /// what an earlier agent left stays in force, or the last good policy goes into force, and the agent runs on; the
     /// error is for a node that has neither.
@@ -415,21 +391,6 @@ impl Agent {
         Ok(())
     }
 
-    /// A sealed node goes on with what was committed; without that it waits for a bundle.
-    fn start_sealed(&mut self) -> Result<(), Problem> {
-        if self.current().is_none()
-            && !self.life.history.is_empty()
-            && let Err(problem) = self.restore()
-        {
-            self.last_apply = Some(self.refused(Trigger::Start, problem));
-        }
-        self.remember_policy();
-        if self.current().is_none() {
-            tracing::error!("nothing is in force: `gabion generation apply BUNDLE` puts the first bundle into force");
-        }
-        Ok(())
-    }
-
     /// Puts the policy into force at the start. A node that lost its kernel, and whose policy was changed since it was
     /// committed, first enforces what was committed: the change has something to go back to, as at any other time.
     fn begin(&mut self, read: Read) -> Result<Apply, Problem> {
@@ -447,7 +408,7 @@ impl Agent {
     /// The text of a generation that was committed before, and its number.
     ///
     /// # Errors
-    /// There is none.
+    /// There is none, or nobody may put it into force again without a grant.
     pub fn committed_before(&mut self, number: Option<Number>) -> Result<(Number, MadeOf), Problem> {
         let in_force = self.life.committed.all;
         let history = &self.life.history;
@@ -465,6 +426,7 @@ impl Agent {
             problem("no-such-generation", "input", message)
         };
         let number = wanted.ok_or_else(unknown)?;
+        self.may_go_back_to(number)?;
         Ok((number, self.made_of(number).ok_or_else(unknown)?))
     }
 
@@ -488,19 +450,12 @@ impl Agent {
         })
     }
 
-    /// What a committed generation is known by: the digest of its text, or of its bundle.
-    fn digest_of(&mut self, number: Number, files: &[SourceFile]) -> String {
-        let remembered = Remembered::read(&mut self.store).ok();
-        let record = remembered.and_then(|mut remembered| remembered.records.remove(&number));
-        record.map_or_else(|| policy::digest(files), |record| record.digest)
-    }
-
     /// Puts into force what was committed last.
     fn restore(&mut self) -> Result<Apply, Problem> {
         let missing = || problem("nothing-committed", "system", String::from("no policy was ever committed here"));
         let number = *self.life.history.last().ok_or_else(missing)?;
         let made_of = self.made_of(number).ok_or_else(missing)?;
-        let digest = self.digest_of(number, &made_of.files);
+        let digest = made_of.digest();
         let built = self.source.build_from(made_of, digest, Instant::now())?;
         let how =
             How { insisted: true, origin: Some(format!("generation {number}, committed before")), ..How::default() };

@@ -3,7 +3,7 @@
 //! | record | what |
 //! | --- | --- |
 //! | `life` | [`Life`]: which generation is in force where, on trial, given up |
-//! | `generation/N`, `policy/N`, `object/N` | [`Record`] of a generation, and what it is made of |
+//! | `generation/N`, `policy/N`, `object/N`, `bundle/N` | [`Record`] of a generation, and what it is made of |
 //! | `base`, `counted` | what rules of earlier generations counted, and of those in force when the agent stopped |
 //! | `emergency/NAME` | an [`Emergency`] that is in force beside them |
 //! | `mode` | an operator's choice of mode |
@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use gabion_abi::event::{FAILSAFE_LIMIT, Settings};
+use gabion_bundle::Name;
 use gabion_life::{Arrow, Event, Life, Number};
 use gabion_store::{Batch, Store, StoreError};
 use gabion_trust::Trust;
@@ -23,7 +24,7 @@ use crate::api::wire::Amount;
 use crate::counters::{BaseEntry, RuleName};
 use crate::emergency::{Emergency, Ids, Lists};
 use crate::events::timestamp;
-use crate::policy::SourceFile;
+use crate::policy::{self, SourceFile};
 
 /// An operator's choice of mode.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -167,8 +168,12 @@ fn record(number: Number) -> String {
     format!("generation/{number:010}")
 }
 
-fn policy(number: Number) -> String {
+fn policy_of(number: Number) -> String {
     format!("policy/{number:010}")
+}
+
+fn bundle_of(number: Number) -> String {
+    format!("bundle/{number:010}")
 }
 
 fn object_of(number: Number) -> String {
@@ -182,6 +187,32 @@ pub struct MadeOf {
     pub files: Vec<SourceFile>,
     /// Its kernel programs, when they are not the agent's own.
     pub object: Option<Vec<u8>>,
+    /// The bundle that both came in.
+    pub bundle: Option<Bundled>,
+}
+
+impl MadeOf {
+    /// What it is known by.
+    pub fn digest(&self) -> String {
+        self.bundle.as_ref().map_or_else(|| policy::digest(&self.files), |bundle| bundle.id.clone())
+    }
+}
+
+/// What a bundle is called.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bundled {
+    /// For whom it is.
+    pub name: Name,
+    /// How new.
+    pub version: u64,
+    /// Digest of every byte of it.
+    pub id: String,
+}
+
+impl std::fmt::Display for Bundled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.name, self.version)
+    }
 }
 
 impl Remembered {
@@ -242,11 +273,14 @@ impl Records for Batch {
     }
 
     fn generation(&mut self, it: &Record, made_of: &MadeOf) -> &mut Self {
-        self.put(&record(it.number), it).put(&policy(it.number), &made_of.files);
-        match &made_of.object {
-            Some(object) => self.put_bytes(&object_of(it.number), object),
-            None => self,
+        self.put(&record(it.number), it).put(&policy_of(it.number), &made_of.files);
+        if let Some(object) = &made_of.object {
+            self.put_bytes(&object_of(it.number), object);
         }
+        if let Some(bundle) = &made_of.bundle {
+            self.put(&bundle_of(it.number), bundle);
+        }
+        self
     }
 
     fn record(&mut self, it: &Record) -> &mut Self {
@@ -266,7 +300,8 @@ impl Records for Batch {
     }
 
     fn forget(&mut self, number: Number) -> &mut Self {
-        self.remove(&record(number)).remove(&policy(number)).remove(&object_of(number))
+        let parts = [record(number), policy_of(number), object_of(number), bundle_of(number)];
+        parts.iter().fold(self, |batch, name| batch.remove(name))
     }
 }
 
@@ -286,6 +321,11 @@ pub fn detached(store: &mut Store) -> Result<(), StoreError> {
 
 /// What a generation was made of.
 pub fn made_of(store: &mut Store, number: Number) -> Result<Option<MadeOf>, StoreError> {
-    let object = store.bytes(&object_of(number))?;
-    Ok(store.read(&policy(number))?.map(|files| MadeOf { files, object }))
+    let (object, bundle) = (store.bytes(&object_of(number))?, bundled(store, number)?);
+    Ok(store.read(&policy_of(number))?.map(|files| MadeOf { files, object, bundle }))
+}
+
+/// The bundle that it came in.
+pub fn bundled(store: &mut Store, number: Number) -> Result<Option<Bundled>, StoreError> {
+    store.read(&bundle_of(number))
 }

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use gabion_bundle::Name;
 use gabion_generation::gatekeeper_folder;
 use gabion_store::{Opened, Store, StoreError};
 use gabion_trust::ClockPolicy;
@@ -33,8 +34,8 @@ use crate::watch::Watch;
 pub struct RunOptions {
     /// Policy files and folders.
     pub policy: Vec<PathBuf>,
-    /// For a node that takes bundles instead: whom it trusts in the beginning, and what to do about its clock.
-    pub trust: Option<(PathBuf, ClockPolicy)>,
+    /// For a node that takes bundles instead.
+    pub sealed: Option<Sealed>,
     /// Folder of the bpffs that the agent owns.
     pub bpffs: PathBuf,
     /// Folder for what is remembered.
@@ -47,6 +48,17 @@ pub struct RunOptions {
     pub table_bytes: usize,
     /// Whether events say whose packets are.
     pub processes: bool,
+}
+
+/// Which bundles a node takes.
+#[derive(Clone, Debug)]
+pub struct Sealed {
+    /// Whom it trusts in the beginning.
+    pub root: PathBuf,
+    /// What to do about its clock.
+    pub clock: ClockPolicy,
+    /// Their name; that of the first one it takes when there is none.
+    pub bundle: Option<Name>,
 }
 
 /// Opens the kernel side, given the bpffs folder.
@@ -84,7 +96,7 @@ fn system(code: &str, error: &dyn std::fmt::Display) -> Problem {
 /// nothing that it needs to enforce. A sealed one would lose the versions below which it must not go.
 fn open_store(options: &RunOptions) -> Result<Opened, StoreError> {
     match Store::open(&options.state) {
-        Err(refused @ StoreError::Io { .. }) if options.trust.is_none() => {
+        Err(refused @ StoreError::Io { .. }) if options.sealed.is_none() => {
             let warning = format!(
                 "{refused}: what this agent decides is kept in memory alone, and forgotten when it stops; repair the disk, \
                  and restart it"
@@ -132,8 +144,8 @@ async fn work(options: &RunOptions, open_kernel: OpenKernel, begun: Instant) -> 
     if let Some(inherited) = inherited {
         agent.inherit_gate(inherited);
     }
-    if let Some((root, clock)) = &options.trust {
-        agent.seal(Seal::new(root, *clock)?)?;
+    if let Some(Sealed { root, clock, bundle }) = &options.sealed {
+        agent.seal(Seal::new(root, *clock, bundle.clone())?)?;
     }
     agent.relist(links, addresses);
     agent.start()?;
@@ -248,11 +260,11 @@ pub(crate) async fn read(shared: &Shared, what: &What, trigger: Trigger, how: &m
             let (number, made_of) = shared.agent.borrow_mut().committed_before(*number)?;
             how.insisted = true;
             how.origin = Some(format!("a roll-back to generation {number}"));
-            let digest = crate::policy::digest(&made_of.files);
+            let digest = made_of.digest();
             Box::new(move || source.build_from(made_of, digest, Instant::now()).map(Box::new).map(Read::Built))
         }
         What::Bundle(path) => {
-            let (seal, trust) = shared.agent.borrow().judgement()?;
+            let (seal, trust) = shared.agent.borrow_mut().judgement()?;
             let path = path.clone();
             Box::new(move || source.build_bundle(&path, &seal, &trust))
         }

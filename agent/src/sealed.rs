@@ -19,6 +19,7 @@ use crate::emergency::Emergency;
 use crate::events::timestamp;
 use crate::life::problem;
 use crate::policy::SourceFile;
+use crate::record::Bundled;
 
 /// How bundles are judged on this node.
 #[derive(Clone, Debug)]
@@ -34,10 +35,8 @@ pub struct Seal {
 /// A bundle that may be taken.
 #[derive(Clone, Debug)]
 pub struct Judged {
-    /// `name version`, for people.
-    pub what: String,
-    /// Its id.
-    pub id: String,
+    /// Which it is.
+    pub bundled: Bundled,
     /// Who vouches for it.
     pub vouched: String,
     /// Its policy.
@@ -82,7 +81,7 @@ pub fn this_node() -> Result<Node, Problem> {
     let release = system.release().to_string_lossy();
     let series: Vec<&str> = release.splitn(3, ['.', '-', '+']).take(2).collect();
     let architecture = name(&system.machine().to_string_lossy())?;
-    Ok(Node { architecture, kernel: name(&series.join("."))?, contracts: contracts()? })
+    Ok(Node { architecture, kernel: name(&series.join("."))?, contracts: contracts()?, bundle: None })
 }
 
 impl Seal {
@@ -90,15 +89,28 @@ impl Seal {
     ///
     /// # Errors
     /// The root is none, or the system does not say what it is.
-    pub fn new(root: &Path, policy: ClockPolicy) -> Result<Self, Problem> {
+    pub fn new(root: &Path, policy: ClockPolicy, bundle: Option<Name>) -> Result<Self, Problem> {
         let unreadable = |error| problem("trust-root", "input", format!("{}: cannot read: {error}", root.display()));
         let bytes = std::fs::read(root).map_err(unreadable)?;
         let wrong =
             |refused: gabion_trust::Refused| problem(refused.code(), "input", format!("{}: {refused}", root.display()));
         Trust::begin(&bytes).map_err(wrong)?;
-        let node = this_node()?;
+        let node = Node { bundle, ..this_node()? };
         let own = gabion_kernel_object::object().ok().map(Digest::of).into_iter().collect();
         Ok(Self { root: bytes, policy, node, own })
+    }
+
+    /// The name of bundles that may be taken, when somebody said so.
+    #[must_use]
+    pub fn bundle(&self) -> Option<&Name> {
+        self.node.bundle.as_ref()
+    }
+
+    /// The same, for a node that takes bundles of this name, unless somebody said another.
+    #[must_use]
+    pub fn or_bundle(mut self, name: Option<Name>) -> Self {
+        self.node.bundle = self.node.bundle.or(name);
+        self
     }
 
     /// What the site wants where the clock cannot be trusted.
@@ -138,8 +150,9 @@ impl Seal {
             let message = format!("{}: it has plugins, which this version does not run", path.display());
             return Err(refused("bundle-plugins", message));
         }
-        let what = format!("{} {}", manifest.name, manifest.version);
-        let files = texts(&bundle, &what, Use::Policy)?;
+        let (name, version) = (manifest.name.clone(), manifest.version);
+        let bundled = Bundled { name, version, id: bundle.id().to_string() };
+        let files = texts(&bundle, &bundled, Use::Policy)?;
         let emergency = (manifest.kind == Kind::Emergency).then(|| Emergency {
             name: manifest.name.to_string(),
             version: manifest.version,
@@ -153,16 +166,15 @@ impl Seal {
             files: files.clone(),
         });
         Ok(Judged {
-            id: bundle.id().to_string(),
             vouched: vouched(&accepted),
             files,
             emergency,
-            golden: texts(&bundle, &what, Use::Probes)?,
+            golden: texts(&bundle, &bundled, Use::Probes)?,
             object: self.object(&bundle)?,
             tables: manifest.tables,
             alarms: accepted.alarms.iter().map(ToString::to_string).collect(),
             next: accepted.next,
-            what,
+            bundled,
         })
     }
 
@@ -188,7 +200,7 @@ impl Judged {
         if found == self.tables {
             return Ok(());
         }
-        let Self { what, tables, .. } = self;
+        let Self { bundled: what, tables, .. } = self;
         let message = format!(
             "{what}: its policy compiles to tables {found} here, and its manifest says {tables}: build it with this \
              version of gabion"
@@ -197,7 +209,7 @@ impl Judged {
     }
 }
 
-fn texts(bundle: &Bundle, what: &str, used_as: Use) -> Result<Vec<SourceFile>, Problem> {
+fn texts(bundle: &Bundle, what: &Bundled, used_as: Use) -> Result<Vec<SourceFile>, Problem> {
     let of_use = bundle.manifest().files.iter().filter(|(_, it)| it.used_as == used_as);
     let texts = of_use.map(|(path, _)| {
         let odd = || refused("bundle-text", format!("{what}, {path}: is no text (UTF-8)"));

@@ -169,7 +169,11 @@ fn two_people_sign_and_a_node_accepts() {
     desk.wrong("bundle sign --role policy --key anna --trust site one.tar", 2, "already");
     desk.wrong("bundle sign --role policy --key dora --trust site one.tar", 2, "does not have the role");
     desk.wrong("bundle sign --role emergency --key bert --trust site one.tar", 1, "whole generation");
+    let early = desk.fine("bundle publish --key server --trust site one.tar");
+    assert!(early.contains("too few have signed"), "{early}");
+    desk.wrong(&format!("{verify} one.tar"), 1, "bundle-not-signed");
     desk.publish(&["carol"], "one.tar");
+    desk.wrong(&format!("{verify} --name depot one.tar"), 1, "bundle-stranger");
     let said: Value = serde_json::from_str(&desk.fine(&format!("{verify} one.tar"))).unwrap();
     assert_eq!((&said["accepted"], &said["role"], &said["goldenPackets"]), (&true.into(), &"policy".into(), &2.into()));
     assert_eq!(said["signed"].as_array().unwrap().len(), 2);

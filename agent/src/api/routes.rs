@@ -318,21 +318,24 @@ async fn roll_back(shared: &Shared, query: &str) -> Result<Answer, Refusal> {
     let refused = |problem: Problem| (StatusCode::CONFLICT, problem);
     let on_trial = shared.agent.borrow().life().live.is_some();
     let committed = shared.agent.borrow().life().committed.all;
+    let undoes = (on_trial && to.is_none()) || (to.is_some() && to == committed);
+    if !undoes {
+        // It must be there, and somebody must be allowed to, before what is in force is given up.
+        let known = shared.agent.borrow_mut().committed_before(to);
+        known.map_err(refused)?;
+    }
     let mut took = Duration::ZERO;
     if on_trial {
         let outcome = shared.agent.borrow_mut().roll_back(why.clone());
         took = outcome.map_err(refused)?;
     }
-    if (on_trial && to.is_none()) || (to.is_some() && to == committed) {
+    if undoes {
         let agent = shared.agent.borrow();
         let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let (generation, trigger) = (agent.number(), "api".to_owned());
         let apply = Apply { ok: true, generation, trigger, took_us, ..Apply::default() };
         return Ok(json(StatusCode::OK, &apply));
     }
-    // It must be there before what is in force is given up.
-    let known = shared.agent.borrow_mut().committed_before(to);
-    known.map_err(refused)?;
     let outcome = shared.agent.borrow_mut().condemn(why);
     outcome.map_err(refused)?;
     apply(shared, What::Committed(to), How::default()).await

@@ -167,7 +167,7 @@ impl Agent {
             vouched: vouched(),
             digest: digest.clone(),
             origin: how.origin.unwrap_or_else(|| match &bundle {
-                Some(bundle) => format!("bundle {}", bundle.what),
+                Some(bundle) => format!("bundle {}", bundle.bundled),
                 None => format!("files, by {}", trigger.name()),
             }),
             window_ms: window,

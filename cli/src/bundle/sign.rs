@@ -118,6 +118,8 @@ fn envelop(bundle: &mut Bundle, key: &dyn Signer) -> Result<bool, Failure> {
 #[derive(Serialize)]
 struct Published {
     published: bool,
+    /// Whether enough people signed the bundle itself.
+    signed: bool,
     bundle: String,
     files: Vec<Status>,
 }
@@ -126,11 +128,12 @@ pub fn publish(arguments: &PublishArgs) -> Result<Exit, Failure> {
     let mut bundle = open(&arguments.bundle)?;
     let mut folder = Folder::open(&arguments.trust)?;
     let manifest = bundle.manifest();
-    let current = [Role::Policy, Role::Emergency].into_iter().any(|role| {
-        let target = folder.site.target(role, &format!("{role}/{}", manifest.name));
-        target.is_some_and(|it| it["hashes"]["sha256"] == bundle.id().hex())
-    });
-    if !current {
+    let id = bundle.id().hex();
+    let by: Vec<(Role, String)> =
+        [Role::Policy, Role::Emergency].map(|role| (role, format!("{role}/{}", manifest.name))).into();
+    let is = |target: &serde_json::Value| target["hashes"]["sha256"] == *id;
+    let signed = by.iter().any(|(role, path)| folder.site.target_in_force(*role, path).as_ref().is_some_and(is));
+    if !signed && !by.iter().any(|(role, path)| folder.site.target(*role, path).as_ref().is_some_and(is)) {
         let message = format!("{}: nobody signed this bundle {}", arguments.bundle.display(), manifest.name);
         return Err(Failure::input(message).help("`gabion bundle sign --role policy`, before it is published"));
     }
@@ -142,10 +145,14 @@ pub fn publish(arguments: &PublishArgs) -> Result<Exit, Failure> {
         bundle.attach(Attachment::Trust(folder.site.metadata()));
         save(&bundle, &arguments.bundle)?;
     }
-    let shown = Published { published: published.whole, bundle: bundle.id().to_string(), files: published.files };
+    let shown =
+        Published { published: published.whole, signed, bundle: bundle.id().to_string(), files: published.files };
     output::show(arguments.output.output, &shown, |it| {
         let mut text: String = it.files.iter().map(|it| format!("{it}\n")).collect();
         text += if it.published { "published\n" } else { "not published yet: another publisher has to sign, too\n" };
+        if !it.signed {
+            text += "nodes refuse it: too few have signed it yet (`gabion trust show`), sign and publish again\n";
+        }
         text
     })?;
     Ok(if published.whole { Exit::Fine } else { Exit::No })

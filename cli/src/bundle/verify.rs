@@ -90,7 +90,7 @@ pub fn clock_policy(text: &str) -> Result<ClockPolicy, Failure> {
 }
 
 fn node(arguments: &VerifyArgs) -> Result<Node, Failure> {
-    let here = sealed::this_node().map_err(failed)?;
+    let here = Node { bundle: arguments.name.clone(), ..sealed::this_node().map_err(failed)? };
     let Some(text) = &arguments.target else { return Ok(here) };
     let target = target(text)?;
     match <[Name; 1]>::try_from(target.kernels) {

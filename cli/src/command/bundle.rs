@@ -178,6 +178,9 @@ pub struct VerifyArgs {
     /// What was trusted before, and is from then on; written anew when the bundle is accepted
     #[arg(long, value_name = "FILE")]
     pub state: Option<PathBuf>,
+    /// The name of bundles that the node takes [default: every one]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<Name>,
     /// Judge by this time [default: by the clock]
     #[arg(long, value_name = "TIME")]
     pub now: Option<Time>,

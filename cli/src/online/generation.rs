@@ -32,9 +32,12 @@ Exit codes: 0 in force (with --wait: committed), 1 rolled back while --wait wait
 3 the system refused, 6 held back (pinned, or it failed before), 7 refused (signatures, versions, time, contents)")]
     Apply(ApplyBundleArgs),
     /// Go back: undo what is on trial, else put into force what was committed before
-    #[command(
-        after_help = "What was in force stays out, whatever the files say, until you insist (`gabion apply --again`)."
-    )]
+    #[command(after_help = "\
+What was in force stays out, whatever the files say, until you insist (`gabion apply --again`). On a sealed node \
+undoing a trial needs nobody; going below the version that it accepted takes a bundle with a grant (`gabion bundle \
+sign --grant-floor`).
+
+Exit codes: 0 done, 2 what was given is wrong, 3 the system refused, 6 held back (pinned), 7 refused (takes a grant)")]
     Rollback(RollbackArgs),
     /// What a bundle, or the files, would change; of neither what the last change did: rules, and verdicts
     #[command(after_help = "\

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, ValueEnum};
 use gabion_agent::load::TABLE_BYTES;
-use gabion_agent::run::RunOptions;
+use gabion_agent::run::{RunOptions, Sealed};
+use gabion_bundle::Name;
 
 use super::{BPFFS, Connection, STATE, failed};
 use crate::bundle::clock_policy;
@@ -19,6 +20,7 @@ Examples:
   gabion run --policy /etc/gabion/policy
   gabion run --policy site.yaml --policy rules/ --listen 127.0.0.1:9464 --log-format json
   gabion run --trust-root /etc/gabion/root.json     (then: gabion generation apply BUNDLE)
+  gabion run --trust-root /etc/gabion/root.json --bundle substation-7
 
 SIGHUP, `gabion apply` and changed files put the policy into force anew, as a whole or not at all.
 SIGTERM stops the agent; enforcement stays. `gabion detach` takes it away.")]
@@ -30,6 +32,9 @@ pub struct RunArgs {
     /// Take policy from signed bundles alone, and trust this root (root.json of `gabion trust init`) in the beginning
     #[arg(long, value_name = "FILE")]
     trust_root: Option<PathBuf>,
+    /// Take bundles of this name alone [default: the name of the first one that it takes]
+    #[arg(long, value_name = "NAME", requires = "trust_root")]
+    bundle: Option<Name>,
     /// What to do about bundles when the clock is not to be trusted: refuse, accept, or accept until=TIME
     #[arg(long, value_name = "CHOICE", default_value = "refuse", requires = "trust_root")]
     clock: String,
@@ -89,8 +94,12 @@ pub(super) fn run(arguments: &RunArgs) -> Result<Exit, Failure> {
     start_log(arguments.log_format, arguments.log_level);
     let options = RunOptions {
         policy: arguments.policy.clone(),
-        trust: match &arguments.trust_root {
-            Some(root) => Some((root.clone(), clock_policy(&arguments.clock)?)),
+        sealed: match &arguments.trust_root {
+            Some(root) => Some(Sealed {
+                root: root.clone(),
+                clock: clock_policy(&arguments.clock)?,
+                bundle: arguments.bundle.clone(),
+            }),
             None => None,
         },
         bpffs: arguments.bpffs.clone(),

@@ -77,10 +77,12 @@ fn facts(status: &Status) -> Vec<Vec<String>> {
         vec![String::from("site"), status.site.clone()],
         vec![
             String::from("generation"),
-            format!(
-                "{} since {}, {} rules, policy {digest}{adopted}",
-                generation.number, generation.since, generation.rules
-            ),
+            match generation.number {
+                0 => String::from("none"),
+                number => {
+                    format!("{number} since {}, {} rules, policy {digest}{adopted}", generation.since, generation.rules)
+                }
+            },
         ],
         vec![String::from("trial"), generation.trial.as_ref().map_or_else(|| String::from("none"), trial)],
         vec![String::from("mode"), mode],

@@ -90,6 +90,9 @@ pub enum Refused {
          what is to stay signed as policy"
     )]
     EmergencyLife { expires: Time, last: Time },
+    /// A bundle for another node.
+    #[error("name: {found}, and this node takes bundles {wanted}; `gabion run --bundle {found}` if that is to change")]
+    Stranger { found: Name, wanted: Name },
     /// A bundle for other machines.
     #[error("targets: not for {found}; it is for {wanted}")]
     Architecture { found: Name, wanted: String },
@@ -140,6 +143,7 @@ impl Refused {
             Self::Future { .. } => "bundle-future",
             Self::Expired { .. } => "bundle-expired",
             Self::EmergencyLife { .. } => "emergency-life",
+            Self::Stranger { .. } => "bundle-stranger",
             Self::Architecture { .. } => "bundle-architecture",
             Self::Kernel { .. } => "bundle-kernel",
             Self::Contract { .. } => "bundle-contract",

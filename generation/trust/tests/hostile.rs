@@ -267,6 +267,7 @@ fn attached(cases: &mut Cases) {
 }
 
 fn manifests(cases: &mut Cases) {
+    cases.manifest("for another node", |it| it["name"] = "substation-8".into());
     cases.manifest("for another architecture", |it| it["targets"][0]["architecture"] = "aarch64".into());
     cases.manifest("for other kernels", |it| it["targets"][0]["kernels"] = json!(["5.15", "6.6"]));
     cases.manifest("expired", |it| it["expires"] = "2027-03-01T12:00:00Z".into());

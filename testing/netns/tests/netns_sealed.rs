@@ -10,7 +10,7 @@ use gabion_testing_netns::End::{Client, Server};
 use gabion_testing_netns::{Bench, Probe, Site, rules};
 use gabion_testing_site::agent::Agent;
 
-use people::{People, apply, start};
+use people::{People, apply, start, start_with};
 
 const ALLOWED: u16 = 5_000;
 const FORBIDDEN: u16 = 5_001;
@@ -103,8 +103,58 @@ fn a_node_takes_what_enough_people_signed_and_nothing_else() {
     refused(&agent, &third, "trust-rolled-back");
     let (code, said) = apply(&agent, &fourth);
     assert_eq!((code, &said["error"]["code"]), (Some(6), &"failed-before".into()));
+    // What was committed before that is an older version, and whoever sits at the node is nobody who could grant it.
+    let back = agent.ask(&["generation", "rollback", "--output", "json"]).unwrap();
+    let said: serde_json::Value = serde_json::from_slice(&back.stdout).unwrap_or_default();
+    let words = String::from_utf8_lossy(&back.stderr);
+    assert_eq!(back.status.code(), Some(7), "{said:#} {words}");
+    assert!(
+        words.contains("bench 10") && words.contains("version 12") && words.contains("--grant-floor 10"),
+        "{words}"
+    );
+    bench.verify(&[(&good, true), (&bad, false)]);
     assert!(agent.ask(&["detach"]).unwrap().status.success());
     bench.baseline(&[&good, &bad]);
+}
+
+#[test]
+fn a_node_takes_bundles_of_one_name_until_it_is_told_another() {
+    let Some(bench) = Bench::new() else { return };
+    let binary = gabion_testing_netns::agent_binary().unwrap();
+    let [good, bad] = [ALLOWED, FORBIDDEN].map(|port| Probe::udp(Client, Server, false, 700, port));
+    let people = People::new(&binary);
+    let root = people.path("site/1.root.json");
+    let quick = "  health: {windowSeconds: 0}\n";
+    let (ours, both) = (policy(&bench, ALLOWED, quick), ["anna", "bert"]);
+    let first = bundle(&people, 1, &ours, &both);
+    // Signed by the same people, for the node next door.
+    let next_door = people.bundle_named("next-door", 7, &policy(&bench, FORBIDDEN, quick), FORBIDDEN, &both);
+    let mut agent = start(&bench, &binary, &root);
+    agent.until("up", |_| true).unwrap();
+    // The newest metadata speaks of both.
+    people.says(&["bundle", "publish", "--key", "server.key", "--trust", "site", "bench-1.tar"]);
+    assert_eq!(apply(&agent, &first).0, Some(0));
+    people.says(&["bundle", "publish", "--key", "server.key", "--trust", "site", "next-door-7.tar"]);
+    let refused = |agent: &Agent<'_>, bundle: &Path| {
+        let (code, said) = apply(agent, bundle);
+        assert_eq!((code, said["error"]["code"].as_str()), (Some(7), Some("bundle-stranger")), "{said:#}");
+        bench.verify(&[(&good, true), (&bad, false)]);
+    };
+    refused(&agent, &next_door);
+    agent.crash().unwrap();
+    let mut agent = start(&bench, &binary, &root);
+    agent.enforcing(2).unwrap();
+    refused(&agent, &next_door);
+    agent.stop().unwrap();
+    let mut agent = start_with(&bench, &binary, &root, &["--bundle", "next-door"]);
+    agent.enforcing(2).unwrap();
+    bench.verify(&[(&good, true), (&bad, false)]);
+    assert_eq!(apply(&agent, &next_door).0, Some(0));
+    bench.verify(&[(&good, false), (&bad, true)]);
+    // What it was before it moved is not come back to by a slip.
+    let back = agent.ask(&["generation", "rollback"]).unwrap();
+    assert_eq!(back.status.code(), Some(7), "{}", String::from_utf8_lossy(&back.stderr));
+    bench.verify(&[(&good, false), (&bad, true)]);
 }
 
 #[test]

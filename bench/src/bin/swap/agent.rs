@@ -187,7 +187,7 @@ pub fn measure(binary: &Path, rules: usize, swaps: usize) -> Result<Vec<Figure>,
 /// A bundle judged by what a node trusts that took it once: hashes, three signatures, the walk through the metadata.
 fn verification(people: &People, bundle: &Path, rules: usize, runs: usize) -> Result<Option<Figure>, Failure> {
     let failed = |problem: gabion_agent::api::wire::Problem| problem.message;
-    let seal = Seal::new(&people.root(), ClockPolicy::AcceptWithAlarm).map_err(failed)?;
+    let seal = Seal::new(&people.root(), ClockPolicy::AcceptWithAlarm, None).map_err(failed)?;
     let trust = seal.judge(bundle, &seal.begin().map_err(failed)?).map_err(failed)?.next;
     let mut values = Vec::new();
     for _ in 0..runs {

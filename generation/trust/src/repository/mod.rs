@@ -326,4 +326,10 @@ impl Repository {
         let said = |files: &Files| files.get(&role.file()).and_then(|it| it.targets().get(path).cloned());
         said(&self.drafts).or_else(|| said(&self.files))
     }
+
+    /// What a role says of a target, with all signatures that it takes.
+    #[must_use]
+    pub fn target_in_force(&self, role: Role, path: &str) -> Option<Value> {
+        self.files.get(&role.file())?.targets().get(path).cloned()
+    }
 }

@@ -96,6 +96,12 @@ pub(crate) fn soon_over(manifest: &Manifest, now: Time) -> Result<(), Refused> {
 
 /// It is for this node.
 pub(crate) fn fits(manifest: &Manifest, node: &Node) -> Result<(), Refused> {
+    // A deny list is beside what the node is given, and has a name of its own.
+    if let (Kind::Generation, Some(wanted)) = (manifest.kind, &node.bundle)
+        && manifest.name != *wanted
+    {
+        return Err(Refused::Stranger { found: manifest.name.clone(), wanted: wanted.clone() });
+    }
     let join = |all: Vec<&str>| all.join(", ");
     let here: Vec<_> = manifest.targets.iter().filter(|it| it.architecture == node.architecture).collect();
     if !manifest.targets.is_empty() && here.is_empty() {

@@ -55,6 +55,8 @@ pub struct Node {
     pub kernel: Name,
     /// Digests of the contracts that its agent has, by the name of their set.
     pub contracts: BTreeMap<Name, Digest>,
+    /// The name of bundles that it takes; every one that policy signs when there is none.
+    pub bundle: Option<Name>,
 }
 
 /// What a bundle is judged by, beside what is trusted.

@@ -282,7 +282,12 @@ pub fn emergency_until(expires: &str, version: u64) -> Bundle {
 
 pub fn node() -> Node {
     let contracts = [(name("object"), Digest::of(b"object")), (name("state"), Digest::of(b"state"))];
-    Node { architecture: name("x86_64"), kernel: name("6.12"), contracts: contracts.into() }
+    Node {
+        architecture: name("x86_64"),
+        kernel: name("6.12"),
+        contracts: contracts.into(),
+        bundle: Some(name("substation-7")),
+    }
 }
 
 pub fn at(text: &str) -> Clock {

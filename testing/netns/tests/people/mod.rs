@@ -38,17 +38,28 @@ impl People {
 
     /// A bundle of this policy, of which a packet to this port passes, signed by some, and published.
     pub fn bundle_for(&self, version: u32, policy: &str, port: u16, signers: &[&str]) -> PathBuf {
+        self.bundle_named("bench", version, policy, port, signers)
+    }
+
+    /// The same of another name.
+    pub fn bundle_named(&self, name: &str, version: u32, policy: &str, port: u16, signers: &[&str]) -> PathBuf {
         let golden = format!(
             "apiVersion: gabion.dev/v1alpha1\nkind: PolicyTest\ntests:\n  - {{name: the port, expect: allow, in: c0, \
              from: 10.1.0.2, to: 10.2.0.2, protocol: udp, port: {port}}}\n"
         );
-        self.people.bundle(Contents { name: "bench", version, policy, golden: &golden }, signers).unwrap()
+        self.people.bundle(Contents { name, version, policy, golden: &golden }, signers).unwrap()
     }
 }
 
 /// A node that trusts whom this root names, and takes its clock as it is.
 pub fn start<'b>(bench: &'b Bench, binary: &Path, root: &Path) -> Agent<'b> {
-    let arguments = ["--trust-root".into(), root.to_owned(), "--clock".into(), "accept".into()];
+    start_with(bench, binary, root, &[])
+}
+
+/// The same, told more.
+pub fn start_with<'b>(bench: &'b Bench, binary: &Path, root: &Path, more: &[&str]) -> Agent<'b> {
+    let mut arguments = vec!["--trust-root".into(), root.to_owned(), "--clock".into(), "accept".into()];
+    arguments.extend(more.iter().map(PathBuf::from));
     Agent::start_sealed(&bench.node, &bench.place, binary, &arguments).unwrap()
 }
 
