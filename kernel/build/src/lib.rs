@@ -8,6 +8,7 @@
 mod toolchain;
 
 use std::env;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 pub use toolchain::{Toolchain, find, home};
@@ -52,12 +53,28 @@ pub fn embed(package: &str, sources: &[&str]) {
 }
 
 fn build(root: &Path, out: &Path, package: &str) -> Result<PathBuf, String> {
-    let root = root.canonicalize().map_err(|error| format!("{}: {error}", root.display()))?;
-    let target = out.join("bpf");
+    let at = |path: &Path, error: std::io::Error| format!("{}: {error}", path.display());
+    let root = root.canonicalize().map_err(|error| at(root, error))?;
+    let target = shared(&root, out);
+    std::fs::create_dir_all(&target).map_err(|error| at(&target, error))?;
+    // Held until the object is ours: whoever builds the same for another profile replaces it.
+    let lock = target.join("embed.lock");
+    let lock = File::create(&lock).and_then(|file| file.lock().map(|()| file)).map_err(|error| at(&lock, error))?;
     let mut command = find()?.cargo(&root, &target, package);
     let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
     if !output.status.success() {
         return Err(format!("{command:?} failed\n{}", String::from_utf8_lossy(&output.stderr)));
     }
-    Ok(target.join("bpfel-unknown-none/release").join(package))
+    let (built, object) = (target.join("bpfel-unknown-none/release").join(package), out.join("object.o"));
+    std::fs::copy(&built, &object).map_err(|error| at(&built, error))?;
+    drop(lock);
+    Ok(object)
+}
+
+/// A folder for all crates of kernel programs, all profiles and all builds of a checkout: what they share is the same
+/// for all of them. It lies in the checkout's target folder, or in the one that this build has elsewhere.
+fn shared(root: &Path, out: &Path) -> PathBuf {
+    let targets = || out.ancestors().filter(|folder| folder.join("CACHEDIR.TAG").exists());
+    let ours = targets().filter(|folder| folder.starts_with(root)).last();
+    ours.or_else(|| targets().next()).unwrap_or(out).join("bpf")
 }
