@@ -229,6 +229,8 @@ pub struct Agent {
     pub(crate) standing_warnings: Vec<String>,
     /// When hooks were brought to what they are to run.
     pointed: Instant,
+    /// The generation after which the next one is ready to be made.
+    ready_for: Option<Number>,
     /// Generations that were rolled back.
     pub(crate) rolled_back: u64,
     /// Who may load programs.
@@ -331,6 +333,7 @@ impl Agent {
             mode_override: mode,
             standing_warnings: warning.into_iter().collect(),
             pointed: Instant::now(),
+            ready_for: None,
             rolled_back: 0,
             gate: Gate::default(),
             connections_refused: 0,

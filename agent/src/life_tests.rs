@@ -466,6 +466,31 @@ fn a_change_is_on_trial_until_its_window_is_over() {
 }
 
 #[test]
+fn the_next_change_is_made_ready_for_while_nobody_waits() {
+    let node = Node::new(&watched(&["eth0"], &["poll"], SHORT));
+    let mut agent = node.started();
+    let ready = || -> Vec<String> {
+        node.world.borrow().calls.iter().filter(|call| call.starts_with("make ready")).cloned().collect()
+    };
+    let began = Instant::now();
+    seconds(&node, &mut agent, began, 0..4, 1);
+    assert_eq!(ready(), [""; 0]);
+    seconds(&node, &mut agent, began, 4..20, 1);
+    assert_eq!(ready(), ["make ready 1"]);
+    node.write(&watched(&["eth0"], &["poll", "write"], SHORT));
+    assert!(apply(&mut agent).ok);
+    let began = Instant::now();
+    seconds(&node, &mut agent, began, 0..9, 1);
+    assert_eq!(ready(), ["make ready 1"], "on trial");
+    seconds(&node, &mut agent, began, 9..30, 1);
+    assert_eq!(ready(), ["make ready 1", "make ready 2"]);
+    drop(agent);
+    let mut agent = node.started();
+    seconds(&node, &mut agent, Instant::now(), 0..9, 1);
+    assert_eq!(ready()[2..], ["make ready 3"], "another agent, which made it anew");
+}
+
+#[test]
 fn a_change_that_makes_the_node_worse_is_undone_and_stays_out() {
     let node = Node::new(&watched(&["eth0"], &["poll"], SHORT));
     let mut agent = node.started();

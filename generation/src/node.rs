@@ -149,6 +149,30 @@ impl Node {
         Ok(staged)
     }
 
+    /// Whether a generation of this policy is made of what is kept here: its programs are verified already.
+    #[must_use]
+    pub fn is_ready(&self, compiled: &Compiled, interfaces: &[InterfaceEntry]) -> bool {
+        let needs = staged::needs(compiled, interfaces);
+        let constants = needs.map(|needs| Constants::of(&self.programs, compiled, &needs));
+        // What is too large to be kept is made when it is needed.
+        constants.is_ok_and(|it| !it.are_worth_keeping() || self.spare.as_ref().is_some_and(|spare| spare.serves(&it)))
+    }
+
+    /// Has it ready. Nothing that is in force changes.
+    pub fn make_ready(&mut self, compiled: &Compiled, interfaces: &[InterfaceEntry]) -> Result<(), Error> {
+        if self.is_ready(compiled, interfaces) {
+            return Ok(());
+        }
+        // Its folder is in the way.
+        drop(self.spare.take());
+        // A number that is not given out: whatever is made of it gets one of its own.
+        let number = self.last_number.wrapping_add(1).max(1);
+        let mut spare = Staged::load(&self.folder, &self.programs, number, compiled, interfaces)?;
+        spare.retire(&self.folder)?;
+        self.spare = Some(spare);
+        Ok(())
+    }
+
     /// Takes a staged generation in; no hook runs it yet.
     pub fn keep(&mut self, mut staged: Staged) {
         staged.keep();

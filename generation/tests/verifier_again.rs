@@ -65,6 +65,13 @@ fn folders(bpffs: &Bpffs) -> BTreeSet<String> {
     entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
+/// Numbers of the programs that are kept for the next generation.
+fn programs_of(bpffs: &Bpffs) -> [u32; 2] {
+    let folder = bpffs.root().join("generations/spare");
+    let id = |name: &str| aya::programs::ProgramInfo::from_pin(folder.join(name)).unwrap().id();
+    [id("gabion_ingress"), id("gabion_egress")]
+}
+
 fn set<const N: usize>(names: [&str; N]) -> BTreeSet<String> {
     names.map(str::to_owned).into()
 }
@@ -151,6 +158,37 @@ fn what_has_other_constants_is_loaded_and_what_is_kept_stays() {
     assert_eq!(adopted.generations, [number].into());
     assert_eq!(folders(&bpffs), set([&number.to_string()]));
     drop(node);
+}
+
+#[test]
+fn what_is_made_ready_is_what_the_next_generation_is_made_of() {
+    let Some(bpffs) = Bpffs::new("again-ready") else { return };
+    let mut node = open(&bpffs);
+    let first = node.stage(&policy(&[502], ""), &[]).unwrap();
+    node.commit(first).unwrap();
+    std::mem::forget(node);
+    // Another agent: it has made nothing yet.
+    let mut node = open(&bpffs);
+    let next = policy(&[502, 503], "");
+    assert!(!node.is_ready(&next, &[]));
+    node.make_ready(&policy(&[502], ""), &[]).unwrap();
+    assert!(node.is_ready(&next, &[]));
+    assert_eq!(folders(&bpffs), set(["1", "spare"]));
+    let known = programs_of(&bpffs);
+    let second = node.stage(&next, &[]).unwrap();
+    assert_eq!((ids(&second), second.number()), (known, 2));
+    assert!(passes(&second, 503, SYN));
+    assert_eq!(packets(&second), 1);
+    node.commit(second).unwrap();
+    // What is made ready already is left as it is; another form takes its place.
+    node.make_ready(&next, &[]).unwrap();
+    let known = programs_of(&bpffs);
+    node.make_ready(&policy(&[8080], ""), &[]).unwrap();
+    assert_eq!(programs_of(&bpffs), known);
+    let vlan = policy(&[1], "    - {name: vlan, action: allow, services: [{vlan: 7}]}\n");
+    node.make_ready(&vlan, &[]).unwrap();
+    assert!(programs_of(&bpffs).iter().all(|id| !known.contains(id)));
+    assert!(node.is_ready(&vlan, &[]) && passes(node.live().unwrap(), 503, SYN));
 }
 
 #[test]

@@ -250,6 +250,10 @@ impl Bpf {
     }
 }
 
+fn entries(plan: &Plan<'_>) -> Vec<InterfaceEntry> {
+    plan.interfaces.iter().map(|(&ifindex, &interface)| InterfaceEntry { ifindex, interface }).collect()
+}
+
 /// A twin, of a spare one that suits.
 fn made(
     spare: Option<Twin>,
@@ -310,8 +314,7 @@ impl Kernel for Bpf {
         }
         let node = self.node.as_mut().ok_or_else(|| failed(Error::NoGeneration))?;
         node.resume_numbers(plan.number.saturating_sub(1));
-        let entries: Vec<InterfaceEntry> =
-            plan.interfaces.iter().map(|(&ifindex, &interface)| InterfaceEntry { ifindex, interface }).collect();
+        let entries = entries(plan);
         let foreign = plan.object.map(Programs::of).transpose().map_err(failed)?;
         let own = node.programs();
         let programs = foreign.as_ref().unwrap_or(&own);
@@ -332,6 +335,32 @@ impl Kernel for Bpf {
         }
         self.interfaces.insert(plan.number, plan.interfaces.clone());
         Ok(())
+    }
+
+    fn make_ready(&mut self, plan: &Plan<'_>) -> Result<(), KernelError> {
+        let Some(node) = self.node.as_mut() else { return Ok(()) };
+        let entries = entries(plan);
+        let programs = node.programs();
+        let Some(settings) = plan.trial else { return node.make_ready(plan.compiled, &entries).map_err(failed) };
+        let around = Surroundings { interfaces: &[], settings };
+        let spare = self.spare_twin.take_if(|twin| twin.suits(&programs, plan.compiled, &around));
+        // The next one is compared with this one.
+        let of_this = self.twins.remove(&plan.number);
+        let (ready, twins) = std::thread::scope(|scope| {
+            let twins = scope.spawn(|| {
+                let load = || Twin::load(&programs, plan.compiled, &around).ok().filter(Twin::is_worth_keeping);
+                let of_this = of_this.or_else(load);
+                // One that is too large is as large again.
+                let spare = spare.or_else(|| of_this.as_ref().and_then(|_| load()));
+                (of_this, spare)
+            });
+            (node.make_ready(plan.compiled, &entries), twins.join())
+        });
+        if let Ok((of_this, spare)) = twins {
+            self.twins.extend(of_this.map(|twin| (plan.number, twin)));
+            self.spare_twin = spare;
+        }
+        ready.map_err(failed)
     }
 
     fn try_out(&mut self, trying: &Trying<'_>) -> Tried {

@@ -86,6 +86,11 @@ impl Kernel for Fake {
         Ok(())
     }
 
+    fn make_ready(&mut self, plan: &Plan<'_>) -> Result<(), KernelError> {
+        self.0.borrow_mut().calls.push(format!("make ready {}", plan.number));
+        Ok(())
+    }
+
     fn try_out(&mut self, trying: &Trying<'_>) -> Tried {
         let mut world = self.0.borrow_mut();
         world.tried = trying.golden.iter().map(|golden| golden.probe.name.clone()).collect();

@@ -130,6 +130,10 @@ pub trait Kernel {
     /// Loads a generation beside those that are there; nothing runs it.
     fn stage(&mut self, plan: &Plan<'_>) -> Result<(), KernelError>;
 
+    /// Loads what the next generation will be made of, when its policy is like this one, and what it will be tried
+    /// with. Nothing that is in force changes.
+    fn make_ready(&mut self, plan: &Plan<'_>) -> Result<(), KernelError>;
+
     /// Tries the programs of a generation on packets that nobody sent. Nothing that is in force sees any of it.
     fn try_out(&mut self, trying: &Trying<'_>) -> Tried;
 

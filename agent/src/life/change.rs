@@ -121,6 +121,8 @@ impl Agent {
             kept.compiled = Some(Arc::new(loaded.compiled));
             kept.unsaved = Some(made_of);
         }
+        // What it is compared with has the tables of before.
+        self.ready_for = None;
         if let Err(error) = self.note("changed in place", &digest) {
             tracing::warn!("generation {number} has another inventory, which is not recorded: {error}");
         }

@@ -5,8 +5,14 @@ use std::time::{Duration, Instant};
 
 use gabion_life::{Event, Number};
 
+use gabion_policy_model::site::ConnectionLimits;
+
 use super::{Agent, Problem};
 use crate::health::{Outcome, Sample};
+use crate::kernel::Plan;
+
+/// How long nothing has changed before the next change is made ready for.
+const QUIET: Duration = Duration::from_secs(5);
 
 impl Agent {
     /// A second is over.
@@ -15,6 +21,7 @@ impl Agent {
         let sample = self.sample();
         let Some(mut watching) = self.watching.take() else {
             self.before.add(now, sample.drops);
+            self.make_ready(now);
             return;
         };
         let outcome = watching.judge(now, sample);
@@ -34,6 +41,31 @@ impl Agent {
             Ok(()) if is_worse => drop(self.is_back(since)),
             Ok(()) => {}
             Err(problem) => tracing::error!("{}", problem.message),
+        }
+    }
+
+    /// Has the kernel take the programs of the next change while nobody waits for one: it is mostly like what is in
+    /// force. An agent that began just now, or whose last change was unlike the one before, has none.
+    fn make_ready(&mut self, now: Instant) {
+        let number = self.number();
+        let quiet = self.life.live.is_none() && self.life.making.is_none();
+        if !quiet || self.ready_for == Some(number) || now.saturating_duration_since(self.pointed) < QUIET {
+            return;
+        }
+        self.ready_for = Some(number);
+        let Some(kept) = self.current().filter(|kept| kept.object.is_none()) else { return };
+        let Some(compiled) = kept.compiled.clone() else { return };
+        let (view, settings) = (kept.view.clone(), kept.record.limits.settings(false));
+        let plan = Plan {
+            number,
+            compiled: &compiled,
+            connections: ConnectionLimits::default(),
+            object: None,
+            interfaces: &view,
+            trial: Some(&settings),
+        };
+        if let Err(error) = self.kernel.make_ready(&plan) {
+            tracing::debug!("the next change will take longer: {error}");
         }
     }
 

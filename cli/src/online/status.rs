@@ -62,7 +62,7 @@ fn facts(status: &Status) -> Vec<Vec<String>> {
         ),
         None => status.mode.current.clone(),
     };
-    let digest: String = generation.digest.chars().take(12).collect();
+    let digest: String = generation.digest.trim_start_matches("sha256:").chars().take(12).collect();
     let adopted = if generation.adopted { ", adopted from an earlier agent" } else { "" };
     let suppressed: Vec<String> = status
         .events

@@ -1,6 +1,7 @@
 //! A sealed agent takes a signed bundle, goes back, and takes it again.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use gabion_agent::sealed::Seal;
 use gabion_bench::Figure;
@@ -22,6 +23,10 @@ const WARM: usize = 10;
 const SIGNERS: [&str; 3] = ["anna", "bert", "carl"];
 /// Swaps for each one to a policy of another form.
 const OTHER_FORM_SHARE: usize = 5;
+/// Swaps for each agent that is started to look at its first one.
+const FIRSTS_SHARE: usize = 50;
+/// How long an agent has to be ready for it.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// What gives a policy another form: a rule that keeps state.
 const OTHER_FORM: &str = "---\napiVersion: gabion.dev/v1alpha1\nkind: Policy\nmetadata: {name: other-form}\nspec:\n  \
                           subject: {cidr: 10.255.0.0/16}\n  ingress:\n    \
@@ -180,8 +185,31 @@ pub fn measure(binary: &Path, rules: usize, swaps: usize) -> Result<Vec<Figure>,
         ]);
     }
     figures.push(verification(&people, &second, rules, swaps)?);
+    let mut firsts = Times::default();
+    for _ in 0..swaps.div_ceil(FIRSTS_SHARE).max(3) {
+        agent.stop()?;
+        agent = Agent::start_sealed(&host, &place, binary, &arguments)?;
+        agent.until("up", |_| true)?;
+        made_ready(&host, &place.bpffs().join("generations/spare"))?;
+        firsts.swap(&agent, &second)?;
+    }
+    figures.extend(firsts.figures(&format!("{rules} rules, the first change of an agent")));
     agent.ask(&["detach"])?;
     Ok(figures.into_iter().flatten().collect())
+}
+
+/// Waits until an agent, to which nobody came for a while, has taken programs for the next change.
+fn made_ready(host: &Host, spare: &Path) -> Result<(), Failure> {
+    let end = Instant::now() + PATIENCE;
+    while !host.run(|| spare.is_dir()) {
+        if Instant::now() > end {
+            return Err(format!("nothing was made ready within {PATIENCE:?}").into());
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    // The folder is there before the rest of it.
+    std::thread::sleep(Duration::from_secs(1));
+    Ok(())
 }
 
 /// A bundle judged by what a node trusts that took it once: hashes, three signatures, the walk through the metadata.
@@ -191,7 +219,7 @@ fn verification(people: &People, bundle: &Path, rules: usize, runs: usize) -> Re
     let trust = seal.judge(bundle, &seal.begin().map_err(failed)?).map_err(failed)?.next;
     let mut values = Vec::new();
     for _ in 0..runs {
-        let start = std::time::Instant::now();
+        let start = Instant::now();
         seal.judge(bundle, &trust).map_err(failed)?;
         values.push(start.elapsed().as_secs_f64() * 1e3);
     }
