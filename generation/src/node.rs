@@ -95,7 +95,7 @@ impl Node {
                 folder::remove(&self.folder.generations().join(&name))?;
                 continue;
             };
-            let generation = Staged::open(&self.folder, number, self.state.said())?;
+            let generation = Staged::open(self.folder.generation(number), number, self.state.said())?;
             if generation.program_ids()?.iter().any(|id| running.contains(id)) {
                 adopted.running = adopted.running.max(Some(number));
             }
@@ -165,11 +165,7 @@ impl Node {
         }
         // Its folder is in the way.
         drop(self.spare.take());
-        // A number that is not given out: whatever is made of it gets one of its own.
-        let number = self.last_number.wrapping_add(1).max(1);
-        let mut spare = Staged::load(&self.folder, &self.programs, number, compiled, interfaces)?;
-        spare.retire(&self.folder)?;
-        self.spare = Some(spare);
+        self.spare = Some(Staged::load_spare(&self.folder, &self.programs, compiled, interfaces)?);
         Ok(())
     }
 

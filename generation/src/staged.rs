@@ -139,6 +139,29 @@ impl Staged {
         compiled: &Compiled,
         interfaces: &[InterfaceEntry],
     ) -> Result<Self, Error> {
+        Self::load_into(folder, folder.generation(number), programs, number, compiled, interfaces)
+    }
+
+    /// Loads what another generation can be made [of](Self::again), as if one had been [retired](Self::retire).
+    pub(crate) fn load_spare(
+        folder: &Folder,
+        programs: &Programs,
+        compiled: &Compiled,
+        interfaces: &[InterfaceEntry],
+    ) -> Result<Self, Error> {
+        let mut spare = Self::load_into(folder, folder.spare(), programs, 0, compiled, interfaces)?;
+        // They may be gone when it is used.
+        if blank(&mut spare.interfaces) { Ok(spare) } else { Err(Error::Object { what: "memory" }) }
+    }
+
+    fn load_into(
+        folder: &Folder,
+        place: PathBuf,
+        programs: &Programs,
+        number: u32,
+        compiled: &Compiled,
+        interfaces: &[InterfaceEntry],
+    ) -> Result<Self, Error> {
         let needs = needs(compiled, interfaces)?;
         let pins = map::STATE.iter().map(|name| Wanted::Pinned(folder.state().join(map::pin(name))));
         let loading = specialised(programs, compiled, &needs, map::STATE.into_iter().zip(pins).collect())?;
@@ -159,8 +182,8 @@ impl Staged {
             set_interface(&mut table, entry)?;
         }
         loading.load(&making)?;
-        folder::publish(&making, &folder.generation(number))?;
-        let mut staged = Self::open(folder, number, said)?;
+        folder::publish(&making, &place)?;
+        let mut staged = Self::open(place, number, said)?;
         staged.abandoned = true;
         staged.form = Some(Form::of(Constants::of(programs, compiled, &needs), compiled));
         Ok(staged)
@@ -209,8 +232,7 @@ impl Staged {
     }
 
     /// Opens a generation that is pinned. `said` is what its programs say of their maps.
-    pub(crate) fn open(folder: &Folder, number: u32, said: &Said<'static>) -> Result<Self, Error> {
-        let path = folder.generation(number);
+    pub(crate) fn open(path: PathBuf, number: u32, said: &Said<'static>) -> Result<Self, Error> {
         let step = || format!("open {}", path.display());
         Ok(Self {
             number,

@@ -15,6 +15,9 @@ use crate::workspace::{self, Member};
 /// The tiers that need more than an unprivileged user.
 const PRIVILEGED: [&str; 3] = ["verifier", "netns", "vm"];
 
+/// Guests that run at a time.
+const GUESTS: usize = 2;
+
 /// The library of a token made of software, which Debian's softhsm2 brings.
 const TOKEN: &str = "/usr/lib/softhsm/libsofthsm2.so";
 
@@ -191,7 +194,7 @@ fn run_all(members: &[Member], tiers: &[&str], request: &Request) -> Result<Test
         let mut command = crate::cargo();
         command.args(["nextest", "run", "--workspace", "--no-fail-fast", "--no-tests", "pass"]);
         if !privileged.is_empty() {
-            command.arg("--tool-config-file").arg(serial_group(&privileged)?);
+            command.arg("--tool-config-file").arg(groups(&privileged)?);
             command.args(["-E", &nextest_filter(unit, &privileged, &wanted)]);
         }
         tests.merge(run_tests(command.args(&request.filters).envs(environment))?);
@@ -232,16 +235,26 @@ fn documentation() -> Result<bool, String> {
     Ok(output.status.success())
 }
 
-/// Writes the nextest configuration that lets only one privileged test run at a time, and returns it as an argument.
+/// Writes the nextest configuration by which privileged tests run, and returns it as an argument. Those of this machine
+/// run one at a time and before all others. Guests have a machine each, and come last: beside each other, as each keeps
+/// one processor busy, and not beside tests that look at the clock.
 /// It is written for each run, because nextest refuses a filter that matches no binary of the checkout.
-fn serial_group(privileged: &[&str]) -> Result<String, String> {
+fn groups(privileged: &[&str]) -> Result<String, String> {
     let folder = crate::root().join("target/x");
     let path = folder.join("nextest.toml");
-    let text = format!(
-        "[test-groups.\"@tool:gabion:machine\"]\nmax-threads = 1\n\n[[profile.default.overrides]]\nfilter = '{}'\n\
-         test-group = \"@tool:gabion:machine\"\nslow-timeout = {{ period = \"60s\", terminate-after = 10 }}\n",
-        any_of(privileged)
-    );
+    let (guests, machine): (Vec<&str>, Vec<&str>) = privileged.iter().partition(|name| tier_of(name) == "vm");
+    let mut text = String::new();
+    for (group, names, threads, priority) in [("machine", machine, 1, 100), ("guests", guests, GUESTS, -100)] {
+        if names.is_empty() {
+            continue;
+        }
+        text += &format!(
+            "[test-groups.\"@tool:gabion:{group}\"]\nmax-threads = {threads}\n\n[[profile.default.overrides]]\n\
+             filter = '{}'\npriority = {priority}\ntest-group = \"@tool:gabion:{group}\"\n\
+             slow-timeout = {{ period = \"60s\", terminate-after = 10 }}\n\n",
+            any_of(&names)
+        );
+    }
     let written = std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(&path, text));
     written.map_err(|error| format!("{}: {error}", path.display()))?;
     Ok(format!("gabion:{}", path.display()))
