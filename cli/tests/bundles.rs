@@ -204,6 +204,14 @@ fn two_people_sign_and_a_node_accepts() {
 }
 
 #[test]
+fn what_is_said_of_bundles_to_a_node_that_takes_files_is_refused() {
+    let desk = Desk::new();
+    for flag in ["--bundle plant", "--clock accept"] {
+        desk.wrong(&format!("run --policy policy {flag}"), 2, "cannot be used with");
+    }
+}
+
+#[test]
 fn the_same_inputs_give_the_same_bytes_and_nothing_is_written_over() {
     if no_programs() {
         return;

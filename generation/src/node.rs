@@ -149,12 +149,12 @@ impl Node {
         Ok(staged)
     }
 
-    /// Whether a generation of this policy is made of what is kept here: its programs are verified already.
+    /// Whether a generation of this policy is made of what is kept here, whose programs are verified already, or is
+    /// too large for anything to be kept for it.
     #[must_use]
     pub fn is_ready(&self, compiled: &Compiled, interfaces: &[InterfaceEntry]) -> bool {
         let needs = staged::needs(compiled, interfaces);
         let constants = needs.map(|needs| Constants::of(&self.programs, compiled, &needs));
-        // What is too large to be kept is made when it is needed.
         constants.is_ok_and(|it| !it.are_worth_keeping() || self.spare.as_ref().is_some_and(|spare| spare.serves(&it)))
     }
 

@@ -51,9 +51,10 @@ impl Agent {
     /// what it accepted without a grant, and this is none. (A node that goes back by itself, to what it had when it was
     /// well, needs none.)
     pub(super) fn may_go_back_to(&mut self, number: Number) -> Result<(), Problem> {
-        let (Some(_), Some(trust)) = (&self.seal, &self.trust.0) else { return Ok(()) };
-        let trust = trust.clone();
-        let (seal, _) = self.judgement()?;
+        if self.seal.is_none() {
+            return Ok(());
+        }
+        let (seal, trust) = self.judgement()?;
         let refused = |code, why| problem(code, "refused", format!("generation {number}: {why}"));
         let Some(bundle) = self.bundled(number) else {
             let why = String::from("it was made of files, and this node takes signed bundles");

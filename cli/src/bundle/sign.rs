@@ -129,8 +129,7 @@ pub fn publish(arguments: &PublishArgs) -> Result<Exit, Failure> {
     let mut folder = Folder::open(&arguments.trust)?;
     let manifest = bundle.manifest();
     let id = bundle.id().hex();
-    let by: Vec<(Role, String)> =
-        [Role::Policy, Role::Emergency].map(|role| (role, format!("{role}/{}", manifest.name))).into();
+    let by = [Role::Policy, Role::Emergency].map(|role| (role, format!("{role}/{}", manifest.name)));
     let is = |target: &serde_json::Value| target["hashes"]["sha256"] == *id;
     let signed = by.iter().any(|(role, path)| folder.site.target_in_force(*role, path).as_ref().is_some_and(is));
     if !signed && !by.iter().any(|(role, path)| folder.site.target(*role, path).as_ref().is_some_and(is)) {

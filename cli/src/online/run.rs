@@ -33,10 +33,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE")]
     trust_root: Option<PathBuf>,
     /// Take bundles of this name alone [default: the name of the first one that it takes]
-    #[arg(long, value_name = "NAME", requires = "trust_root")]
+    #[arg(long, value_name = "NAME", requires = "trust_root", conflicts_with = "policy")]
     bundle: Option<Name>,
     /// What to do about bundles when the clock is not to be trusted: refuse, accept, or accept until=TIME
-    #[arg(long, value_name = "CHOICE", default_value = "refuse", requires = "trust_root")]
+    #[arg(long, value_name = "CHOICE", default_value = "refuse", requires = "trust_root", conflicts_with = "policy")]
     clock: String,
     /// Folder of the bpffs that this agent owns
     #[arg(long, value_name = "DIR", default_value = BPFFS, env = "GABION_BPFFS")]
