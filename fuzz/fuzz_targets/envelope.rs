@@ -44,6 +44,7 @@ fuzz_target!(|octets: &[u8]| {
         architecture: "x86_64".parse().expect("a name"),
         kernel: "6.12".parse().expect("a name"),
         contracts: Default::default(),
+        bundle: None,
     };
     let programs = BTreeSet::new();
     let asked = Circumstances { clock, policy: ClockPolicy::Refuse, node: &node, programs: &programs };
